@@ -1,0 +1,37 @@
+"""jacreg: Jacobian-aware regularisation for JAX networks, exact where others estimate.
+
+`linearize` a batched function once, then ask for penalties, divergences, norms.
+"""
+
+from . import losses as losses
+from ._choose import choose as choose
+from ._coloring import Coloring as Coloring
+from ._coloring import ColoringError as ColoringError
+from ._coloring import color as color
+from ._empirical_ntk import empirical_ntk as empirical_ntk
+from ._errors import DirectionError as DirectionError
+from ._frobenius import frobenius_squared as frobenius_squared
+from ._gram import gram as gram
+from ._jacobian import jacobian as jacobian
+from ._laplacian import laplacian as laplacian
+from ._layerwise import LayerwiseLogFrobenius as LayerwiseLogFrobenius
+from ._layerwise import layerwise_log_frobenius as layerwise_log_frobenius
+from ._linearize import Linearization as Linearization
+from ._linearize import linearize as linearize
+from ._log_determinant import log_determinant as log_determinant
+from ._methods import CoupledBatch as CoupledBatch
+from ._methods import Exact as Exact
+from ._methods import Hutchinson as Hutchinson
+from ._methods import HutchPlusPlus as HutchPlusPlus
+from ._methods import NoiseInjection as NoiseInjection
+from ._methods import Projection as Projection
+from ._methods import XTrace as XTrace
+from ._operator_norm import operator_norm as operator_norm
+from ._pseudo_determinant import log_pseudo_determinant as log_pseudo_determinant
+from ._rows_independent import rows_independent as rows_independent
+from ._spectral_norm import spectral_norm as spectral_norm
+from ._spectral_radius import spectral_radius as spectral_radius
+from ._standard_error import with_standard_error as with_standard_error
+from ._trace import diagonal as diagonal
+from ._trace import divergence as divergence
+from ._version import __version__ as __version__

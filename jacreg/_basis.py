@@ -1,0 +1,119 @@
+"""Products with every basis vector, in chunks of bounded memory."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from ._errors import DirectionError
+from ._linearize import Linearization
+from ._probes import is_spread, match_sharding
+from ._structure import BatchStructure
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int, PyTree
+
+# Entries of all tangents of a chunk together: 64 MiB in float32, and a network's
+# activations are a small multiple of that.
+_AUTOMATIC_ENTRIES = 1 << 24
+
+
+class FlatJacobian:
+    """A Linearization seen as one matrix an example, `[N, M, n]`, never formed."""
+
+    def __init__(self, lin: Linearization) -> None:
+        self.lin = lin
+        self.inputs: BatchStructure = lin.inputs
+        self.outputs: BatchStructure = lin.outputs
+        self.num_examples = lin.num_examples
+
+    def jvp(self, tangent: Float[Array, "N n"]) -> Float[Array, "N M"]:
+        """J v on flat vectors."""
+        tree = jax.tree.map(match_sharding, self.inputs.unflatten(tangent), self.lin.xs)
+        return self.outputs.flatten(self.lin.jvp(tree))
+
+    def vjp(self, cotangent: Float[Array, "N M"]) -> Float[Array, "N n"]:
+        """J^T u on flat vectors."""
+        tree = jax.tree.map(match_sharding, self.outputs.unflatten(cotangent), self.lin.value)
+        return self.inputs.flatten(self.lin.vjp(tree))
+
+    def column(self, index: Int[Array, ""]) -> Float[Array, "N M"]:
+        """J e_i for every example."""
+        return self.jvp(self._basis(index, self.inputs))
+
+    def row(self, index: Int[Array, ""]) -> Float[Array, "N n"]:
+        """J^T e_i for every example."""
+        return self.vjp(self._basis(index, self.outputs))
+
+    def _basis(self, index: Int[Array, ""], side: BatchStructure) -> Float[Array, "N k"]:
+        vector = (jnp.arange(side.size) == index).astype(side.dtype)
+        return jnp.broadcast_to(vector, (self.num_examples, side.size))
+
+    def chunk(self, chunk_size: int | None) -> int:
+        """Tangents to evaluate at once: as asked, or bounded by their own size.
+
+        One at a time where the batch is spread over devices: a vmap over tangents merges
+        with the batch axis inside convolutions, which would gather it.
+        """
+        if is_spread(self.lin.xs):
+            return 1
+        if chunk_size is not None:
+            return chunk_size
+        entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
+        return max(1, _AUTOMATIC_ENTRIES // entries)
+
+
+def map_chunked(
+    fn: Callable[[Int[Array, ""]], PyTree], indices: Int[Array, " k"], chunk: int
+) -> PyTree:
+    """Stack `fn(i)` over `indices`, `chunk` at a time.
+
+    More than one chunk is rematerialised under reverse-mode differentiation:
+    otherwise the saved residuals of all chunks would undo the bound on memory.
+    """
+    count = indices.shape[0]
+    if chunk >= count:
+        return jax.vmap(fn)(indices)
+    body = jax.checkpoint(fn)
+    if chunk == 1:
+        return jax.lax.map(body, indices)
+    return jax.lax.map(body, indices, batch_size=chunk)
+
+
+def sum_chunked(
+    fn: Callable[[Int[Array, ""]], Float[Array, "*shape"]], count: int, chunk: int
+) -> Float[Array, "*shape"]:
+    """Sum `fn(i)` over `range(count)`, `chunk` at a time."""
+    return jnp.sum(map_chunked(fn, jnp.arange(count), chunk), axis=0)
+
+
+def prefer_reverse(lin: Linearization) -> bool:
+    """Whether rows (J^T e_i) are the cheaper way to all entries; columns on a tie."""
+    if lin.mode != "both":
+        return lin.mode == "reverse"
+    return lin.outputs.size < lin.inputs.size
+
+
+def first_direction(
+    lin: Linearization,
+    forward: Callable[[], PyTree],
+    reverse: Callable[[], PyTree],
+    *,
+    reverse_first: bool,
+) -> PyTree:
+    """Run the preferred direction, or the other where the function lacks it.
+
+    Raises:
+        DirectionError: the function has neither.
+    """
+    first, second = (reverse, forward) if reverse_first else (forward, reverse)
+    try:
+        return first()
+    except DirectionError as missing:
+        try:
+            return second()
+        except DirectionError as other:
+            raise DirectionError(f"{missing} And the other direction: {other}") from missing

@@ -1,0 +1,196 @@
+"""Choose a method by measuring: cost against variance, on this platform, for this function."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._coloring import Coloring, color
+from ._errors import DirectionError
+from ._frobenius import frobenius_squared
+from ._linearize import Linearization, linearize
+from ._methods import Exact, Hutchinson, HutchPlusPlus, Method, Projection, XTrace, check_count
+from ._probes import sample_probes
+from ._scalar_field import scalar_field_gradient
+from ._trace import divergence
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PyTree
+
+_QUANTITIES = ("divergence", "frobenius", "laplacian")
+_SAMPLES = 24
+_REPEATS = 3
+
+
+@dataclass(frozen=True)
+class Candidate:
+    """One method as `choose` saw it.
+
+    Attributes:
+        method: what would be returned.
+        products: J v and J^T u that one evaluation takes.
+        seconds: one jitted evaluation on the batch, the best of a few.
+        relative_deviation: standard deviation of the batch mean over its size; 0 if exact.
+    """
+
+    method: Method
+    products: int
+    seconds: float
+    relative_deviation: float
+
+
+def choose(
+    fn: Callable[..., Any],
+    xs: Float[Array, "N *in"],
+    *args: PyTree,
+    quantity: str,
+    budget: int,
+    key: Array | None = None,
+) -> Method:
+    """Return the method that gives a quantity best for at most `budget` products an evaluation.
+
+    Runs once, outside jit, on a batch like those to come: it compiles and times every method
+    that fits and samples the deviation of the stochastic ones. An exact method within the budget
+    wins, the fastest of them; otherwise the stochastic method with the least variance in the time
+    that it takes (variance times seconds, since independent probes trade one for the other).
+
+    Args:
+        fn: as for `linearize`; for "laplacian" a field `[N, *in] -> [N]`.
+        xs: `[N, *in]`, concrete values.
+        *args: further inputs of `fn`.
+        quantity: "divergence", "frobenius" or "laplacian".
+        budget: the most products (J v or J^T u of the whole batch) that one evaluation may take.
+        key: for the samples; a fixed one by default.
+
+    Returns:
+        A method for `divergence`, `frobenius_squared` or `laplacian`. `print(method.report)`
+        shows what was weighed and why it won.
+
+    Raises:
+        ValueError: unknown quantity, a budget below one, or a Jacobian that does not fit.
+    """
+    if quantity not in _QUANTITIES:
+        raise ValueError(f"choose: quantity must be one of {_QUANTITIES}, got {quantity!r}.")
+    check_count("choose", "budget", budget)
+    key = jax.random.key(0) if key is None else key
+    function = scalar_field_gradient("choose", fn) if quantity == "laplacian" else fn
+    lin = linearize(function, xs, *args)
+    coloring = color(fn, xs, *args, quantity=quantity)
+    candidates, beyond = [], []
+    for method, products in _methods(lin, quantity, budget, coloring):
+        if products > budget:
+            beyond.append((method, products))
+            continue
+        try:
+            candidates.append(_measure(function, xs, args, quantity, method, products, key))
+        except DirectionError:
+            continue
+    best = min(candidates, key=_merit)
+    return with_report(best.method, _report(quantity, budget, candidates, beyond, best))
+
+
+def with_report(method: Method, report: str) -> Method:
+    """Attach the reasons to a method; they are no part of its value or hash."""
+    object.__setattr__(method, "report", report)
+    return method
+
+
+def _methods(
+    lin: Linearization, quantity: str, budget: int, coloring: Coloring
+) -> list[tuple[Method, int]]:
+    inputs, outputs = lin.inputs.size, lin.outputs.size
+    if quantity == "frobenius":
+        found: list[tuple[Method, int]] = [
+            (Exact(), min(inputs, outputs)),
+            *(
+                (Projection(budget, distribution, mode), budget)
+                for mode in ("reverse", "forward")
+                for distribution in ("sphere", "rademacher")
+            ),
+        ]
+    else:
+        found = [(Exact(), inputs), (Hutchinson(budget), budget)]
+        if budget >= 3:
+            found.append((HutchPlusPlus(budget), budget))
+        if budget >= 4 and find_spec("matfree") is not None:
+            found.append((XTrace(budget - budget % 2), budget - budget % 2))
+    if not coloring.is_dense:
+        found.insert(0, (coloring, coloring.num_colors))
+    return found
+
+
+def evaluate(quantity: str, lin: Linearization, method: Any, key: Any) -> Float[Array, " N"]:
+    """The quantity of a linearised function (its gradient, for a Laplacian)."""
+    if quantity == "frobenius":
+        return frobenius_squared(lin, method, key=key)
+    return divergence(lin, method, key=key)
+
+
+def _measure(
+    fn: Callable[..., Any], xs: Any, args: Any, quantity: str, method: Any, products: int, key: Any
+) -> Candidate:
+    def once(xs: Any, args: Any, key: Any) -> Any:
+        return evaluate(quantity, linearize(fn, xs, *args), method, key)
+
+    # Timing means nothing without jit; nothing that is returned depends on it.
+    compiled = jax.jit(once)
+    jax.block_until_ready(compiled(xs, args, key))
+    seconds = []
+    for _ in range(_REPEATS):
+        start = time.perf_counter()
+        jax.block_until_ready(compiled(xs, args, key))
+        seconds.append(time.perf_counter() - start)
+    if isinstance(method, Exact | Coloring):
+        return Candidate(method, products, min(seconds), 0.0)
+    draws = np.asarray(sample_probes(lambda k: compiled(xs, args, k), key, _SAMPLES))
+    deviation = draws.std(axis=0, ddof=1)
+    scale = max(abs(float(draws.mean())), float(jnp.finfo(draws.dtype).tiny))
+    count = max(draws.shape[1], 1)
+    relative = float(np.sqrt((deviation**2).sum()) / count) / scale
+    return Candidate(method, products, min(seconds), relative)
+
+
+def _merit(candidate: Candidate) -> tuple[bool, float]:
+    exact = candidate.relative_deviation == 0.0
+    worth = 1.0 if exact else candidate.relative_deviation**2
+    return (not exact, worth * candidate.seconds)
+
+
+def _report(
+    quantity: str,
+    budget: int,
+    candidates: list[Candidate],
+    beyond: list[tuple[Method, int]],
+    best: Candidate,
+) -> str:
+    lines = [
+        f"choose: {quantity}, at most {budget} products, on {jax.default_backend()}",
+        f"  {'products':>8}  {'ms':>9}  {'rel. std':>9}  method",
+    ]
+    for c in sorted(candidates, key=_merit):
+        mark = "*" if c is best else " "
+        deviation = "exact" if c.relative_deviation == 0 else f"{c.relative_deviation:.3g}"
+        lines.append(
+            f"{mark} {c.products:>8}  {1e3 * c.seconds:>9.3g}  {deviation:>9}  {_short(c.method)}"
+        )
+    for method, products in beyond:
+        lines.append(f"  {products:>8}  {'':>9}  {'':>9}  {_short(method)}: beyond the budget")
+    why = (
+        "exact within the budget, and the fastest of these"
+        if best.relative_deviation == 0
+        else "no exact method within the budget; least variance for its time"
+    )
+    return "\n".join([*lines, f"  chosen: {_short(best.method)}, {why}"])
+
+
+def _short(method: Method) -> str:
+    if isinstance(method, Coloring):
+        return f"Coloring({method.num_colors} colours)"
+    return repr(method)

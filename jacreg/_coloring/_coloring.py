@@ -1,0 +1,100 @@
+"""A plan for exact diagonals, norms and Jacobians in few products, as a method."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from .._methods import Method
+
+if TYPE_CHECKING:
+    from .._dependence import Fingerprint
+    from ._relation import Relation
+
+QUANTITIES = ("divergence", "frobenius", "laplacian", "jacobian")
+# What a plan for one quantity may serve.
+KINDS = {
+    "divergence": "diagonal",
+    "laplacian": "diagonal",
+    "frobenius": "columns",
+    "jacobian": "columns",
+}
+
+
+class ColoringError(ValueError):
+    """A colouring does not fit the function it is used with, or numeric probes refute it."""
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Coloring(Method):
+    """Exact evaluation of a local function's Jacobian in `num_colors` products.
+
+    Made by `color`, outside jit; static and hashable inside. It belongs to one function
+    and one shape an example, whatever the batch size, and refuses others.
+
+    Attributes:
+        quantity: what it was made for: "divergence" (serves `diagonal` too), "laplacian",
+            "frobenius" or "jacobian" (which serve each other).
+        num_colors: products that the quantity takes.
+        reverse: whether the products are J^T u rather than J v.
+        is_dense: whether every entry may depend on every other, so that the exact dense
+            path serves.
+        how: how the colours were found, in words.
+        dense_because: primitives that could not be read, empty if all could.
+        chunk_size: products evaluated at once; None bounds the memory by itself.
+    """
+
+    quantity: str
+    num_colors: int
+    reverse: bool
+    is_dense: bool
+    how: str
+    dense_because: tuple[str, ...]
+    chunk_size: int | None
+    in_shapes: tuple[tuple[int, ...], ...]
+    out_shapes: tuple[tuple[int, ...], ...]
+    num_examples: int
+    fingerprint: Fingerprint
+    colors: np.ndarray = field(repr=False)
+    relation: Relation = field(repr=False)
+    digest: str = field(init=False, repr=False)
+
+    def __post_init__(self) -> None:
+        self.colors.setflags(write=False)
+        parts = (
+            self.quantity, self.num_colors, self.reverse, self.is_dense, self.chunk_size,
+            self.in_shapes, self.out_shapes, self.num_examples, tuple(self.fingerprint),
+        )  # fmt: skip
+        digest = hashlib.sha256(repr(parts).encode())
+        digest.update(self.colors.tobytes())
+        object.__setattr__(self, "digest", digest.hexdigest())
+
+    def __hash__(self) -> int:
+        return hash(self.digest)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Coloring) and self.digest == other.digest
+
+    @property
+    def kind(self) -> str:
+        """ "diagonal" or "columns": which entries the colours keep apart."""
+        return KINDS[self.quantity]
+
+    def __repr__(self) -> str:
+        size = sum(int(np.prod(s)) for s in self.in_shapes)
+        product = "J^T u" if self.reverse else "J v"
+        text = (
+            f"Coloring({self.quantity}: {self.num_colors} products {product} in place of {size}, "
+            f"{'dense' if self.is_dense else self.how}, input {_shapes(self.in_shapes)}, "
+            f"output {_shapes(self.out_shapes)}, function {self.fingerprint.structure[:8]}"
+        )
+        if self.dense_because:
+            text += f"; dense through {', '.join(self.dense_because)}"
+        return text + ")"
+
+
+def _shapes(shapes: tuple[tuple[int, ...], ...]) -> str:
+    return str(list(shapes[0])) if len(shapes) == 1 else str([list(s) for s in shapes])

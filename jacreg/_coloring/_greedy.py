@@ -1,0 +1,83 @@
+"""Colourings of a graph: neighbours differ."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import scipy.sparse as sp
+
+# Rounds of recolouring class by class; each can only keep or lower the count.
+_ROUNDS = 12
+
+
+def without_diagonal(matrix: Any) -> Any:
+    """Edges of a graph from a symmetric boolean matrix."""
+    matrix = sp.coo_array(matrix)
+    row, column = matrix.coords
+    off = row != column
+    return sp.csr_array(
+        (np.ones(int(off.sum()), dtype=bool), (row[off], column[off])), shape=matrix.shape
+    )
+
+
+def color_graph(edges: Any) -> np.ndarray:
+    """Colour the nodes so that no edge joins two of one colour; numbers from 0.
+
+    First fit in natural order (optimal for the band of a convolution along one axis)
+    and in order of falling degree, then iterated greedy (Culberson 1992): first fit
+    again with the classes in another order never needs more colours.
+    """
+    count = edges.shape[0]
+    if count == 0:
+        return np.zeros(0, dtype=np.int32)
+    degree = np.diff(edges.indptr)
+    if int(degree.max(initial=0)) == count - 1 and edges.nnz == count * (count - 1):
+        return np.arange(count, dtype=np.int32)
+    orders = [np.arange(count), np.argsort(-degree, kind="stable")]
+    best = min((_first_fit(edges, order) for order in orders), key=np.max)
+    least = clique_bound(edges, degree)
+    generator = np.random.default_rng(0)
+    for round_number in range(_ROUNDS):
+        if best.max() + 1 <= least:
+            break
+        best = _first_fit(edges, _by_class(best, round_number, generator))
+    return best
+
+
+def _by_class(colors: np.ndarray, round_number: int, generator: Any) -> np.ndarray:
+    classes = int(colors.max()) + 1
+    if round_number % 3 == 0:
+        rank = np.arange(classes)[::-1]
+    elif round_number % 3 == 1:
+        rank = np.argsort(np.argsort(np.bincount(colors, minlength=classes)))
+    else:
+        rank = generator.permutation(classes)
+    return np.argsort(rank[colors], kind="stable")
+
+
+def _first_fit(edges: Any, order: np.ndarray) -> np.ndarray:
+    indptr, indices = edges.indptr, edges.indices
+    colors = np.full(edges.shape[0], -1, dtype=np.int32)
+    most = int(np.diff(indptr).max(initial=0)) + 2
+    taken = np.full(most + 1, -1, dtype=np.int64)
+    for step, node in enumerate(order):
+        near = colors[indices[indptr[node] : indptr[node + 1]]]
+        # Uncoloured neighbours are -1 and mark the spare last place.
+        taken[near] = step
+        colors[node] = np.argmax(taken[:most] != step)
+    return colors
+
+
+def clique_bound(edges: Any, degree: np.ndarray) -> int:
+    """Size of a clique grown greedily around a node of highest degree."""
+    start = int(np.argmax(degree))
+    neighbours = edges.indices[edges.indptr[start] : edges.indptr[start + 1]]
+    clique = [start]
+    candidates = set(map(int, neighbours))
+    for node in sorted(candidates):
+        if node in candidates:
+            clique.append(node)
+            near = edges.indices[edges.indptr[node] : edges.indptr[node + 1]]
+            candidates &= set(map(int, near))
+    return len(clique)

@@ -1,0 +1,134 @@
+"""From a relation to colours: axis by axis where it is a product, jointly where that is better."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from math import prod
+from typing import Any
+
+import numpy as np
+
+from .._dependence import Factor
+from .._dependence._pattern import boolean, join, with_axes, with_inputs
+from ._greedy import clique_bound, color_graph, without_diagonal
+from ._relation import Relation
+
+# A joint graph beyond this many edges is not coloured by first fit: the product serves.
+_MOST_EDGES = 12_000_000
+
+
+@dataclass(frozen=True)
+class Plan:
+    """Colours of the entries of one side of a Jacobian.
+
+    Attributes:
+        colors: `[prod(in)]`, or `[prod(out)]` where `reverse`.
+        num_colors: how many there are.
+        reverse: whether the outputs are coloured, for J^T u.
+        how: the construction, in words.
+    """
+
+    colors: np.ndarray
+    num_colors: int
+    reverse: bool
+    how: str
+
+
+def plan_diagonal(relation: Relation, *, reverse: bool = False) -> Plan:
+    """Colours for the diagonal: no two entries of one colour see each other.
+
+    That is symmetric, so the same colours serve J^T u where there is no J v.
+    """
+    parts = _square_parts(relation)
+    graphs = [without_diagonal(boolean(f.matrix + f.matrix.T)) for f in parts]
+    product = _product_colors(relation.in_shape, [f.inputs for f in parts], graphs)
+    symmetric = all((f.matrix != f.matrix.T).nnz == 0 for f in parts)
+    if len(parts) > 1 and not (symmetric and _all_tight(graphs, product)):
+        product = _better_of(product, _joint_diagonal(relation, product))
+    return replace(product, reverse=reverse)
+
+
+def plan_columns(relation: Relation, *, forward: bool = True, reverse: bool = True) -> Plan:
+    """Colours for the whole Jacobian: no output sees two inputs of one colour.
+
+    Inputs (for J v) or outputs (for J^T u), whichever needs fewer among the directions
+    that the function has; inputs on a tie.
+    """
+    plans = []
+    if forward:
+        plans.append(_disjoint(relation))
+    if reverse:
+        turned = _disjoint(relation.transposed())
+        plans.append(Plan(turned.colors, turned.num_colors, True, turned.how))
+    return min(plans, key=lambda plan: plan.num_colors)
+
+
+def _disjoint(relation: Relation) -> Plan:
+    graphs = []
+    for f in relation.factors:
+        matrix = f.matrix.astype(np.int32)
+        graphs.append(without_diagonal(boolean(matrix.T @ matrix)))
+    # A factor without inputs only switches outputs off.
+    pairs = [(f.inputs, g) for f, g in zip(relation.factors, graphs, strict=True) if f.inputs]
+    return _product_colors(relation.in_shape, [i for i, _ in pairs], [g for _, g in pairs])
+
+
+def _square_parts(relation: Relation) -> list[Factor]:
+    """Factors whose output and input axes are the same ones, merged until they are."""
+    groups: list[set[int]] = []
+    for f in relation.factors:
+        axes = set(f.axes) | set(f.inputs)
+        joined = [g for g in groups if g & axes]
+        groups = [g for g in groups if not g & axes] + [axes.union(*joined)]
+    parts = []
+    for group in groups:
+        axes = tuple(sorted(group))
+        inside = [f for f in relation.factors if (set(f.axes) | set(f.inputs)) & group]
+        joined = with_axes(relation.out_shape, join(relation.out_shape, inside), axes)
+        parts.append(with_inputs(relation.in_shape, joined, axes))
+    return parts
+
+
+def _product_colors(
+    shape: tuple[int, ...], groups: list[tuple[int, ...]], graphs: list[Any]
+) -> Plan:
+    """Colour each group of axes by itself; a position's colour is the tuple of them.
+
+    Two positions that differ see each other only if they do in every factor, so one
+    factor in which they differ and share a colour keeps them apart.
+    """
+    total, counts = np.zeros(shape, dtype=np.int64), []
+    for axes, graph in zip(groups, graphs, strict=True):
+        colors = color_graph(graph)
+        count = int(colors.max(initial=-1)) + 1
+        local = colors.reshape([shape[a] for a in axes])
+        order = np.argsort(axes)
+        local = local.transpose(order).reshape(
+            [shape[a] if a in axes else 1 for a in range(len(shape))]
+        )
+        total = total * max(count, 1) + local
+        counts.append(max(count, 1))
+    # An input that nothing sees has a graph without edges: one colour, still a product.
+    used, colors = np.unique(total.reshape(-1), return_inverse=True)
+    single = len(groups) > 1 and all(len(axes) == 1 for axes in groups)
+    how = ("lattice " if single else "greedy ") + " x ".join(map(str, counts))
+    return Plan(colors.astype(np.int32), int(used.size), False, how)
+
+
+def _all_tight(graphs: list[Any], product: Plan) -> bool:
+    """Whether no joint colouring can need fewer: cliques multiply in a symmetric product."""
+    cliques = [clique_bound(g, np.diff(g.indptr)) if g.shape[0] else 1 for g in graphs]
+    return prod(cliques) >= product.num_colors
+
+
+def _joint_diagonal(relation: Relation, product: Plan) -> Plan | None:
+    if relation.entries > _MOST_EDGES or product.num_colors <= 2:
+        return None
+    matrix = relation.matrix()
+    graph = without_diagonal(boolean(matrix + matrix.T))
+    colors = color_graph(graph)
+    return Plan(colors, int(colors.max(initial=-1)) + 1, False, "greedy")
+
+
+def _better_of(first: Plan, second: Plan | None) -> Plan:
+    return first if second is None or second.num_colors >= first.num_colors else second

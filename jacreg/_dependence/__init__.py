@@ -1,0 +1,11 @@
+"""Which input entries an output depends on, read from the program alone."""
+
+from ._fingerprint import Fingerprint as Fingerprint
+from ._fingerprint import fingerprint as fingerprint
+from ._operand import Operand as Operand
+from ._operand import Reader as Reader
+from ._pattern import Factor as Factor
+from ._pattern import Pattern as Pattern
+from ._program import LinearProgram as LinearProgram
+from ._program import linear_program as linear_program
+from ._read import read_dependence as read_dependence

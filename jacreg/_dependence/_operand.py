@@ -1,0 +1,93 @@
+"""What is known of a value while a linear program is read, and the table of rules."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+
+from ._pattern import Pattern, dense, union
+
+# Which input leaves a value depends on, and how.
+Dependence = dict[int, Pattern]
+
+
+@dataclass(frozen=True)
+class Operand:
+    """A value: its shape, what it depends on, and its entries where they are structural.
+
+    `value` is known only if it follows from the program alone (iota, literals,
+    integer constants): a parameter's zeros today are not zeros tomorrow.
+    """
+
+    shape: tuple[int, ...]
+    dependence: Dependence = field(default_factory=dict)
+    value: np.ndarray | None = None
+
+
+@dataclass
+class Reader:
+    """State of one reading: how to read a sub-program, and what could not be read."""
+
+    read: Callable[[Any, list[Any], list[Operand]], list[Operand]]
+    dense_primitives: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Equation:
+    """One equation of the program, as a rule sees it."""
+
+    name: str
+    params: dict[str, Any]
+    operands: list[Operand]
+    shapes: list[tuple[int, ...]]
+    reader: Reader
+
+
+Rule = Callable[[Equation], list[Dependence]]
+RULES: dict[str, Rule] = {}
+
+
+def rule(*names: str) -> Callable[[Rule], Rule]:
+    """Register a rule for primitives."""
+
+    def register(function: Rule) -> Rule:
+        for name in names:
+            RULES[name] = function
+        return function
+
+    return register
+
+
+def merge(*dependences: Dependence) -> Dependence:
+    """Union of what several values of one shape depend on."""
+    merged: Dependence = {}
+    for dependence in dependences:
+        for leaf, pattern in dependence.items():
+            if pattern.is_empty:
+                continue
+            merged[leaf] = union(merged[leaf], pattern) if leaf in merged else pattern
+    return merged
+
+
+def each(dependence: Dependence, operation: Callable[[Pattern], Pattern]) -> Dependence:
+    """Apply an operation to the pattern on every leaf, dropping what becomes empty."""
+    changed = {leaf: operation(pattern) for leaf, pattern in dependence.items()}
+    return {leaf: pattern for leaf, pattern in changed.items() if not pattern.is_empty}
+
+
+def everything(equation: Equation, *, why: str | None = None) -> list[Dependence]:
+    """All entries of all outputs depend on every leaf that any operand depends on."""
+    if why is not None and why not in equation.reader.dense_primitives:
+        equation.reader.dense_primitives.append(why)
+    leaves = {
+        leaf: pattern.in_shape
+        for operand in equation.operands
+        for leaf, pattern in operand.dependence.items()
+    }
+    return [
+        {leaf: dense(shape, in_shape) for leaf, in_shape in leaves.items()}
+        for shape in equation.shapes
+    ]

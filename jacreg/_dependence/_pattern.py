@@ -1,0 +1,287 @@
+"""Which input entries each entry of an array depends on, as a product of small relations.
+
+A convolutional network couples rows with rows and columns with columns: its
+dependence is a product of one boolean matrix an axis, however many channels and
+positions there are. A `Pattern` holds such a product; axes that only a joint
+matrix describes (a flattened image, a plus-shaped stencil) share one. Every
+operation returns a superset of the true dependence, exact wherever the joint
+matrices stay below `_JOINT_ENTRIES`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+import scipy.sparse as sp
+
+# Joint matrices beyond this many entries are widened to a product instead: planning a
+# 128x128x3 image is to take seconds and little memory.
+_JOINT_ENTRIES = 4_000_000
+_WIDEST_ENTRIES = 40_000_000
+
+
+class Factor(NamedTuple):
+    """One relation: rows run over `axes` of the array, columns over `inputs` of the input."""
+
+    axes: tuple[int, ...]
+    inputs: tuple[int, ...]
+    matrix: Any  # csr, boolean, [prod of axes, prod of inputs]
+
+
+@dataclass(frozen=True)
+class Pattern:
+    """Entry e depends on input entry i where every factor relates them.
+
+    Axes of the array that no factor names do not matter; every input axis is named
+    by exactly one factor.
+    """
+
+    shape: tuple[int, ...]
+    in_shape: tuple[int, ...]
+    factors: tuple[Factor, ...]
+
+    def find(self, axis: int) -> Factor | None:
+        """Return the factor that names an axis of the array."""
+        return next((f for f in self.factors if axis in f.axes), None)
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether nothing depends on anything."""
+        return any(f.matrix.nnz == 0 for f in self.factors)
+
+
+def ones(rows: int, columns: int) -> Any:
+    """A full boolean matrix."""
+    return sp.csr_array(np.ones((rows, columns), dtype=bool))
+
+
+def boolean(matrix: Any) -> Any:
+    """Return a sparse matrix as sorted boolean csr without stored zeros."""
+    matrix = sp.csr_array(matrix).astype(bool)
+    matrix.eliminate_zeros()
+    matrix.sum_duplicates()
+    return matrix
+
+
+def identity(shape: tuple[int, ...]) -> Pattern:
+    """The input's own pattern: each entry depends on itself."""
+    factors = [
+        Factor((a,), (a,), sp.eye_array(size, dtype=bool, format="csr"))
+        for a, size in enumerate(shape)
+    ]
+    return Pattern(shape, shape, tuple(factors))
+
+
+def dense(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> Pattern:
+    """Every entry depends on every input entry."""
+    return Pattern(
+        shape, in_shape, tuple(Factor((), (a,), ones(1, n)) for a, n in enumerate(in_shape))
+    )
+
+
+def join(pattern_shape: tuple[int, ...], factors: Sequence[Factor]) -> Factor:
+    """One factor over the axes of several."""
+    del pattern_shape
+    axes, inputs, matrix = (), (), ones(1, 1)
+    for f in factors:
+        matrix = boolean(sp.kron(matrix, f.matrix, format="csr"))
+        axes, inputs = axes + f.axes, inputs + f.inputs
+    return Factor(axes, inputs, matrix)
+
+
+def joint_entries(factors: Sequence[Factor]) -> int:
+    """How many entries `join` would store."""
+    return prod(int(f.matrix.nnz) for f in factors)
+
+
+def with_axes(shape: tuple[int, ...], factor: Factor, axes: tuple[int, ...]) -> Factor:
+    """Rewrite the rows of a factor to run over `axes`, a superset of its own, in that order."""
+    missing = [Factor((a,), (), ones(shape[a], 1)) for a in axes if a not in factor.axes]
+    full = join(shape, [factor, *missing]) if missing else factor
+    if full.axes == axes:
+        return full
+    order = [full.axes.index(a) for a in axes]
+    numbers = np.arange(full.matrix.shape[0]).reshape([shape[a] for a in full.axes])
+    rows = numbers.transpose(order).reshape(-1)
+    return Factor(axes, full.inputs, full.matrix[rows])
+
+
+def with_inputs(in_shape: tuple[int, ...], factor: Factor, inputs: tuple[int, ...]) -> Factor:
+    """Put the columns of a factor into the order `inputs`."""
+    if factor.inputs == inputs:
+        return factor
+    order = [factor.inputs.index(a) for a in inputs]
+    numbers = np.arange(factor.matrix.shape[1]).reshape([in_shape[a] for a in factor.inputs])
+    columns = numbers.transpose(order).reshape(-1)
+    return Factor(factor.axes, inputs, boolean(factor.matrix.tocsc()[:, columns]))
+
+
+def reduce_axis(pattern: Pattern, axis: int) -> Pattern:
+    """Remove an axis: an entry depends on whatever any entry along it did."""
+    shape = pattern.shape[:axis] + pattern.shape[axis + 1 :]
+    factors = []
+    for f in pattern.factors:
+        if axis in f.axes:
+            others = tuple(a for a in f.axes if a != axis)
+            g = with_axes(pattern.shape, f, (axis, *others))
+            rest = g.matrix.shape[0] // max(pattern.shape[axis], 1)
+            collect = sp.kron(
+                sp.csr_array(np.ones((1, pattern.shape[axis]), dtype=bool)),
+                sp.eye_array(rest, dtype=bool),
+            )
+            f = Factor(others, g.inputs, boolean(collect @ g.matrix))
+        factors.append(_renamed(f, lambda a: a - (a > axis)))
+    return merge_axisless(Pattern(shape, pattern.in_shape, tuple(factors)))
+
+
+def insert_axis(pattern: Pattern, axis: int, size: int) -> Pattern:
+    """Add an axis along which nothing changes."""
+    shape = (*pattern.shape[:axis], size, *pattern.shape[axis:])
+    factors = tuple(_renamed(f, lambda a: a + (a >= axis)) for f in pattern.factors)
+    return Pattern(shape, pattern.in_shape, factors)
+
+
+def transpose(pattern: Pattern, permutation: Sequence[int]) -> Pattern:
+    """Permute the axes as `jnp.transpose` does."""
+    where = {old: new for new, old in enumerate(permutation)}
+    shape = tuple(pattern.shape[a] for a in permutation)
+    factors = tuple(_renamed(f, where.__getitem__) for f in pattern.factors)
+    return Pattern(shape, pattern.in_shape, factors)
+
+
+def apply_axis(pattern: Pattern, axis: int, relation: Any) -> Pattern:
+    """Replace an axis by the rows of `relation [new, old]`: row i sees the old entries it names."""
+    relation = boolean(relation)
+    new, old = relation.shape
+    shape = (*pattern.shape[:axis], new, *pattern.shape[axis + 1 :])
+    if relation.nnz == new * old and old > 0:
+        return insert_axis(reduce_axis(pattern, axis), axis, new)
+    found = pattern.find(axis)
+    if found is None:
+        reached = np.diff(relation.indptr) > 0
+        if reached.all():
+            return Pattern(shape, pattern.in_shape, pattern.factors)
+        mask = Factor((axis,), (), sp.csr_array(reached[:, None]))
+        return Pattern(shape, pattern.in_shape, (*pattern.factors, mask))
+    others = tuple(a for a in found.axes if a != axis)
+    g = with_axes(pattern.shape, found, (axis, *others))
+    if others and g.matrix.nnz * (relation.nnz / max(new, 1)) > _WIDEST_ENTRIES:
+        return insert_axis(reduce_axis(pattern, axis), axis, new)
+    rest = prod(pattern.shape[a] for a in others)
+    lifted = relation if rest == 1 else sp.kron(relation, sp.eye_array(rest, dtype=bool))
+    changed = Factor(g.axes, g.inputs, boolean(lifted @ g.matrix))
+    if not others and changed.matrix.nnz == prod(changed.matrix.shape):
+        changed = Factor((), g.inputs, changed.matrix[:1])
+    factors = tuple(changed if f is found else f for f in pattern.factors)
+    return merge_axisless(Pattern(shape, pattern.in_shape, factors))
+
+
+def union(left: Pattern, right: Pattern) -> Pattern:
+    """Entries depend on what they did in either; exact unless the joint matrix were too large."""
+    if left is right:
+        return left
+    shape, in_shape = left.shape, left.in_shape
+    pairs = []
+    for axes, inputs in _components(left, right):
+        pairs.append(tuple(_collect(p, axes, inputs) for p in (left, right)))
+    differing = [i for i, (a, b) in enumerate(pairs) if a is None or b is None or not same(a, b)]
+    if any(a is None or b is None for a, b in pairs):
+        return _reduced_union(left, right)
+    if len(differing) > 1:
+        if all(_contains(*pairs[i]) for i in differing):
+            return left
+        if all(_contains(*pairs[i][::-1]) for i in differing):
+            return right
+        sides = [[pairs[i][side] for i in differing] for side in (0, 1)]
+        if sum(map(joint_entries, sides)) <= _JOINT_ENTRIES:
+            joined = [join(shape, side) for side in sides]
+            both = Factor(
+                joined[0].axes, joined[0].inputs, boolean(joined[0].matrix + joined[1].matrix)
+            )
+            kept = [a for i, (a, _) in enumerate(pairs) if i not in differing]
+            return Pattern(shape, in_shape, (*kept, both))
+    factors = [
+        a if i not in differing else Factor(a.axes, a.inputs, boolean(a.matrix + b.matrix))
+        for i, (a, b) in enumerate(pairs)
+    ]
+    return Pattern(shape, in_shape, tuple(factors))
+
+
+def merge_axisless(pattern: Pattern) -> Pattern:
+    """Drop factors that say nothing: no axes, no inputs, true."""
+    kept = tuple(f for f in pattern.factors if f.axes or f.inputs or f.matrix.nnz == 0)
+    return Pattern(pattern.shape, pattern.in_shape, kept)
+
+
+def same(left: Factor, right: Factor) -> bool:
+    """Whether two factors over the same axes are one relation."""
+    a, b = left.matrix, right.matrix
+    return a.nnz == b.nnz and (a != b).nnz == 0
+
+
+def _contains(big: Factor, small: Factor) -> bool:
+    return boolean(big.matrix + small.matrix).nnz == big.matrix.nnz
+
+
+def _renamed(factor: Factor, rename: Callable[[int], int]) -> Factor:
+    return Factor(tuple(rename(a) for a in factor.axes), factor.inputs, factor.matrix)
+
+
+def _components(left: Pattern, right: Pattern) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+    """Finest grouping of axes and inputs that respects the factors of both patterns."""
+    groups: list[tuple[set[int], set[int]]] = []
+    for f in (*left.factors, *right.factors):
+        axes, inputs = set(f.axes), set(f.inputs)
+        rest = []
+        for group_axes, group_inputs in groups:
+            if axes & group_axes or inputs & group_inputs:
+                axes, inputs = axes | group_axes, inputs | group_inputs
+            else:
+                rest.append((group_axes, group_inputs))
+        groups = [*rest, (axes, inputs)]
+    return [(tuple(sorted(a)), tuple(sorted(i))) for a, i in groups]
+
+
+def _collect(pattern: Pattern, axes: tuple[int, ...], inputs: tuple[int, ...]) -> Factor | None:
+    """The part of a pattern inside one component as a single factor, None where too large."""
+    inside = [f for f in pattern.factors if set(f.axes) & set(axes) or set(f.inputs) & set(inputs)]
+    repeats = prod(pattern.shape[a] for a in axes if not any(a in f.axes for f in inside))
+    grows = len(inside) > 1 or repeats > 1
+    if grows and joint_entries(inside) * repeats > _JOINT_ENTRIES:
+        return None
+    joined = with_axes(pattern.shape, join(pattern.shape, inside), axes)
+    return with_inputs(pattern.in_shape, joined, inputs)
+
+
+def _reduced_union(left: Pattern, right: Pattern) -> Pattern:
+    """A coarse union: widen every axis that the two patterns group differently."""
+    shared = {(f.axes, f.inputs) for f in left.factors} & {
+        (f.axes, f.inputs) for f in right.factors
+    }
+    keep = {a for axes, _ in shared for a in axes}
+
+    def widened(p: Pattern) -> Pattern:
+        for axis in range(len(p.shape)):
+            if axis not in keep and p.find(axis) is not None:
+                p = insert_axis(reduce_axis(p, axis), axis, p.shape[axis])
+        return split_axisless(p)
+
+    return union(widened(left), widened(right))
+
+
+def split_axisless(pattern: Pattern) -> Pattern:
+    """Widen factors without axes to one an input axis, so that two patterns can be compared."""
+    factors = []
+    for f in pattern.factors:
+        if f.axes or len(f.inputs) <= 1:
+            factors.append(f)
+            continue
+        columns = f.matrix.toarray().reshape([pattern.in_shape[i] for i in f.inputs])
+        for position, i in enumerate(f.inputs):
+            others = tuple(k for k in range(len(f.inputs)) if k != position)
+            factors.append(Factor((), (i,), sp.csr_array(columns.any(axis=others)[None, :])))
+    return Pattern(pattern.shape, pattern.in_shape, tuple(factors))

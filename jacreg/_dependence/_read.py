@@ -1,0 +1,144 @@
+"""Read a linear program (a jaxpr) for what each output entry depends on."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
+from ._operand import RULES, Equation, Operand, Reader, everything
+from ._pattern import identity
+
+# The rules register themselves on import.
+_RULE_FILES = (_rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear)
+# Structural values larger than this are treated as unknown.
+_MOST_VALUES = 4_000_000
+_UNEVALUATED = ("random", "threefry", "rng", "pure_callback", "io_callback", "debug")
+
+
+def read_dependence(program: Any, first_tangent: int) -> tuple[list[Operand], Reader]:
+    """Return what each output of a closed jaxpr depends on, and what could not be read.
+
+    Args:
+        program: a closed jaxpr, linear in its inputs from `first_tangent` on; the others
+            are values whose entries are unknown.
+        first_tangent: position of the first tangent among the inputs.
+    """
+    reader = Reader(read=lambda *_: [])
+    reader.read = lambda program, consts, operands: _run(
+        program, [_structural(c) for c in consts], operands, reader
+    )
+    operands, leaf = [], 0
+    for number, variable in enumerate(program.jaxpr.invars):
+        shape = tuple(variable.aval.shape)
+        if number < first_tangent:
+            operands.append(Operand(shape))
+        else:
+            operands.append(Operand(shape, {leaf: identity(shape)}))
+            leaf += 1
+    constants = [_structural(constant) for constant in program.consts]
+    return _run(program.jaxpr, constants, operands, reader), reader
+
+
+def structural_value(constant: Any) -> np.ndarray | None:
+    """Entries of a constant that are part of the program: concrete integers and booleans.
+
+    Floating-point constants are parameters: what is zero today is not a missing edge.
+    """
+    dtype = getattr(constant, "dtype", None)
+    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
+        return None
+    if np.dtype(dtype).kind not in "iub":
+        return None
+    try:
+        return np.asarray(constant)
+    except jax.errors.TracerArrayConversionError:
+        return None
+
+
+def _structural(constant: Any) -> Operand:
+    return Operand(tuple(np.shape(constant)), value=structural_value(constant))
+
+
+def _run(
+    jaxpr: Any, constants: list[Operand], operands: list[Operand], reader: Reader
+) -> list[Operand]:
+    environment: dict[Any, Operand] = {}
+    environment.update(zip(jaxpr.constvars, constants, strict=True))
+    environment.update(zip(jaxpr.invars, operands, strict=True))
+
+    def look_up(atom: Any) -> Operand:
+        if isinstance(atom, jex.Literal):
+            value = np.asarray(atom.val)
+            return Operand(tuple(value.shape), value=value)
+        return environment[atom]
+
+    for equation in jaxpr.eqns:
+        inputs = [look_up(atom) for atom in equation.invars]
+        shapes = [tuple(getattr(v.aval, "shape", ())) for v in equation.outvars]
+        for variable, output in zip(
+            equation.outvars, _apply(equation, inputs, shapes, reader), strict=True
+        ):
+            environment[variable] = output
+    return [look_up(atom) for atom in jaxpr.outvars]
+
+
+def _apply(
+    equation: Any, inputs: list[Operand], shapes: list[tuple[int, ...]], reader: Reader
+) -> list[Operand]:
+    name = equation.primitive.name
+    if any(operand.dependence for operand in inputs):
+        call = Equation(name, equation.params, inputs, shapes, reader)
+        rule = RULES.get(name)
+        try:
+            found = rule(call) if rule is not None else everything(call, why=name)
+        except (KeyError, AttributeError):
+            # Another version of JAX writes this primitive in another way.
+            found = everything(call, why=name)
+        integer = [not _is_inexact(v.aval) for v in equation.outvars]
+        return [
+            Operand(shape, {} if skip else dependence)
+            for shape, dependence, skip in zip(shapes, found, integer, strict=True)
+        ]
+    return _evaluate(equation, inputs, shapes, reader)
+
+
+def _is_inexact(aval: Any) -> bool:
+    dtype = getattr(aval, "dtype", None)
+    return dtype is not None and jnp.issubdtype(dtype, np.inexact)
+
+
+def _evaluate(
+    equation: Any, inputs: list[Operand], shapes: list[tuple[int, ...]], reader: Reader
+) -> list[Operand]:
+    """Outputs without dependence: computed where every input is structural, else unknown."""
+    unknown = [Operand(shape) for shape in shapes]
+    name = equation.primitive.name
+    if name in ("jit", "pjit", "closed_call"):
+        program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        return reader.read(program.jaxpr, program.consts, inputs)
+    if (
+        any(operand.value is None for operand in inputs)
+        or name.startswith(_UNEVALUATED)
+        or equation.effects
+        or any(np.prod(shape) > _MOST_VALUES for shape in shapes)
+        or any(hasattr(p, "jaxpr") or hasattr(p, "eqns") for p in equation.params.values())
+    ):
+        return unknown
+    values = [operand.value for operand in inputs]
+    try:
+        with jax.ensure_compile_time_eval():
+            arrays = [
+                jnp.asarray(value, dtype=atom.aval.dtype)
+                for value, atom in zip(values, equation.invars, strict=True)
+            ]
+            results = equation.primitive.bind(*arrays, **equation.params)
+    except Exception:
+        # A primitive that will not run here is merely unknown: a superset follows.
+        return unknown
+    results = results if equation.primitive.multiple_results else [results]
+    return [Operand(shape, value=np.asarray(r)) for shape, r in zip(shapes, results, strict=True)]

@@ -1,0 +1,154 @@
+"""Rules for sub-programs: calls, branches and loops."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
+from ._pattern import apply_axis, insert_axis, reduce_axis
+from ._windows import placement, selection
+
+# Longer loops are read once with their carry widened until it no longer changes.
+_MOST_UNROLLED = 48
+
+
+@rule("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+def _call(equation: Equation) -> list[Dependence]:
+    program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    outs = equation.reader.read(*_opened(program), equation.operands)
+    return [out.dependence for out in outs]
+
+
+def _opened(program):
+    """The equations and the constants of an open or a closed sub-program."""
+    if hasattr(program, "jaxpr"):
+        return program.jaxpr, program.consts
+    return program, []
+
+
+@rule("cond")
+def _branches(equation: Equation) -> list[Dependence]:
+    index, *operands = equation.operands
+    branches = equation.params["branches"]
+    if index.value is not None:
+        number = int(np.clip(index.value, 0, len(branches) - 1))
+        branches = branches[number : number + 1]
+    runs = [equation.reader.read(*_opened(branch), operands) for branch in branches]
+    return [merge(*(out.dependence for out in outs)) for outs in zip(*runs, strict=True)]
+
+
+@rule("while")
+def _while(equation: Equation) -> list[Dependence]:
+    params = equation.params
+    num_conditions, num_constants = params["cond_nconsts"], params["body_nconsts"]
+    constants = equation.operands[num_conditions : num_conditions + num_constants]
+    carry = [
+        Operand(c.shape, c.dependence) for c in equation.operands[num_conditions + num_constants :]
+    ]
+    body = _opened(params["body_jaxpr"])
+
+    def step(carry: list[Operand]) -> list[Operand]:
+        return equation.reader.read(*body, [*constants, *carry])
+
+    settled = _settle(step, carry)
+    if settled is None:
+        return everything(equation, why="while loop whose dependence keeps growing")
+    return [c.dependence for c in settled]
+
+
+@rule("scan")
+def _scan(equation: Equation) -> list[Dependence]:
+    params = equation.params
+    length = params["length"]
+    body = _opened(params["jaxpr"])
+    num_constants, num_carry = _counts(equation, body[0])
+    constants = equation.operands[:num_constants]
+    carry = equation.operands[num_constants : num_constants + num_carry]
+    sequences = equation.operands[num_constants + num_carry :]
+    if length > _MOST_UNROLLED:
+        return _scan_widened(equation, body, constants, carry, sequences, num_carry)
+    stacked: list[list[Dependence]] = []
+    order = range(length - 1, -1, -1) if params["reverse"] else range(length)
+    for position in order:
+        row = [_row(sequence, position) for sequence in sequences]
+        outs = equation.reader.read(*body, [*constants, *carry, *row])
+        carry = outs[:num_carry]
+        stacked.append([
+            each(out.dependence, lambda p, at=position: _stack(p, at, length))
+            for out in outs[num_carry:]
+        ])  # fmt: skip
+    ys = [merge(*parts) for parts in zip(*stacked, strict=True)] if stacked else []
+    if not stacked:
+        ys = [{} for _ in equation.shapes[num_carry:]]
+    return [*(c.dependence for c in carry), *ys]
+
+
+def _counts(equation: Equation, body) -> tuple[int, int]:
+    """Numbers of constants and of carried values, from the ranks.
+
+    Scanned values lose their first axis inside the body and stacked ones gain it; how the
+    primitive itself writes the numbers down differs between versions of JAX.
+    """
+    num_carry = sum(
+        len(inside.aval.shape) == len(outside)
+        for inside, outside in zip(body.outvars, equation.shapes, strict=True)
+    )
+    num_sequences = sum(
+        len(inside.aval.shape) < len(outside.shape)
+        for inside, outside in zip(body.invars, equation.operands, strict=True)
+    )
+    return len(equation.operands) - num_carry - num_sequences, num_carry
+
+
+def _row(sequence: Operand, position: int) -> Operand:
+    """Row `position` of a scanned operand."""
+    length = sequence.shape[0]
+    pick = selection(np.array([position]), length)
+    dependence = each(sequence.dependence, lambda p: reduce_axis(apply_axis(p, 0, pick), 0))
+    value = None if sequence.value is None else sequence.value[position]
+    return Operand(sequence.shape[1:], dependence, value)
+
+
+def _stack(pattern, position: int, length: int):
+    return apply_axis(insert_axis(pattern, 0, 1), 0, placement(np.array([position]), length))
+
+
+def _scan_widened(equation, body, constants, carry, sequences, num_carry) -> list[Dependence]:
+    """Read a long loop once for all its steps: any step may see any row."""
+    rows = [
+        Operand(s.shape[1:], each(s.dependence, lambda p: reduce_axis(p, 0))) for s in sequences
+    ]
+    carry = [Operand(c.shape, c.dependence) for c in carry]
+
+    def step(carry: list[Operand]) -> list[Operand]:
+        return equation.reader.read(*body, [*constants, *carry, *rows])[:num_carry]
+
+    settled = _settle(step, carry)
+    if settled is None:
+        return everything(equation, why="scan whose dependence keeps growing")
+    outs = equation.reader.read(*body, [*constants, *settled, *rows])
+    length = equation.params["length"]
+    ys = [each(out.dependence, lambda p: insert_axis(p, 0, length)) for out in outs[num_carry:]]
+    return [*(c.dependence for c in settled), *ys]
+
+
+def _settle(step, carry: list[Operand]) -> list[Operand] | None:
+    """Widen a carry until one more step adds nothing; None if it does not settle soon."""
+    for _ in range(256):
+        after = step(carry)
+        grown = [
+            Operand(before.shape, merge(before.dependence, new.dependence))
+            for before, new in zip(carry, after, strict=True)
+        ]
+        if all(_size(a) == _size(b) for a, b in zip(carry, grown, strict=True)):
+            return grown
+        carry = grown
+    return None
+
+
+def _size(operand: Operand) -> list[tuple]:
+    """What grows when a dependence grows: a union never loses an entry."""
+    return [
+        (leaf, tuple(sorted((f.axes, f.inputs, int(f.matrix.nnz)) for f in pattern.factors)))
+        for leaf, pattern in sorted(operand.dependence.items())
+    ]

@@ -1,0 +1,240 @@
+"""Rules for gather, scatter and dynamic slices.
+
+Where the indices follow from the program, the entries that are read are worked out
+one by one and split into a choice on every axis. Where they depend on values
+(argmax, sort), any entry of the indexed axes may be read.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._operand import Dependence, Equation, Operand, each, merge, rule
+from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis, transpose
+from ._reshape import reshape
+from ._windows import placement, selection
+
+# Working out more positions than this one by one is not worth its memory.
+_MOST_POSITIONS = 20_000_000
+
+
+@rule("dynamic_slice")
+def _dynamic_slice(equation: Equation) -> list[Dependence]:
+    operand, *starts = equation.operands
+    sizes = equation.params["slice_sizes"]
+
+    def cut(pattern: Pattern) -> Pattern:
+        for axis, (start, size) in enumerate(zip(starts, sizes, strict=True)):
+            full = pattern.shape[axis]
+            if size == full:
+                continue
+            if start.value is None:
+                pattern = insert_axis(reduce_axis(pattern, axis), axis, size)
+            else:
+                first = int(np.clip(start.value, 0, full - size))
+                pattern = apply_axis(pattern, axis, selection(np.arange(first, first + size), full))
+        return pattern
+
+    return [each(operand.dependence, cut)]
+
+
+@rule("dynamic_update_slice")
+def _dynamic_update_slice(equation: Equation) -> list[Dependence]:
+    operand, update, *starts = equation.operands
+    shape = equation.shapes[0]
+
+    def place(pattern: Pattern) -> Pattern:
+        for axis, start in enumerate(starts):
+            size, full = pattern.shape[axis], shape[axis]
+            if size == full:
+                continue
+            if start.value is None:
+                pattern = insert_axis(reduce_axis(pattern, axis), axis, full)
+            else:
+                first = int(np.clip(start.value, 0, full - size))
+                index = np.arange(first, first + size)
+                pattern = apply_axis(pattern, axis, placement(index, full))
+        return pattern
+
+    return [merge(operand.dependence, each(update.dependence, place))]
+
+
+@rule("gather")
+def _gather(equation: Equation) -> list[Dependence]:
+    operand, indices = equation.operands
+    shape = equation.shapes[0]
+    numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
+    read = _positions(operand.shape, indices, numbers, sizes, equation.params["mode"], shape)
+    choices = None if read is None else _choices(read, operand.shape)
+    if choices is not None:
+        return [each(operand.dependence, lambda p: _chosen(p, choices, shape))]
+    return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape, indices))]
+
+
+@rule("scatter-add", "scatter", "scatter_add")
+def _scatter(equation: Equation) -> list[Dependence]:
+    operand, indices, updates = equation.operands
+    numbers = equation.params["dimension_numbers"]
+    shape = equation.shapes[0]
+    gather_numbers = jax.lax.GatherDimensionNumbers(
+        offset_dims=numbers.update_window_dims,
+        collapsed_slice_dims=numbers.inserted_window_dims,
+        start_index_map=numbers.scatter_dims_to_operand_dims,
+        operand_batching_dims=numbers.operand_batching_dims,
+        start_indices_batching_dims=numbers.scatter_indices_batching_dims,
+    )
+    sizes = _slice_sizes(numbers, updates.shape, len(shape))
+    read = _positions(shape, indices, gather_numbers, sizes, equation.params["mode"], updates.shape)
+    choices = None if read is None else _choices(read, shape)
+
+    def place(pattern: Pattern) -> Pattern:
+        if choices is None:
+            return _anywhere_into(pattern, gather_numbers, sizes, shape)
+        return _placed(pattern, choices, shape)
+
+    return [merge(operand.dependence, each(updates.dependence, place))]
+
+
+def _positions(
+    shape: tuple[int, ...],
+    indices: Operand,
+    numbers: Any,
+    sizes: Any,
+    mode: Any,
+    out_shape: tuple[int, ...],
+) -> np.ndarray | None:
+    """Flat position that each gathered entry comes from, -1 for none; None if unknown."""
+    total, wanted = int(np.prod(shape)), int(np.prod(out_shape))
+    if indices.value is None or max(total, wanted) > _MOST_POSITIONS:
+        return None
+    with jax.ensure_compile_time_eval():
+        read = jax.lax.gather(
+            jnp.arange(total, dtype=jnp.int32).reshape(shape),
+            jnp.asarray(indices.value),
+            numbers,
+            tuple(sizes),
+            mode=mode,
+            fill_value=-1,
+        )
+    return np.asarray(read)
+
+
+def _choices(
+    read: np.ndarray, shape: tuple[int, ...]
+) -> list[tuple[tuple[int, ...], np.ndarray]] | None:
+    """For each axis of the source the result's axes that choose along it, and the choice.
+
+    None where two source axes are chosen along the same axis of the result (a diagonal)
+    or where entries are missing: then no choice axis by axis describes it.
+    """
+    if (read < 0).any():
+        return None
+    choices, taken = [], set()
+    for coordinate in np.unravel_index(read, shape):
+        axes = tuple(
+            axis for axis in range(read.ndim)
+            if (coordinate != coordinate.take([0], axis=axis)).any()
+        )  # fmt: skip
+        if taken & set(axes):
+            return None
+        taken |= set(axes)
+        line = coordinate[tuple(slice(None) if a in axes else 0 for a in range(read.ndim))]
+        choices.append((axes, line.reshape(-1)))
+    return choices
+
+
+def _chosen(
+    pattern: Pattern, choices: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]
+) -> Pattern:
+    """Pattern of a gather whose choice is made axis by axis."""
+    placed: list[int] = []
+    for axis, (_, line) in enumerate(choices):
+        pattern = apply_axis(pattern, axis, selection(line, pattern.shape[axis]))
+    # Each source axis now has the product of its result axes; split, then order.
+    sizes = [[shape[a] for a in axes] for axes, _ in choices]
+    pattern = reshape(pattern, tuple(n for group in sizes for n in group))
+    for axes, _ in choices:
+        placed.extend(axes)
+    missing = [a for a in range(len(shape)) if a not in placed]
+    for offset, axis in enumerate(missing):
+        pattern = insert_axis(pattern, len(placed) + offset, shape[axis])
+    return transpose(pattern, [(*placed, *missing).index(a) for a in range(len(shape))])
+
+
+def _placed(
+    pattern: Pattern, choices: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]
+) -> Pattern:
+    """Pattern of a scatter whose place is chosen axis by axis: the transpose of `_chosen`."""
+    used = [a for axes, _ in choices for a in axes]
+    idle = [a for a in range(len(pattern.shape)) if a not in used]
+    sizes = [int(np.prod([pattern.shape[a] for a in axes])) for axes, _ in choices]
+    pattern = transpose(pattern, [*used, *idle])
+    for axis in reversed(range(len(used), len(pattern.shape))):
+        pattern = reduce_axis(pattern, axis)
+    pattern = reshape(pattern, tuple(sizes))
+    for axis, (_, line) in enumerate(choices):
+        pattern = apply_axis(pattern, axis, placement(line, shape[axis]))
+    return pattern
+
+
+def _layout(numbers: Any, rank: int, out_rank: int) -> tuple[dict[int, int], list[int]]:
+    """Result axis of each source axis that a slice keeps, and the result's index axes."""
+    dropped = {*numbers.collapsed_slice_dims, *numbers.operand_batching_dims}
+    kept = [a for a in range(rank) if a not in dropped]
+    index_axes = [a for a in range(out_rank) if a not in numbers.offset_dims]
+    return dict(zip(kept, numbers.offset_dims, strict=True)), index_axes
+
+
+def _anywhere(
+    pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...], indices: Operand
+) -> Pattern:
+    """Gather at unknown indices: whole and batch axes stay, the others are read anywhere."""
+    rank = len(pattern.shape)
+    offsets, index_axes = _layout(numbers, rank, len(shape))
+    # Index axes come in the order of the index array's axes, its last one (the vector) removed.
+    batching = {
+        source: index_axes[where]
+        for source, where in zip(
+            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
+        )
+    }
+    target = {a: t for a, t in offsets.items() if sizes[a] == pattern.shape[a]} | batching
+    for axis in reversed(range(rank)):
+        if axis not in target:
+            pattern = reduce_axis(pattern, axis)
+    places = [target[a] for a in sorted(target)]
+    missing = [a for a in range(len(shape)) if a not in places]
+    for axis in missing:
+        pattern = insert_axis(pattern, len(pattern.shape), shape[axis])
+    return transpose(pattern, [(*places, *missing).index(a) for a in range(len(shape))])
+
+
+def _anywhere_into(pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...]) -> Pattern:
+    """Scatter at unknown indices: an update may land anywhere on the indexed axes."""
+    offsets, index_axes = _layout(numbers, len(shape), len(pattern.shape))
+    source = {a: t for a, t in offsets.items() if sizes[a] == shape[a]} | {
+        a: index_axes[where]
+        for a, where in zip(
+            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
+        )
+    }
+    kept = [source[a] for a in sorted(source)]
+    idle = [a for a in range(len(pattern.shape)) if a not in kept]
+    pattern = transpose(pattern, [*kept, *idle])
+    for axis in reversed(range(len(kept), len(pattern.shape))):
+        pattern = reduce_axis(pattern, axis)
+    for axis in range(len(shape)):
+        if axis not in source:
+            pattern = insert_axis(pattern, axis, shape[axis])
+    return pattern
+
+
+def _slice_sizes(numbers: Any, update_shape: tuple[int, ...], rank: int) -> list[int]:
+    """Slice sizes of the gather that a scatter transposes."""
+    dropped = {*numbers.inserted_window_dims, *numbers.operand_batching_dims}
+    windows = iter(numbers.update_window_dims)
+    return [1 if a in dropped else update_shape[next(windows)] for a in range(rank)]

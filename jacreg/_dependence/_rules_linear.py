@@ -1,0 +1,174 @@
+"""Rules for sums over axes, windows, contractions and convolutions."""
+
+from __future__ import annotations
+
+import numpy as np
+import scipy.sparse as sp
+
+from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
+from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis, transpose
+from ._rules_axes import without
+from ._windows import blocks, triangle, window
+
+
+@rule("reduce_sum")
+def _reduce_sum(equation: Equation) -> list[Dependence]:
+    return [each(equation.operands[0].dependence, without(equation.params["axes"]))]
+
+
+@rule("cumsum")
+def _cumsum(equation: Equation) -> list[Dependence]:
+    axis, reverse = equation.params["axis"], equation.params["reverse"]
+
+    def accumulate(pattern: Pattern) -> Pattern:
+        return apply_axis(pattern, axis, triangle(pattern.shape[axis], reverse=reverse))
+
+    return [each(equation.operands[0].dependence, accumulate)]
+
+
+@rule("fft")
+def _fft(equation: Equation) -> list[Dependence]:
+    count = len(equation.params["fft_lengths"])
+    shape = equation.shapes[0]
+
+    def mix(pattern: Pattern) -> Pattern:
+        for axis in range(len(shape) - count, len(shape)):
+            pattern = insert_axis(reduce_axis(pattern, axis), axis, shape[axis])
+        return pattern
+
+    return [each(equation.operands[0].dependence, mix)]
+
+
+@rule("reduce_window_sum", "select_and_gather_add")
+def _window_sum(equation: Equation) -> list[Dependence]:
+    params, shape = equation.params, equation.shapes[0]
+
+    def slide(pattern: Pattern) -> Pattern:
+        for axis, taps in enumerate(params["window_dimensions"]):
+            pattern = apply_axis(
+                pattern,
+                axis,
+                window(
+                    shape[axis],
+                    pattern.shape[axis],
+                    taps=taps,
+                    stride=params["window_strides"][axis],
+                    low=params["padding"][axis][0],
+                    input_dilation=params["base_dilation"][axis],
+                    tap_dilation=params["window_dilation"][axis],
+                ),
+            )
+        return pattern
+
+    # The second operand of select_and_gather_add only says where the maximum is: any
+    # entry of the window may be it.
+    return [each(equation.operands[0].dependence, slide)]
+
+
+@rule("select_and_scatter_add")
+def _window_scatter(equation: Equation) -> list[Dependence]:
+    params, shape = equation.params, equation.shapes[0]
+
+    def scatter(pattern: Pattern) -> Pattern:
+        for axis, taps in enumerate(params["window_dimensions"]):
+            forward = window(
+                pattern.shape[axis],
+                shape[axis],
+                taps=taps,
+                stride=params["window_strides"][axis],
+                low=params["padding"][axis][0],
+            )
+            pattern = apply_axis(pattern, axis, forward.T)
+        return pattern
+
+    return [each(equation.operands[0].dependence, scatter)]
+
+
+@rule("dot_general")
+def _dot_general(equation: Equation) -> list[Dependence]:
+    (contract_left, contract_right), (batch_left, batch_right) = equation.params[
+        "dimension_numbers"
+    ]
+    left, right = equation.operands
+    parts = [
+        _contract(left, right, contract_left, contract_right, batch_left, batch_right, False),
+        _contract(right, left, contract_right, contract_left, batch_right, batch_left, True),
+    ]
+    return [merge(*parts)]
+
+
+def _contract(
+    tangent: Operand,
+    other: Operand,
+    contract: tuple[int, ...],
+    contract_other: tuple[int, ...],
+    batch: tuple[int, ...],
+    batch_other: tuple[int, ...],
+    other_first: bool,
+) -> Dependence:
+    """Batch axes, then the left operand's free axes, then the right one's."""
+    free = [a for a in range(len(tangent.shape)) if a not in (*contract, *batch)]
+    free_other = [a for a in range(len(other.shape)) if a not in (*contract_other, *batch_other)]
+    new_sizes = [other.shape[a] for a in free_other]
+    start = len(batch) if other_first else len(batch) + len(free)
+    # A structural matrix (interpolation weights made from iota) shows its zeros.
+    resampled = (
+        other.value is not None and len(contract) == 1 and len(free_other) == 1 and not batch
+    )
+
+    def product(pattern: Pattern) -> Pattern:
+        if resampled:
+            assert other.value is not None
+            (axis,) = contract
+            matrix = other.value if free_other[0] == 0 else other.value.T
+            pattern = apply_axis(pattern, axis, sp.csr_array(matrix != 0))
+            order = [axis, *free] if other_first else [*free, axis]
+            return transpose(pattern, order)
+        pattern = transpose(pattern, [*batch, *free, *contract])
+        for axis in reversed(range(len(batch) + len(free), len(pattern.shape))):
+            pattern = reduce_axis(pattern, axis)
+        for offset, size in enumerate(new_sizes):
+            pattern = insert_axis(pattern, start + offset, size)
+        return pattern
+
+    return each(tangent.dependence, product)
+
+
+@rule("conv_general_dilated")
+def _convolution(equation: Equation) -> list[Dependence]:
+    params, shape = equation.params, equation.shapes[0]
+    image, kernel = equation.operands
+    numbers = params["dimension_numbers"]
+    batch, feature, *spatial = numbers.lhs_spec
+    _, _, *taps_axes = numbers.rhs_spec
+    out_batch, out_feature, *out_spatial = numbers.out_spec
+    groups, batch_groups = params["feature_group_count"], params["batch_group_count"]
+    if kernel.dependence:
+        return everything(equation, why="convolution with a kernel that depends on the input")
+
+    def convolve(pattern: Pattern) -> Pattern:
+        for number, axis in enumerate(spatial):
+            low, _ = params["padding"][number]
+            reads = window(
+                shape[out_spatial[number]],
+                pattern.shape[axis],
+                taps=kernel.shape[taps_axes[number]],
+                stride=params["window_strides"][number],
+                low=low,
+                input_dilation=params["lhs_dilation"][number],
+                tap_dilation=params["rhs_dilation"][number],
+            )
+            pattern = apply_axis(pattern, axis, reads)
+        channels = shape[out_feature]
+        if groups > 1:
+            mixes = blocks(channels, pattern.shape[feature], groups)
+        else:
+            mixes = sp.csr_array(np.ones((channels, pattern.shape[feature]), dtype=bool))
+        pattern = apply_axis(pattern, feature, mixes)
+        if batch_groups > 1:
+            size = shape[out_batch]
+            pattern = insert_axis(reduce_axis(pattern, batch), batch, size)
+        order = np.argsort([out_batch, out_feature, *out_spatial])
+        return transpose(pattern, [(batch, feature, *spatial)[k] for k in order])
+
+    return [each(image.dependence, convolve)]

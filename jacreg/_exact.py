@@ -1,0 +1,70 @@
+"""The exact dense paths: one product for each row, column or diagonal entry."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+
+from ._basis import FlatJacobian, first_direction, map_chunked, prefer_reverse, sum_chunked
+from ._linearize import Linearization
+from ._methods import Exact
+from ._structure import example_squared_norm, example_sum
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PyTree
+
+
+def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[Array, "N M n"]:
+    """Rows or columns one after the other, as `[N, M, n]`."""
+    chunk = flat.chunk(chunk_size)
+
+    def by_columns() -> Float[Array, "N M n"]:
+        columns = map_chunked(flat.column, jnp.arange(flat.inputs.size), chunk)
+        return jnp.transpose(columns, (1, 2, 0))
+
+    def by_rows() -> Float[Array, "N M n"]:
+        rows = map_chunked(flat.row, jnp.arange(flat.outputs.size), chunk)
+        return jnp.transpose(rows, (1, 0, 2))
+
+    return first_direction(
+        flat.lin, by_columns, by_rows, reverse_first=prefer_reverse(flat.lin)
+    ).astype(flat.outputs.dtype)
+
+
+def exact_diagonal(lin: Linearization, method: Exact, key: Any) -> PyTree:
+    """Diagonal entry by entry, in the shape of the input."""
+    del key
+    flat = FlatJacobian(lin)
+
+    def entry(product: Any) -> Any:
+        return lambda i: jnp.take(product(i), i, axis=1)
+
+    def by(product: Any) -> Float[Array, "N n"]:
+        chunk = flat.chunk(method.chunk_size)
+        return map_chunked(entry(product), jnp.arange(flat.inputs.size), chunk).T
+
+    entries = first_direction(
+        lin, lambda: by(flat.column), lambda: by(flat.row), reverse_first=lin.mode == "reverse"
+    )
+    return flat.outputs.unflatten(entries)
+
+
+def exact_trace(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
+    """Sum of the diagonal's entries."""
+    return example_sum(exact_diagonal(lin, method, key))
+
+
+def exact_squared(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
+    """Squared norms of all rows or of all columns, summed."""
+    del key
+    flat = FlatJacobian(lin)
+    chunk = flat.chunk(method.chunk_size)
+    return first_direction(
+        lin,
+        lambda: sum_chunked(
+            lambda i: example_squared_norm(flat.column(i)), flat.inputs.size, chunk
+        ),
+        lambda: sum_chunked(lambda i: example_squared_norm(flat.row(i)), flat.outputs.size, chunk),
+        reverse_first=prefer_reverse(lin),
+    )

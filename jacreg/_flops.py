@@ -1,0 +1,49 @@
+"""Floating-point operations of a traced function, counted without compiling it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import Any
+
+import jax
+
+
+def count_flops(fn: Callable[..., Any], *args: Any) -> int:
+    """Operations of `fn(*args)`: products and sums of contractions, one an element elsewhere.
+
+    Loops whose length is not known count once. Works under jit: nothing is evaluated.
+    """
+    return _count(jax.make_jaxpr(fn)(*args).jaxpr)
+
+
+def _count(jaxpr: Any) -> int:
+    return sum(_equation(equation) for equation in jaxpr.eqns)
+
+
+def _equation(equation: Any) -> int:
+    inner = sum(_count(jaxpr) for jaxpr in _inner(equation.params))
+    if inner:
+        return inner * equation.params.get("length", 1)
+    outputs = sum(prod(getattr(v.aval, "shape", ())) for v in equation.outvars)
+    name = equation.primitive.name
+    if name == "dot_general":
+        (contracted, _), _ = equation.params["dimension_numbers"]
+        shape = equation.invars[0].aval.shape
+        return 2 * outputs * prod(shape[axis] for axis in contracted)
+    if name == "conv_general_dilated":
+        kernel = equation.invars[1].aval.shape
+        features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
+        return 2 * outputs * prod(kernel) // max(features, 1)
+    return outputs
+
+
+def _inner(params: dict[str, Any]) -> list[Any]:
+    """Jaxprs among an equation's parameters, closed or not, one or several."""
+    found = []
+    for value in params.values():
+        for item in value if isinstance(value, tuple | list) else (value,):
+            item = getattr(item, "jaxpr", item)
+            if hasattr(item, "eqns"):
+                found.append(item)
+    return found

@@ -1,0 +1,49 @@
+"""Hutch++: the part of a trace that a few directions hold exactly, the rest by probes."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ._basis import FlatJacobian
+from ._linearize import Linearization
+from ._methods import HutchPlusPlus, require_key
+from ._probes import draw
+from ._structure import accumulate_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Float[Array, " N"]:
+    """Trace of each example's Jacobian by Hutch++ (Meyer, Musco, Musco, Woodruff 2021, alg. 1).
+
+    matfree, which serves XTrace, does not have it. With Q a basis of J S for a third of the
+    products, tr J = tr(Q^T J Q) + tr((I - Q Q^T) J (I - Q Q^T)); the second by Hutchinson.
+    """
+    key = require_key("divergence", method, key)
+    flat = FlatJacobian(lin)
+    size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
+    thirds = min(method.num_products // 3, size)
+    left = max(method.num_products - 2 * thirds, 1)
+
+    def products(vectors: Float[Array, "N n k"]) -> Float[Array, "N n k"]:
+        # One product after the other: memory for one, as for the other estimators.
+        columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
+        return jnp.moveaxis(jax.lax.map(flat.jvp, columns), 0, 2).astype(wide)
+
+    like = jnp.zeros((flat.num_examples, size), wide)
+    sketch_key, probe_key = jax.random.split(key)
+
+    def probes(key: Array, count: int) -> Float[Array, "N n k"]:
+        keys = jax.random.split(key, count)
+        return jnp.stack([draw(k, like, "rademacher") for k in keys], axis=2)
+
+    basis = jnp.linalg.qr(products(probes(sketch_key, thirds)))[0]
+    held = jnp.sum(basis * products(basis), axis=(1, 2))
+    rest = probes(probe_key, left)
+    rest = rest - basis @ (jnp.swapaxes(basis, 1, 2) @ rest)
+    remaining = jnp.sum(rest * products(rest), axis=(1, 2)) / left
+    return (held + remaining).astype(flat.outputs.dtype)

@@ -1,0 +1,267 @@
+"""Leading eigenvector of J^T J, example by example, in memory of a few vectors.
+
+The three-term Lanczos recurrence is run twice: once for its coefficients alpha and
+beta, once more to add up the Ritz vector. No basis is stored, so the memory does not
+grow with the number of steps. Both runs are the same compiled loop, for rounding that
+differs would be amplified until the second run's vectors are not the first run's.
+
+When to stop is not judged by two estimates that agree, nor by a residual, which only
+says that some eigenvalue is near. With v_1 uniform on the sphere of R^n its part along
+the leading eigenvector is at least delta = epsilon sqrt(pi / (2 n)) with probability
+1 - epsilon. The vector v_{k+1} = p_k(A) v_1 has length one, so |p_k(lambda_max)| is at
+most 1 / delta; and p_k grows beyond its largest root. Hence lambda_max is below every t
+with p_k(t) >= 1 / delta that lies beyond the roots, and the largest Ritz value, a lower
+bound, is as near as asked once such a t is (Hochstenbach 2013, Probabilistic upper
+bounds for the matrix two-norm, for Lanczos bidiagonalisation). This needs no gap.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import ceil, log, pi, sqrt
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, Int
+
+    Product = Callable[[Float[Array, "N n"]], Float[Array, "N m"]]
+
+# Probability, an example, that the bound misses a singular value outside the tolerance.
+_FAILURE = 1e-4
+# Steps between two looks at the bound, and points of one look along the spectrum.
+_STRIDE = 8
+_GRID = 64
+
+
+class Leading(NamedTuple):
+    """Leading right singular vector: unit `vector [N, n]`, its `value [N]`, `converged [N]`."""
+
+    vector: Float[Array, "N n"]
+    value: Float[Array, " N"]
+    converged: Bool[Array, " N"]
+
+
+class _State(NamedTuple):
+    step: Int[Array, ""]
+    previous: Float[Array, "N n"]
+    vector: Float[Array, "N n"]
+    total: Float[Array, "N n"]
+    alphas: Float[Array, "N K"]
+    betas: Float[Array, "N K"]
+    steps: Int[Array, " N"]
+    lower: Float[Array, " N"]
+    done: Bool[Array, " N"]
+
+
+def leading_singular_vector(
+    forward: Product,
+    backward: Product,
+    start: Float[Array, "N n"],
+    *,
+    tolerance: float,
+    max_steps: int | None = None,
+) -> Leading:
+    """Unit vector v of each example with ||J v|| within `tolerance` of the largest.
+
+    Args:
+        forward: J, `[N, n] -> [N, m]`; nothing here is differentiated.
+        backward: J^T.
+        start: `[N, n]`, Gaussian, not all zero.
+        tolerance: relative, of the singular value.
+        max_steps: products with J^T J before giving up; None means as many as the
+            tolerance can need.
+    """
+    size = start.shape[1]
+    log_target = log(sqrt(2 * size / pi) / _FAILURE)
+    # Three quarters of the tolerance for the bound, the rest for the vector.
+    growth = (1 + 0.75 * tolerance) ** 2
+    resolution = max(tolerance / 128, 16 * float(jnp.finfo(start.dtype).eps))
+    # A small space is exhausted sooner, whatever the tolerance.
+    limit = max_steps or min(_steps_needed(log_target, growth), 8 * size + 8 * _STRIDE)
+    start = unit(start)
+    scale = norm(forward(start))
+    scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)[:, None]
+
+    def gram(v: Array) -> Array:
+        return backward(forward(v) / scale) / scale
+
+    # A multiple of the stride: the loop looks at the bound between strides only.
+    limit = _STRIDE * ceil(limit / _STRIDE)
+
+    def run(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, _State], None]:
+        state = _recur(gram, start, carry[0], growth, log_target, resolution)
+        return (_ritz_weights(state, resolution), state), None
+
+    begin = _begin(start, limit)
+    (_, state), _ = jax.lax.scan(run, (begin.alphas, begin), None, length=2)
+    vector = unit(state.total)
+    value = norm(forward(vector))
+    # The vector is another sum of the same terms: whatever rounding did, it must
+    # reach what the coefficients promise.
+    reached = value >= scale[:, 0] * jnp.sqrt(state.lower) * (1 - tolerance / 4)
+    return Leading(vector, value, state.done & reached)
+
+
+def norm(vectors: Float[Array, "N k"]) -> Float[Array, " N"]:
+    """Euclidean norm of each row, safe from overflow, with derivative zero at zero."""
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=1, initial=0))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    squared = jnp.sum(jnp.square(vectors / scale[:, None]), axis=1)
+    zero = squared == 0
+    return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
+
+
+def unit(vectors: Float[Array, "N k"]) -> Float[Array, "N k"]:
+    """Each row over its length; a zero row stays zero."""
+    length = norm(vectors)
+    return vectors / jnp.where(length > 0, length, 1)[:, None]
+
+
+def _steps_needed(log_target: float, growth: float) -> int:
+    """Twice what a spectrum without any gap needs: p_k grows as a Chebyshev polynomial."""
+    return 2 * ceil((log_target + log(2)) / (2 * sqrt(growth - 1))) + 4 * _STRIDE
+
+
+def _begin(start: Float[Array, "N n"], limit: int) -> _State:
+    # Built from `start`, so that everything is sharded along the examples as it is.
+    zero = jnp.zeros_like(start[:, 0])
+    coefficients = zero[:, None] + jnp.zeros((1, limit), start.dtype)
+    return _State(
+        step=jnp.array(0),
+        previous=jnp.zeros_like(start),
+        vector=start,
+        total=jnp.zeros_like(start),
+        alphas=coefficients,
+        betas=coefficients,
+        steps=zero.astype(jnp.int32),
+        lower=zero,
+        done=zero.astype(bool),
+    )
+
+
+def _recur(
+    gram: Callable[[Array], Array],
+    start: Float[Array, "N n"],
+    weights: Float[Array, "N K"],
+    growth: float,
+    log_target: float,
+    resolution: float,
+) -> _State:
+    """Run the recurrence until every example's bound is tight, and sum vectors by `weights`."""
+    limit = weights.shape[1]
+
+    def advance(_: int, state: _State) -> _State:
+        last = jnp.where(state.step > 0, _column(state.betas, state.step - 1), 0)
+        product = gram(state.vector) - last[:, None] * state.previous
+        alpha = jnp.sum(product * state.vector, axis=1)
+        product = product - alpha[:, None] * state.vector
+        beta = norm(product)
+        running = ~state.done
+        following = product / jnp.where(beta > 0, beta, 1)[:, None]
+        return state._replace(
+            step=state.step + 1,
+            previous=jnp.where(running[:, None], state.vector, state.previous),
+            vector=jnp.where(running[:, None], following, state.vector),
+            total=state.total + _column(weights, state.step)[:, None] * state.vector,
+            alphas=_store(state.alphas, state.step, jnp.where(running, alpha, 0)),
+            betas=_store(state.betas, state.step, jnp.where(running, beta, 0)),
+            steps=state.steps + running,
+        )
+
+    def body(state: _State) -> _State:
+        state = jax.lax.fori_loop(0, _STRIDE, advance, state)
+        lower = _largest_root(state, resolution)
+        crossed, log_p = _log_polynomial(state, growth * lower[:, None])
+        tight = (crossed[:, 0] == 0) & (log_p[:, 0] >= log_target)
+        nothing = state.alphas[:, 0] + state.betas[:, 0] == 0
+        broken = ~jnp.isfinite(lower)
+        return state._replace(lower=lower, done=state.done | tight | nothing | broken)
+
+    return jax.lax.while_loop(
+        lambda s: (s.step < limit) & ~jnp.all(s.done), body, _begin(start, limit)
+    )
+
+
+def _column(table: Float[Array, "N K"], index: Array) -> Float[Array, " N"]:
+    return jax.lax.dynamic_index_in_dim(table, index, axis=1, keepdims=False)
+
+
+def _store(table: Float[Array, "N K"], index: Array, column: Array) -> Float[Array, "N K"]:
+    return jax.lax.dynamic_update_index_in_dim(table, column, index, axis=1)
+
+
+def _log_polynomial(
+    state: _State, points: Float[Array, "N G"]
+) -> tuple[Int[Array, "N G"], Float[Array, "N G"]]:
+    """Steps after which a point is no longer above the roots (0: it is), and log p_k there.
+
+    The ratios d_j = det(t - T_j) / det(t - T_{j-1}) are all positive exactly where t is
+    above every eigenvalue of T_k (Sturm); then p_k(t) is the product of d_j / beta_j.
+    """
+    tiny = jnp.finfo(points.dtype).tiny
+
+    def ratio(j: Array, carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        before, crossed, log_p = carry
+        beta = jnp.where(j > 0, _column(state.betas, j - 1), 0)[:, None]
+        here = points - _column(state.alphas, j)[:, None] - beta * (beta / before)
+        used = (j < state.steps)[:, None]
+        crossed = jnp.where(used & (here <= 0) & (crossed == 0), j + 1, crossed)
+        safe = jnp.where(here > 0, here, 1)
+        term = jnp.log(safe) - jnp.log(jnp.maximum(_column(state.betas, j), tiny))[:, None]
+        return safe, crossed, log_p + jnp.where(used, term, 0)
+
+    carry = (jnp.ones_like(points), jnp.zeros(points.shape, jnp.int32), jnp.zeros_like(points))
+    _, crossed, log_p = jax.lax.fori_loop(0, state.step, ratio, carry)
+    return crossed, log_p
+
+
+def _largest_root(state: _State, resolution: float) -> Float[Array, " N"]:
+    """Largest eigenvalue of T_k from below, by section into many parts at once."""
+    passes = ceil(log(4 / resolution) / log(_GRID))
+    # The last beta couples to the next step and is no entry of T_k.
+    column, steps = jnp.arange(state.betas.shape[1]), state.steps[:, None]
+    inner = jnp.where(column < steps - 1, state.betas, 0)
+    radius = inner + jnp.pad(inner, ((0, 0), (1, 0)))[:, :-1]
+    alphas = jnp.where(column < steps, state.alphas, 0)
+    lower = jnp.maximum(state.lower, jnp.max(alphas, axis=1))
+    upper = jnp.max(alphas + radius, axis=1)
+    fractions = jnp.arange(1, _GRID + 1, dtype=state.alphas.dtype) / _GRID
+
+    def narrow(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
+        lower, upper = bracket
+        step = (upper - lower) / _GRID
+        points = lower[:, None] + (upper - lower)[:, None] * fractions
+        crossed = _log_polynomial(state, points)[0]
+        count = jnp.sum(crossed > 0, axis=1)
+        return lower + count * step, lower + (count + 1) * step
+
+    return jax.lax.fori_loop(0, passes, narrow, (lower, upper))[0]
+
+
+def _ritz_weights(state: _State, resolution: float) -> Float[Array, "N K"]:
+    """Leading eigenvector of T_m, for the first m whose eigenvalue is as good as the last.
+
+    Later steps would add copies of what has converged (Lanczos without
+    reorthogonalisation), and a mixture of copies is no eigenvector. By inverse
+    iteration just above the eigenvalue.
+    """
+    target = (1 - 2 * resolution) * state.lower
+    crossed = _log_polynomial(state, target[:, None])[0][:, 0]
+    steps = jnp.where(crossed > 0, crossed, state.steps)
+    root = _largest_root(state._replace(steps=steps, lower=target), resolution)
+    shift = root * (1 + 2 * resolution) + jnp.finfo(root.dtype).tiny
+    column = jnp.arange(state.alphas.shape[1])
+    used = column < steps[:, None]
+    inner = jnp.where(column < steps[:, None] - 1, state.betas, 0)
+    below = jnp.pad(inner, ((0, 0), (1, 0)))[:, :-1]
+    # Positive betas make the leading vector positive, so that ones are a safe start.
+    middle = jnp.where(used, shift[:, None] - state.alphas, 1)
+
+    def solve(_: int, vector: Array) -> Array:
+        solved = jax.lax.linalg.tridiagonal_solve(-below, middle, -inner, vector[..., None])
+        return unit(solved[..., 0])
+
+    return jax.lax.fori_loop(0, 3, solve, used.astype(state.alphas.dtype))

@@ -1,0 +1,222 @@
+"""How to compute a quantity: small frozen objects that a config can name.
+
+Each is hashable, so jit treats it as static, and each says what it costs. Which
+quantity accepts which method stands with the quantity; a pair that does not fit
+raises a TypeError that names those that do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any, Literal
+
+Distribution = Literal["sphere", "gaussian", "rademacher"]
+DISTRIBUTIONS = ("sphere", "gaussian", "rademacher")
+
+
+class Method:
+    """Base of every method.
+
+    Attributes:
+        report: why `choose` picked it, empty for a method made by hand. No part of the value.
+    """
+
+    report = ""
+
+
+@dataclass(frozen=True)
+class Exact(Method):
+    """Exact, by one tangent (or cotangent) a dimension, the cheaper direction.
+
+    Costs min(n, M) products for a norm or a dense Jacobian, n for a diagonal.
+
+    Attributes:
+        chunk_size: tangents evaluated at once, which bounds the memory; with
+            several chunks the backward pass recomputes them one by one as well.
+            None chooses: all at once while they are small.
+    """
+
+    chunk_size: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.chunk_size is not None:
+            check_count("Exact", "chunk_size", self.chunk_size)
+
+
+@dataclass(frozen=True)
+class Projection(Method):
+    """Random projections of the Jacobian: unbiased, `num_probes` products.
+
+    Reverse: M ||u^T J||^2 with u uniform on the unit sphere of the output (Hoffman et
+    al. 2019, algorithm 1), or ||u^T J||^2 with Gaussian or Rademacher u. Forward: the
+    same with J v and the input's dimension n. Where M < n, as in a classifier,
+    reverse has less variance a probe.
+
+    Attributes:
+        num_probes: independent probes an example.
+        distribution: "sphere" (never more variance than "gaussian"), "gaussian",
+            "rademacher" (exact for a diagonal J J^T).
+        mode: "reverse" (J^T u) or "forward" (J v).
+    """
+
+    num_probes: int = 1
+    distribution: Distribution = "sphere"
+    mode: Literal["forward", "reverse"] = "reverse"
+
+    def __post_init__(self) -> None:
+        check_count("Projection", "num_probes", self.num_probes)
+        _check_choice("Projection", "distribution", self.distribution, DISTRIBUTIONS)
+        _check_choice("Projection", "mode", self.mode, ("forward", "reverse"))
+
+
+@dataclass(frozen=True)
+class Hutchinson(Method):
+    """Trace and diagonal from v^T J v and v * (J v): unbiased, `num_probes` products.
+
+    The trace estimate has variance 2 (||S||_F^2 - sum_i S_ii^2) with Rademacher
+    probes and 2 ||S||_F^2 with Gaussian ones, S the symmetric part of J
+    (Hutchinson 1989).
+
+    Attributes:
+        num_probes: independent probes an example.
+        distribution: "rademacher" (least variance), "gaussian" or "sphere".
+    """
+
+    num_probes: int = 1
+    distribution: Distribution = "rademacher"
+
+    def __post_init__(self) -> None:
+        check_count("Hutchinson", "num_probes", self.num_probes)
+        _check_choice("Hutchinson", "distribution", self.distribution, DISTRIBUTIONS)
+
+
+@dataclass(frozen=True)
+class HutchPlusPlus(Method):
+    """Hutch++ (Meyer et al. 2021): a low-rank part exactly, the rest by probes. Trace only.
+
+    Error O(1 / num_products) where Hutchinson has O(1 / sqrt). Unbiased.
+
+    Attributes:
+        num_products: products with J an example, at least 3; a third each for
+            sketch, low-rank trace and remainder.
+    """
+
+    num_products: int
+
+    def __post_init__(self) -> None:
+        check_count("HutchPlusPlus", "num_products", self.num_products, least=3)
+
+
+@dataclass(frozen=True)
+class XTrace(Method):
+    """XTrace (Epperly, Tropp, Webber 2024): every product serves twice. Trace and diagonal.
+
+    Errors fall fast where the singular values do. Unbiased. Through matfree
+    (`pip install "jacreg[traces]"`).
+
+    Attributes:
+        num_products: products with J an example, an even number, at least 4.
+    """
+
+    num_products: int
+
+    def __post_init__(self) -> None:
+        check_count("XTrace", "num_products", self.num_products, least=4)
+        if self.num_products % 2:
+            raise ValueError(
+                f"XTrace: num_products must be even (half sketch, half test), "
+                f"got {self.num_products}; use {self.num_products + 1}."
+            )
+
+
+@dataclass(frozen=True)
+class NoiseInjection(Method):
+    """||f(x + e) - f(x)||^2 / scale^2 with e ~ N(0, scale^2): no derivative at all.
+
+    One extra call of the function a probe, at the batch's own shape. Biased by
+    O(scale^2) where the function curves; the limit scale -> 0 is the Gaussian
+    forward projection.
+
+    Attributes:
+        scale: standard deviation of the noise, in units of the input, positive.
+        num_probes: independent noises an example.
+    """
+
+    scale: float
+    num_probes: int = 1
+
+    def __post_init__(self) -> None:
+        check_positive("NoiseInjection", "scale", self.scale)
+        check_count("NoiseInjection", "num_probes", self.num_probes)
+
+
+@dataclass(frozen=True)
+class CoupledBatch(Method):
+    """Squared norms of the blocks d y_n / d x_n where examples talk to each other.
+
+    For train-mode BatchNorm: two sign draws s, t in {-1, +1}^N and one probe v an
+    example give u_s = s * J(s * v) and u_t = t * J(t * v), whose inner product is
+    unbiased for block n. A single estimate may be negative. Two products a probe.
+
+    Attributes:
+        num_probes: independent (v, s, t) draws.
+    """
+
+    num_probes: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("CoupledBatch", "num_probes", self.num_probes)
+
+
+def check_count(who: str, name: str, value: Any, *, least: int = 1) -> None:
+    """Raise unless `value` is an integer of at least `least`."""
+    if isinstance(value, bool) or not isinstance(value, int):
+        raise TypeError(f"{who}: {name} must be an integer, got {value!r}.")
+    if value < least:
+        raise ValueError(f"{who}: {name} must be at least {least}, got {value}.")
+
+
+def check_positive(who: str, name: str, value: Any) -> None:
+    """Raise unless `value` is a positive finite Python number."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        raise TypeError(f"{who}: {name} must be a Python number, got {value!r}.")
+    if not (isfinite(value) and value > 0):
+        raise ValueError(f"{who}: {name} must be positive and finite, got {value}.")
+
+
+def _check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{who}: {name} must be one of {choices}, got {value!r}.")
+
+
+def select(
+    quantity: str, method: Any, table: Mapping[type, Callable[..., Any]]
+) -> Callable[..., Any]:
+    """Return the implementation for `method`, or say which methods fit the quantity.
+
+    Raises:
+        TypeError: `method` is a class, no method, or one that does not fit.
+    """
+    found = table.get(type(method))
+    if found is not None:
+        return found
+    fitting = ", ".join(cls.__name__ for cls in table)
+    if isinstance(method, type) and issubclass(method, Method):
+        got = f"the class {method.__name__}; write {method.__name__}(...)"
+    elif isinstance(method, Method):
+        got = f"{method!r}, which does not estimate it"
+    else:
+        got = f"{method!r}"
+    raise TypeError(f"{quantity}: method must be one of {fitting}; got {got}.")
+
+
+def require_key(quantity: str, method: Any, key: Any) -> Any:
+    """Return `key`, or raise because a stochastic method has none."""
+    if key is None:
+        raise ValueError(
+            f"{quantity}: {type(method).__name__} is stochastic and needs a key; "
+            "pass key=jax.random.key(seed), a new one every step."
+        )
+    return key

@@ -1,0 +1,59 @@
+"""Volume change of a map between spaces of different dimension."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+
+from ._basis import FlatJacobian
+from ._exact import dense_jacobian
+from ._linearize import Linearization
+from ._probes import match_sharding
+from ._structure import accumulate_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+def log_pseudo_determinant(
+    lin: Linearization, *, chunk_size: int | None = None
+) -> Float[Array, " N"]:
+    """Log pseudo-determinant of each example's Jacobian: the sum of log singular values.
+
+    1/2 log det(J J^T) where J is wide or square, 1/2 log det(J^T J) where it is
+    tall. From a QR factorisation of J itself, whose condition number is the square
+    root of the Gram matrix's, so that float32 suffices for condition numbers to
+    about 1e5.
+
+    Args:
+        lin: from `linearize`.
+        chunk_size: tangents evaluated at once for the dense Jacobian.
+
+    Returns:
+        `[N]`; -inf where J is numerically rank-deficient (its smallest singular value
+        is below max(n, M) eps times the largest), with gradient zero there; never nan
+        for a finite J.
+    """
+    flat = FlatJacobian(lin)
+    dense = dense_jacobian(flat, chunk_size)
+    dtype = dense.dtype
+    dense = dense.astype(accumulate_dtype(dtype))
+    tall = dense if dense.shape[1] >= dense.shape[2] else jnp.swapaxes(dense, 1, 2)
+    if tall.shape[2] == 0:
+        return jnp.zeros(tall.shape[0], dtype)
+    singular_values = jnp.linalg.svd(jax.lax.stop_gradient(tall), compute_uv=False)
+    threshold = max(tall.shape[1:]) * jnp.finfo(tall.dtype).eps
+    full_rank = singular_values[:, -1] > threshold * singular_values[:, 0]
+    # A rank-deficient example takes a harmless matrix through QR, whose derivative
+    # would be nan, and is replaced afterwards.
+    identity = jnp.eye(tall.shape[1], tall.shape[2], dtype=tall.dtype)
+    identity = match_sharding(jnp.broadcast_to(identity, tall.shape), tall)
+    safe = jnp.where(full_rank[:, None, None], tall, identity)
+    factor = jnp.linalg.qr(safe, mode="reduced")[1]
+    # The entries of R span as many decades as the singular values: their logs add.
+    logs = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=1, axis2=2))), axis=1)
+    finite = jnp.all(jnp.isfinite(tall), axis=(1, 2))
+    result = jnp.where(full_rank, logs, jnp.where(finite, -jnp.inf, jnp.nan))
+    return result.astype(dtype)

@@ -1,0 +1,124 @@
+"""Whether the examples of a batch talk to each other."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._errors import DirectionError
+from ._linearize import Linearization, linearize
+from ._probes import draw
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float, PyTree
+
+# Differences of values below this many units in the last place are rounding.
+_ROUNDING = 64.0
+
+
+def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args: PyTree) -> bool:
+    """Whether row n of `fn(xs)` depends on row n of `xs` alone.
+
+    False for train-mode BatchNorm and for anything else that mixes the batch; True
+    for dropout whose mask is drawn for the batch and does not depend on it.
+
+    The rows are split in two by each bit of their index, so that every ordered pair of
+    rows is apart in some split: 2 ceil(log2 N) of them find a dependence of any row on
+    any other. In each, random tangents in one half must give tangents that are exactly
+    zero in the other, and changed values in one half unchanged values in the other: a
+    derivative may vanish where a dependence does not (a threshold, a sort). Both are
+    tried at this input only, so a dependence that shows elsewhere is not found.
+
+    Args:
+        fn: `[N, *in] -> [N, *out]`, pytrees too.
+        xs: `[N, *in]`. With N < 2 there is no other row and the answer is True.
+        *args: further inputs of `fn`, as for `linearize`.
+
+    Raises:
+        TypeError: called under jit, where there are no values to look at.
+        ValueError: as `linearize` raises them.
+    """
+    lin = linearize(fn, xs, *args)
+    try:
+        return all(
+            _half_is_unaffected(lin, changed, key) for changed, key in _splits(lin.num_examples)
+        )
+    except jax.errors.ConcretizationTypeError as error:
+        raise TypeError(
+            "rows_independent: the answer is a Python bool and needs concrete values; call it "
+            "once outside jit, before training, not inside a jitted or mapped function."
+        ) from error
+
+
+def _splits(num_examples: int) -> Iterator[tuple[Bool[np.ndarray, " N"], Array]]:
+    """Both halves of every bit of the index, with a key of their own."""
+    rows = np.arange(num_examples)
+    key = jax.random.key(num_examples)
+    for bit in range(max(num_examples - 1, 0).bit_length()):
+        in_half = (rows >> bit) & 1 == 1
+        yield in_half, jax.random.fold_in(key, 2 * bit)
+        yield ~in_half, jax.random.fold_in(key, 2 * bit + 1)
+
+
+def _half_is_unaffected(lin: Linearization, changed: Bool[np.ndarray, " N"], key: Array) -> bool:
+    """Whether a change in the rows `changed` leaves the other rows alone."""
+    tangent_key, value_key = jax.random.split(key)
+    others = ~changed
+    if not all(
+        bool(jnp.all(~_nonzero(leaf) | _along(changed, leaf)))
+        for leaf in jax.tree.leaves(_derivative(lin, changed, tangent_key))
+    ):
+        return False
+    moved = lin.evaluate(_move(lin.xs, changed, value_key))
+    return not any(
+        bool(jnp.any(_differs(before, after) & _along(others, before)))
+        for before, after in zip(jax.tree.leaves(lin.value), jax.tree.leaves(moved), strict=True)
+    )
+
+
+def _derivative(lin: Linearization, rows: Bool[np.ndarray, " N"], key: Array) -> PyTree:
+    """J v or J^T u with v or u in `rows` alone; the Jacobian is block diagonal iff both are."""
+
+    def masked(like: PyTree) -> PyTree:
+        probe = draw(key, like, "gaussian")
+        return jax.tree.map(lambda p: jnp.where(_along(rows, p), p, 0), probe)
+
+    try:
+        return lin.jvp(masked(lin.xs))
+    except DirectionError:
+        try:
+            return lin.vjp(masked(lin.value))
+        except DirectionError:
+            return []
+
+
+def _move(xs: PyTree, rows: Bool[np.ndarray, " N"], key: Array) -> PyTree:
+    """Move `rows` by noise of the data's own size, so that they stay in its range."""
+
+    def moved(x: Array, noise: Array) -> Array:
+        spread = jnp.std(x.astype(jnp.float32))
+        spread = jnp.where(jnp.isfinite(spread) & (spread > 0), spread, 1).astype(x.dtype)
+        return jnp.where(_along(rows, x), x + spread * noise, x)
+
+    return jax.tree.map(moved, xs, draw(key, xs, "gaussian"))
+
+
+def _nonzero(leaf: Array) -> Any:
+    # 0 * inf at a point without a derivative is no sign of a dependence.
+    return (leaf != 0) & jnp.isfinite(leaf)
+
+
+def _differs(before: Array, after: Array) -> Any:
+    finite = jnp.where(jnp.isfinite(before), before, 0)
+    largest = jnp.max(jnp.abs(finite), initial=0)
+    close = jnp.abs(after - before) <= _ROUNDING * jnp.finfo(before.dtype).eps * largest
+    same = (before == after) | (jnp.isnan(before) & jnp.isnan(after))
+    return ~(same | close)
+
+
+def _along(rows: Bool[np.ndarray, " N"], like: Array) -> Any:
+    return rows.reshape((-1,) + (1,) * (like.ndim - 1))

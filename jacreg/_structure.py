@@ -1,0 +1,105 @@
+"""Batches of pytrees as one vector an example, `[N, n]`, and back."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PyTree
+
+
+@dataclass(frozen=True)
+class BatchStructure:
+    """Shapes, dtypes and tree of a batch: what `flatten` undoes and `unflatten` restores."""
+
+    treedef: Any
+    shapes: tuple[tuple[int, ...], ...]
+    dtypes: tuple[Any, ...]
+
+    @classmethod
+    def of(cls, tree: PyTree) -> BatchStructure:
+        """Return the structure of a pytree of arrays `[N, *shape]`."""
+        leaves, treedef = jax.tree.flatten(tree)
+        return cls(treedef, tuple(x.shape[1:] for x in leaves), tuple(x.dtype for x in leaves))
+
+    @property
+    def sizes(self) -> tuple[int, ...]:
+        """Numbers of entries an example, leaf by leaf."""
+        return tuple(prod(shape) for shape in self.shapes)
+
+    @property
+    def size(self) -> int:
+        """Number of entries an example, all leaves together."""
+        return sum(self.sizes)
+
+    @property
+    def dtype(self) -> Any:
+        """The dtype in which the flat vector holds every leaf without loss."""
+        return jnp.result_type(*self.dtypes) if self.dtypes else jnp.dtype("float32")
+
+    def unflatten(self, flat: Float[Array, "N n"]) -> PyTree:
+        """Split `[N, n]` into leaves `[N, *shape]`."""
+        leaves, start = [], 0
+        for shape, size, dtype in zip(self.shapes, self.sizes, self.dtypes, strict=True):
+            part = flat if size == flat.shape[1] else flat[:, start : start + size]
+            leaves.append(part.reshape((flat.shape[0], *shape)).astype(dtype))
+            start += size
+        return jax.tree.unflatten(self.treedef, leaves)
+
+    def flatten(self, tree: PyTree) -> Float[Array, "N n"]:
+        """Join the leaves `[N, *shape]` of a pytree to `[N, n]`."""
+        parts = [x.reshape((x.shape[0], prod(x.shape[1:]))) for x in jax.tree.leaves(tree)]
+        if len(parts) == 1:
+            return parts[0]
+        return jnp.concatenate([part.astype(self.dtype) for part in parts], axis=1)
+
+    def describe(self) -> str:
+        """Return the shapes as a person would write them, batch axis first."""
+        shown = [
+            f"{jnp.dtype(d).name}[{', '.join(['N', *map(str, s)])}]"
+            for s, d in zip(self.shapes, self.dtypes, strict=True)
+        ]
+        return shown[0] if len(shown) == 1 else "(" + ", ".join(shown) + ")"
+
+
+def accumulate_dtype(dtype: Any) -> Any:
+    """Return the dtype in which to add many squares: at least float32."""
+    return jnp.promote_types(dtype, jnp.float32)
+
+
+def example_sum(tree: PyTree, term: Callable[[Array], Array] = lambda x: x) -> Float[Array, " N"]:
+    """Sum `term(leaf)` over everything but the batch axis, all leaves together.
+
+    Low-precision leaves are widened before `term` is applied, and the sum is
+    returned in the leaves' own dtype, so that bfloat16 stays bfloat16 without
+    losing digits on the way.
+    """
+    leaves = jax.tree.leaves(tree)
+    dtype = jnp.result_type(*leaves)
+    total: Any = 0
+    for leaf in leaves:
+        wide = term(leaf.astype(accumulate_dtype(leaf.dtype)))
+        total = total + jnp.sum(wide, axis=tuple(range(1, wide.ndim)))
+    return total.astype(dtype)
+
+
+def example_dot(left: PyTree, right: PyTree) -> Float[Array, " N"]:
+    """Inner product of two batches of equal structure, example by example."""
+    return example_sum(
+        jax.tree.map(
+            lambda a, b: a.astype(accumulate_dtype(a.dtype)) * b.astype(accumulate_dtype(b.dtype)),
+            left,
+            right,
+        )
+    ).astype(jnp.result_type(*jax.tree.leaves(left), *jax.tree.leaves(right)))
+
+
+def example_squared_norm(tree: PyTree) -> Float[Array, " N"]:
+    """Squared Euclidean norm of each example."""
+    return example_sum(tree, jnp.square)

@@ -1,0 +1,123 @@
+"""Diagonal and trace of a square Jacobian."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from . import _coloring as colored
+from ._errors import DirectionError
+from ._exact import exact_diagonal, exact_trace
+from ._hutch_plus_plus import hutch_plus_plus
+from ._linearize import Linearization
+from ._methods import Exact, Hutchinson, HutchPlusPlus, XTrace, require_key, select
+from ._probes import draw, mean_over_probes
+from ._structure import example_dot
+from ._xtrace import xdiag, xtrace
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PyTree
+
+
+def diagonal(
+    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+) -> Float[Array, "N *in"]:
+    """Diagonal of each example's Jacobian, in the shape of its input.
+
+    Args:
+        lin: from `linearize`, of a function whose output has the input's shape.
+        method: `Exact()` (n products), a `Coloring` (exact, as many products as
+            colours), `Hutchinson(...)` (unbiased, v * J v) or `XTrace(...)`.
+        key: for the stochastic methods.
+
+    Raises:
+        ValueError: the Jacobian is not square, or a stochastic method has no key.
+        TypeError: the method does not give a diagonal.
+    """
+    _check_square("diagonal", lin)
+    return select("diagonal", method, _DIAGONAL)(lin, method, key)
+
+
+def divergence(
+    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+) -> Float[Array, " N"]:
+    """Divergence of a vector field: the trace of each example's Jacobian.
+
+    Args:
+        lin: from `linearize`, of a function whose output has the input's shape.
+        method: `Exact()` (n products), a `Coloring` (exact, as many products as
+            colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
+            (unbiased).
+        key: for the stochastic methods.
+
+    Raises:
+        ValueError: the Jacobian is not square, or a stochastic method has no key.
+        TypeError: the method does not give a trace.
+    """
+    _check_square("divergence", lin)
+    return select("divergence", method, _TRACE)(lin, method, key)
+
+
+def _check_square(quantity: str, lin: Linearization) -> None:
+    inputs, outputs = lin.inputs, lin.outputs
+    if inputs.treedef == outputs.treedef and inputs.shapes == outputs.shapes:
+        return
+    raise ValueError(
+        f"{quantity}: the Jacobian must be square, with an output of the input's shape; got "
+        f"{inputs.describe()} -> {outputs.describe()}. For a norm of a rectangular Jacobian use "
+        "frobenius_squared; for a scalar field use laplacian."
+    )
+
+
+def _hutchinson_diagonal(lin: Linearization, method: Hutchinson, key: Any) -> PyTree:
+    leaves, treedef = jax.tree.flatten(lin.value)
+
+    def sample(probe_key: Array) -> list[Array]:
+        probe = draw(probe_key, lin.xs, method.distribution)
+        return [
+            p * q
+            for p, q in zip(
+                jax.tree.leaves(probe), jax.tree.leaves(either_product(lin, probe)), strict=True
+            )
+        ]
+
+    # One array a leaf: a mean over probes is a mean leaf by leaf.
+    key = require_key("diagonal", method, key)
+    means = [
+        mean_over_probes(lambda k, i=i: sample(k)[i], key, method.num_probes)
+        for i in range(len(leaves))
+    ]
+    return jax.tree.unflatten(treedef, means)
+
+
+def either_product(lin: Linearization, probe: PyTree) -> PyTree:
+    """J v, or J^T v where there is no forward mode: v^T J v is the same number."""
+    first, second = (lin.vjp, lin.jvp) if lin.mode == "reverse" else (lin.jvp, lin.vjp)
+    try:
+        return first(probe)
+    except DirectionError:
+        return second(probe)
+
+
+def _hutchinson_trace(lin: Linearization, method: Hutchinson, key: Any) -> Float[Array, " N"]:
+    def sample(probe_key: Array) -> Float[Array, " N"]:
+        probe = draw(probe_key, lin.xs, method.distribution)
+        return example_dot(probe, either_product(lin, probe))
+
+    return mean_over_probes(sample, require_key("divergence", method, key), method.num_probes)
+
+
+_DIAGONAL: dict[type, Any] = {
+    Exact: exact_diagonal,
+    colored.Coloring: colored.diagonal,
+    Hutchinson: _hutchinson_diagonal,
+    XTrace: xdiag,
+}
+_TRACE: dict[type, Any] = {
+    Exact: exact_trace,
+    colored.Coloring: colored.trace,
+    Hutchinson: _hutchinson_trace,
+    HutchPlusPlus: hutch_plus_plus,
+    XTrace: xtrace,
+}

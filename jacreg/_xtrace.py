@@ -1,0 +1,95 @@
+"""XTrace and XDiag, which matfree has, on a batch of Jacobians."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from ._basis import FlatJacobian
+from ._exact import exact_diagonal, exact_trace
+from ._linearize import Linearization
+from ._methods import Exact, XTrace, require_key
+from ._structure import accumulate_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+_AXIS = "jacreg_examples"
+
+
+def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
+    """Trace of each example's Jacobian (Epperly, Tropp, Webber 2024), through matfree."""
+    key = require_key("divergence", method, key)
+    if method.num_products >= lin.inputs.size:
+        # As many products as dimensions: the trace itself.
+        return exact_trace(lin, Exact(), key)
+    stochtrace = _matfree()
+    integrand = stochtrace.leave_one_out_xtrace()
+    return _each(lin, method, key, stochtrace.estimator_leave_one_out, integrand)
+
+
+def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:
+    """Diagonal of each example's Jacobian, the same paper's XDiag, through matfree.
+
+    XDiag needs J^T u as well, which matfree takes by transposing the product: each then costs as
+    much as a product for every example apart. For large batches `Hutchinson` or a `Coloring`.
+    """
+    key = require_key("diagonal", method, key)
+    if method.num_products >= lin.inputs.size:
+        return exact_diagonal(lin, Exact(), key)
+    stochtrace = _matfree()
+    integrand = stochtrace.leave_one_out_xdiag()
+    flat = _each(lin, method, key, stochtrace.estimator_leave_one_out, integrand)
+    return lin.outputs.unflatten(flat)
+
+
+def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> Any:
+    """Trace and the standard error of its leave-one-out estimates."""
+    key = require_key("divergence", method, key)
+    if method.num_products >= lin.inputs.size:
+        trace = exact_trace(lin, Exact(), key)
+        return trace, jnp.zeros_like(trace)
+    stochtrace = _matfree()
+    integrand = stochtrace.leave_one_out_xtrace()
+    return _each(lin, method, key, stochtrace.estimator_leave_one_out_mean_and_sem, integrand)
+
+
+def _each(
+    lin: Linearization, method: XTrace, key: Array, estimator: Callable[..., Any], integrand: Any
+) -> Any:
+    """Run a matfree estimator for one matrix on every example, one batched product at a time.
+
+    matfree sees one vector of one example. The vmap over examples has a name, so that the
+    product gathers the vectors of all examples, multiplies them as one batch, and hands each
+    example its own row.
+    """
+    flat = FlatJacobian(lin)
+    size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
+    like = jnp.zeros((size,), wide)
+
+    def product(vector: Float[Array, " n"]) -> Float[Array, " n"]:
+        batch = jax.lax.all_gather(vector, _AXIS).astype(flat.inputs.dtype)
+        return flat.jvp(batch)[jax.lax.axis_index(_AXIS)].astype(wide)
+
+    sampler = _matfree().sampler_normal(like, num=method.num_products // 2)
+    estimate = estimator(integrand, sampler)
+
+    def one(example_key: Array) -> Any:
+        return estimate(product, example_key)
+
+    keys = jax.random.split(key, flat.num_examples)
+    result = jax.vmap(one, axis_name=_AXIS)(keys)
+    return jax.tree.map(lambda x: x.astype(flat.outputs.dtype), result)
+
+
+def _matfree() -> Any:
+    try:
+        from matfree import stochtrace
+    except ImportError as error:
+        raise ImportError(
+            'XTrace works through matfree, which is not installed: pip install "jacreg[traces]".'
+        ) from error
+    return stochtrace

@@ -1,0 +1,14 @@
+"""Adapters and layers for Equinox: `jacreg.eqx.function(model)` is a function of a batch."""
+
+try:
+    import equinox  # noqa: F401
+except ImportError as error:
+    raise ImportError("jacreg.eqx needs Equinox: pip install jacreg[equinox]") from error
+
+from ._differential import DifferentialDense as DifferentialDense
+from ._differential import DifferentialMLP as DifferentialMLP
+from ._function import function as function
+from ._functional import functional as functional
+from ._gaussian_noise import GaussianNoise as GaussianNoise
+from ._jacobian_tracked import JacobianTracked as JacobianTracked
+from ._spectral_normalized import SpectralNormalized as SpectralNormalized

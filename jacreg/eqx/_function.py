@@ -1,0 +1,83 @@
+"""An Equinox model, written for one example, as a function of a batch."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import equinox as eqx
+
+from .._mode import Statistics, check_mode, wrong_module
+from ._call import call_model, clone_state
+
+if TYPE_CHECKING:
+    from jaxtyping import PRNGKeyArray
+
+
+def check_model(who: str, model: Any, state: Any) -> None:
+    """Raise a TypeError unless this is an Equinox model with its state or without one."""
+    if not isinstance(model, eqx.Module):
+        raise wrong_module(who, "an eqx.Module", model)
+    if not callable(model):
+        raise TypeError(f"{who}: {type(model).__name__} has no __call__; pass the model itself.")
+    if state is not None and not isinstance(state, eqx.nn.State):
+        raise TypeError(
+            f"{who}: state must be an eqx.nn.State (from eqx.nn.make_with_state) or None, "
+            f"got {type(state).__name__}."
+        )
+
+
+def function(
+    model: eqx.Module,
+    state: eqx.nn.State | None = None,
+    *,
+    statistics: Statistics = "running",
+    dropout_key: PRNGKeyArray | None = None,
+    return_state: bool = False,
+) -> Callable[..., Any]:
+    """Return an Equinox model as `fn: [N, *in] -> [N, *out]`, ready for `jacreg.linearize`.
+
+    The model is written for one example; `fn` maps it over the batch, with the
+    axis name that its BatchNorm layers carry. The `inference` flags of the model
+    do not matter, nor those that it passes to its layers: the arguments here decide
+    for every BatchNorm and Dropout in it. The state is cloned, so it stays usable.
+
+    Args:
+        model: called as `model(x, *args)`, with `state` and `key` where its `__call__` names
+            them; each example gets a key of its own.
+        state: what `eqx.nn.make_with_state` returned beside the model.
+        statistics: "running": BatchNorm uses its running averages, so that rows are
+            independent and Jacobians per example exist. "batch": it normalises by the
+            whole batch as in training; rows then talk to each other (see `CoupledBatch`).
+        dropout_key: None turns dropout off. With a key (typed or raw uint32) it is on,
+            with the same mask at every call of `fn`: task loss and penalty share it.
+        return_state: `fn` returns `(ys, new_state)`, for `linearize(..., has_aux=True)`;
+            `state = lin.aux` is the way to keep the new statistics.
+
+    Returns:
+        `fn(xs, *args)`. Further arguments (time, label) are mapped too, scalars shared.
+
+    Raises:
+        TypeError: `model` is not an Equinox module (a plain function needs no adapter),
+            `state` no State, or `dropout_key` no key.
+        ValueError: `statistics` has another value; the model needs a state and has none.
+
+    Example:
+        >>> import equinox as eqx, jax, jax.numpy as jnp, jacreg, jacreg.eqx
+        >>> model, xs = eqx.nn.Linear(3, 2, key=jax.random.key(0)), jnp.ones((4, 3))
+        >>> def loss(model):
+        ...     lin = jacreg.linearize(jacreg.eqx.function(model), xs)
+        ...     return (lin.value**2).mean() + jacreg.losses.jacobian_penalty(
+        ...         lin, key=jax.random.key(1)).mean()
+        >>> grads = eqx.filter_grad(loss)(model)
+    """
+    who = "jacreg.eqx.function"
+    check_model(who, model, state)
+    mode = check_mode(who, statistics, dropout_key)
+    kept = clone_state(state)
+
+    def fn(xs: Any, *args: Any) -> Any:
+        ys, new_state = call_model(who, model, kept, mode, dropout_key, (xs, *args))
+        return (ys, new_state) if return_state else ys
+
+    return fn

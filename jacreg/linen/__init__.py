@@ -1,0 +1,10 @@
+"""Adapters and layers for Flax linen: `jacreg.linen.function(module, variables)`."""
+
+try:
+    import flax.linen  # noqa: F401
+except ImportError as error:
+    raise ImportError("jacreg.linen needs Flax: pip install jacreg[flax]") from error
+
+from ._function import function as function
+from ._functional import functional as functional
+from ._gaussian_noise import GaussianNoise as GaussianNoise

@@ -1,0 +1,32 @@
+"""Losses: one value an example, `[N]`; sums over dimensions, never means.
+
+The plain batch mean is the term: `task + weight * jnp.mean(loss)`. The table of
+docs/losses.md compares our weights with those of the papers.
+"""
+
+from ._contractive import contractive_penalty as contractive_penalty
+from ._contractive_hessian import contractive_hessian_penalty as contractive_hessian_penalty
+from ._denoising import denoising_score_matching as denoising_score_matching
+from ._denoising import finite_difference_score_matching as finite_difference_score_matching
+from ._dense_contractive import dense_contractive_penalty as dense_contractive_penalty
+from ._equilibrium import equilibrium_jacobian_penalty as equilibrium_jacobian_penalty
+from ._flow import FlowRegularizers as FlowRegularizers
+from ._flow import flow_regularizers as flow_regularizers
+from ._gaussian_noise import gaussian_noise_regularizer as gaussian_noise_regularizer
+from ._gradient import gradient_penalty as gradient_penalty
+from ._gradient import loss_gradient_penalty as loss_gradient_penalty
+from ._jacobian import jacobian_penalty as jacobian_penalty
+from ._layerwise import layerwise_penalty as layerwise_penalty
+from ._matching import jacobian_matching as jacobian_matching
+from ._noise_injection import noise_injection_penalty as noise_injection_penalty
+from ._nuclear_norm import nuclear_norm_penalty as nuclear_norm_penalty
+from ._path_length import path_length_penalty as path_length_penalty
+from ._path_length import path_lengths as path_lengths
+from ._schedules import bernoulli as bernoulli
+from ._schedules import every as every
+from ._schedules import ramp as ramp
+from ._score_matching import implicit_score_matching as implicit_score_matching
+from ._score_matching import sliced_score_matching as sliced_score_matching
+from ._spectral import right_singular_vector as right_singular_vector
+from ._spectral import spectral_penalty as spectral_penalty
+from ._subsample import subsample as subsample

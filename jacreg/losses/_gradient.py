@@ -1,0 +1,133 @@
+"""Penalties on the gradient of one number an example: critics and losses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import isfinite
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from .._linearize import linearize
+from .._structure import accumulate_dtype, example_squared_norm
+from ._checks import check_function
+from ._spectral import safe_root
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, PyTree
+
+
+def gradient_penalty(
+    fn: Callable[..., Any],
+    xs: Float[Array, "N *in"],
+    *args: PyTree,
+    target: Float[Array, ""] | float = 1.0,
+) -> Float[Array, " N"]:
+    """Squared distance of each gradient's norm from a target, (||grad fn(x)|| - target)^2.
+
+    With target 1 the penalty of WGAN-GP (Gulrajani et al. 2017), at points between real
+    and generated examples, `xs = e * real + (1 - e) * fake` with e uniform, one an example;
+    our weight is their lambda (10). With target 0, ||grad fn(x)||^2, it is R1 at real and
+    R2 at generated examples (Mescheder et al. 2018): our weight is their gamma / 2.
+
+    Args:
+        fn: critic, `[N, *in] -> [N]`, one number an example.
+        xs: `[N, *in]`, a pytree of such.
+        *args: further inputs of `fn` that share the batch axis and are not
+            differentiated: labels, conditions.
+        target: the norm to have, finite; may be traced.
+
+    Returns:
+        `[N]`. Where the gradient is zero and the target is not, the derivative of
+        the norm is taken as zero.
+
+    Raises:
+        ValueError: `fn` does not return one number an example, or the target is not
+            finite.
+        TypeError: `xs` is not floating point, or the target is no number.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> jacreg.losses.gradient_penalty(lambda xs: xs.sum(axis=1), jnp.zeros((2, 4)))
+        Array([1., 1.], dtype=float32)
+    """
+    who = "gradient_penalty"
+    is_zero = _check_target(who, target)
+    squared, dtype = _squared_gradient_norm(who, fn, xs, args)
+    if is_zero:
+        return squared.astype(dtype)
+    return jnp.square(safe_root(squared) - jnp.asarray(target, squared.dtype)).astype(dtype)
+
+
+def loss_gradient_penalty(
+    loss_fn: Callable[[Any, Any], Any], xs: Float[Array, "N *in"], labels: PyTree
+) -> Float[Array, " N"]:
+    """Squared norm of the loss's gradient in the input, ||d loss(x, y) / d x||^2.
+
+    Double backpropagation (Drucker and LeCun 1992), also known as input gradient
+    regularisation (Ross and Doshi-Velez 2018). No factor 1/2: for a weight on half the
+    square halve it. Per example: where a text differentiates the batch mean of the
+    loss, its gradients are 1/N of ours, and its squares summed over the batch are 1/N
+    of our batch mean.
+
+    Args:
+        loss_fn: `loss_fn(xs, labels) -> [N]`, one number an example.
+        xs: `[N, *in]`, a pytree of such.
+        labels: share the batch axis, any dtype, not differentiated.
+
+    Returns:
+        `[N]`, sums over inputs.
+
+    Raises:
+        ValueError: `loss_fn` does not return one number an example (a mean, say), or the
+            labels do not share the batch axis.
+        TypeError: `xs` is not floating point.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> loss_fn = lambda xs, labels: jnp.square(xs[:, 0] - labels)
+        >>> jacreg.losses.loss_gradient_penalty(loss_fn, jnp.ones((2, 3)), jnp.zeros(2))
+        Array([4., 4.], dtype=float32)
+    """
+    squared, dtype = _squared_gradient_norm("loss_gradient_penalty", loss_fn, xs, (labels,))
+    return squared.astype(dtype)
+
+
+def _squared_gradient_norm(
+    who: str, fn: Callable[..., Any], xs: PyTree, args: tuple[PyTree, ...]
+) -> tuple[Float[Array, " N"], Any]:
+    """The squared norm, at least in float32, and the dtype to return it in."""
+    check_function(who, "the first argument", fn)
+
+    def checked(xs: PyTree, *args: PyTree) -> Array:
+        ys = fn(xs, *args)
+        num_examples = jax.tree.leaves(xs)[0].shape[0]
+        shapes = [jnp.shape(y) for y in jax.tree.leaves(ys)]
+        if shapes != [(num_examples,)]:
+            raise ValueError(
+                f"{who}: the function must return one number an example, shape "
+                f"({num_examples},), got {shapes[0] if len(shapes) == 1 else shapes}. Squeeze a "
+                "trailing axis of length 1; return losses before their mean."
+            )
+        return jax.tree.leaves(ys)[0]
+
+    lin = linearize(checked, xs, *args, mode="reverse")
+    gradient = lin.vjp(jnp.ones_like(lin.value))
+    wide = jax.tree.map(lambda g: g.astype(accumulate_dtype(g.dtype)), gradient)
+    return example_squared_norm(wide), lin.value.dtype
+
+
+def _check_target(who: str, target: Any) -> bool:
+    """Whether the target is known to be zero; raise where it is no finite number."""
+    if isinstance(target, bool | str | complex) or target is None:
+        raise TypeError(f"{who}: target must be a real number, got {target!r}.")
+    if jnp.ndim(target) != 0:
+        raise ValueError(f"{who}: target must be a scalar, got shape {jnp.shape(target)}.")
+    try:
+        value = float(target)
+    except jax.errors.ConcretizationTypeError:
+        return False
+    if not isfinite(value):
+        raise ValueError(f"{who}: target must be finite, got {value}.")
+    return value == 0

@@ -1,0 +1,36 @@
+"""What a differential network is."""
+
+from __future__ import annotations
+
+import dataclasses
+
+from ._checks import positive_integer, positive_integers
+from .conv import CHANNELS_LAST, ConvLayout
+
+
+@dataclasses.dataclass(frozen=True)
+class DifferentialMLPSpec:
+    """A network that returns (y, dy/dx), after Lutter, Ritter and Peters 2019.
+
+    Attributes:
+      layout: not used; vectors have one order.
+      input_shape: (features,).
+      outputs: the length of y.
+      hidden: widths of the hidden layers.
+      activation: "relu", "softplus", "tanh", "cos" or "identity"; only smooth ones give smooth
+        Jacobians.
+      beta: the sharpness of softplus.
+    """
+
+    layout: ConvLayout = CHANNELS_LAST
+    input_shape: tuple[int, ...] = (1,)
+    outputs: int = 1
+    hidden: tuple[int, ...] = (64, 64)
+    activation: str = "softplus"
+    beta: float = 1.0
+
+    def __post_init__(self):
+        shape = positive_integers("input_shape", self.input_shape, length=1)
+        object.__setattr__(self, "input_shape", shape)
+        object.__setattr__(self, "hidden", positive_integers("hidden", self.hidden))
+        positive_integer("outputs", self.outputs)

@@ -1,0 +1,116 @@
+"""What the equilibrium models are."""
+
+from __future__ import annotations
+
+import dataclasses
+from typing import TYPE_CHECKING
+
+from ._checks import check_images, positive_integer, positive_integers
+from ._score import check_image_spec
+from .conv import CHANNELS_LAST, ConvLayout
+
+if TYPE_CHECKING:
+    from .equilibrium import EquilibriumSolver
+
+
+@dataclasses.dataclass(frozen=True)
+class EquilibriumSpec:
+    """The synthetic model of Bai, Koltun and Kolter 2021: f(z; x) = W2^T relu(W1 z + U x + b).
+
+    Attributes:
+      layout: not used; vectors have one order.
+      input_shape: (features,) of x; 1 in the paper.
+      outputs: the size of z; 1 in the paper.
+      hidden: the number of relu units; 50 in the paper.
+      solver: "anderson" or "iteration".
+      tolerance, max_steps, memory: of the forward solve, as `EquilibriumSolver` has them.
+    """
+
+    layout: ConvLayout = CHANNELS_LAST
+    input_shape: tuple[int, ...] = (1,)
+    outputs: int = 1
+    hidden: int = 50
+    solver: str = "anderson"
+    tolerance: float = 1e-4
+    max_steps: int = 50
+    memory: int = 5
+
+    def __post_init__(self):
+        shape = positive_integers("input_shape", self.input_shape, length=1)
+        object.__setattr__(self, "input_shape", shape)
+        positive_integer("hidden", self.hidden)
+        positive_integer("outputs", self.outputs)
+        self.equilibrium_solver()
+
+    def equilibrium_solver(self) -> EquilibriumSolver:
+        """The solver of the forward and backward pass."""
+        return make_solver(self)
+
+
+@dataclasses.dataclass(frozen=True)
+class MDEQSpec:
+    """A small multiscale equilibrium classifier (Bai, Koltun and Kolter 2020, 2021).
+
+    A 3x3 stem of stride 2 with normalisation injects the image at the finest scale. The cell
+    has a block a scale (3x3 convolution, group normalisation, relu, 3x3 convolution), joined by
+    strided convolutions down and by 1x1 convolutions and repetition up, then relu and
+    normalisation. Unlike the papers' it has no identity path, which an equilibrium does not
+    need and which slows its solvers. The head pools every scale.
+
+    Attributes:
+      layout: the order of the axes of images, kernels and activations.
+      input_shape: (spatial sizes, channels); sizes divisible by 2^len(widths).
+      num_classes: the number of logits.
+      widths: channels at each scale, finest first.
+      groups: of the group normalisation; divides every width.
+      solver: "anderson" or "iteration".
+      tolerance, max_steps, memory: of the forward solve, as `EquilibriumSolver` has them.
+    """
+
+    layout: ConvLayout = CHANNELS_LAST
+    input_shape: tuple[int, ...] = (32, 32, 3)
+    num_classes: int = 10
+    widths: tuple[int, ...] = (16, 32)
+    groups: int = 4
+    solver: str = "anderson"
+    tolerance: float = 1e-2
+    max_steps: int = 30
+    memory: int = 5
+
+    activation = "relu"
+
+    def __post_init__(self):
+        check_image_spec(self)
+        positive_integer("num_classes", self.num_classes)
+        positive_integer("groups", self.groups)
+        if not self.widths:
+            raise ValueError("widths must name at least one scale, got none.")
+        if any(width % self.groups for width in self.widths):
+            raise ValueError(f"groups = {self.groups} must divide every width of {self.widths}.")
+        factor = 2 ** len(self.widths)
+        if any(size % factor for size in self.input_shape[:-1]):
+            raise ValueError(
+                f"An MDEQ with {len(self.widths)} scales needs image sizes divisible by {factor}, "
+                f"got input_shape {self.input_shape}."
+            )
+        self.equilibrium_solver()
+
+    def equilibrium_solver(self) -> EquilibriumSolver:
+        """The solver of the forward and backward pass."""
+        return make_solver(self)
+
+    def check(self, x) -> None:
+        """Raises TypeError or ValueError where the image is not what the network takes."""
+        check_images("The MDEQ", x, self.layout, self.input_shape, batched=False)
+
+
+def make_solver(spec) -> EquilibriumSolver:
+    """The solver that a specification's options name. Raises: ValueError."""
+    from .equilibrium import EquilibriumSolver
+
+    return EquilibriumSolver(
+        method=spec.solver,
+        tolerance=spec.tolerance,
+        max_steps=spec.max_steps,
+        memory=spec.memory,
+    )

@@ -1,0 +1,65 @@
+"""What a multilayer perceptron is, whatever the framework that runs it."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import math
+
+from ._activations import activation, initializer
+from ._checks import dropout_rate, noise_scale, positive_integer, positive_integers
+from ._vectors import vectors
+from .conv import CHANNELS_LAST, ConvLayout
+
+
+@dataclasses.dataclass(frozen=True)
+class MLPSpec:
+    """Dense layers with an activation between, on vectors or on flattened images.
+
+    The default is the network of Hoffman et al.'s official example: 784-200-200-10, ReLU,
+    Xavier-uniform.
+
+    Attributes:
+      layout: the order of the axes of images; an input with another number of axes than the
+        layout is flattened as it is.
+      input_shape: the shape of one example: (height, width, channels), or (features,).
+      num_classes: the number of outputs.
+      hidden: the widths of the hidden layers; none makes a linear map.
+      activation: the name of the activation after each hidden layer.
+      initializer: the name of the initialiser of the kernels; biases start at 0.
+      dropout: the rate after each hidden layer.
+      noise: the standard deviation of Gaussian noise on the input and on each hidden layer, in
+        training alone (Camuto et al. 2020).
+    """
+
+    layout: ConvLayout = CHANNELS_LAST
+    input_shape: tuple[int, ...] = (28, 28, 1)
+    num_classes: int = 10
+    hidden: tuple[int, ...] = (200, 200)
+    activation: str = "relu"
+    initializer: str = "glorot_uniform"
+    dropout: float = 0.0
+    noise: float = 0.0
+
+    def __post_init__(self):
+        for name in ("input_shape", "hidden"):
+            object.__setattr__(self, name, positive_integers(name, getattr(self, name)))
+        object.__setattr__(self, "layout", ConvLayout.of(self.layout))
+        object.__setattr__(self, "dropout", dropout_rate(self.dropout))
+        object.__setattr__(self, "noise", noise_scale(self.noise))
+        positive_integer("num_classes", self.num_classes)
+        activation(self.activation)
+        initializer(self.initializer)
+
+    def kernel_shapes(self) -> dict[str, tuple[int, ...]]:
+        """The layers in order, with the shape `(in, out)` of each kernel."""
+        widths = (math.prod(self.input_shape), *self.hidden, self.num_classes)
+        pairs = enumerate(itertools.pairwise(widths), start=1)
+        return {f"dense_{index}": pair for index, pair in pairs}
+
+    def vectors(self, xs, *, batched: bool):
+        """Each example as a vector, images in the canonical order.
+
+        Raises TypeError for integer inputs, ValueError for another number of features.
+        """
+        return vectors("The MLP", xs, self.layout, self.input_shape, batched=batched)

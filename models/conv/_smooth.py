@@ -1,0 +1,79 @@
+"""Smoothing of signals and images by `convolve`, the simplest use of a convolution."""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING
+
+import jax.numpy as jnp
+import jax.scipy.signal
+import jax.scipy.stats
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+def smooth(
+    ys: Float[Array, "..."], window: Float[Array, "..."], *, mode: str = "same"
+) -> Float[Array, "..."]:
+    """Convolve a signal, image or volume with a window of as many dimensions.
+
+    Here the window is flipped, as signal processing defines a convolution; there are no batch
+    and channel axes (`jax.vmap` adds them).
+
+    Arguments:
+      ys: the signal.
+      window: the weights, with as many axes as the signal.
+      mode: "same" keeps the signal's size, "valid" the positions that need no zeros, "full" all.
+
+    Raises: ValueError where the numbers of axes differ or the mode is unknown.
+    """
+    if mode not in ("same", "valid", "full"):
+        raise ValueError(f"mode must be 'same', 'valid' or 'full', got {mode!r}.")
+    if jnp.ndim(ys) != jnp.ndim(window) or not jnp.ndim(ys):
+        raise ValueError(
+            f"The window must have as many axes as the signal (at least one), got shapes "
+            f"{jnp.shape(window)} and {jnp.shape(ys)}. Use jax.vmap for a batch."
+        )
+    if jnp.ndim(ys) == 1:
+        return jnp.convolve(ys, window, mode=mode)
+    return jax.scipy.signal.convolve(ys, window, mode=mode)
+
+
+def moving_average(ys: Float[Array, " n"], size: int, *, mode: str = "same") -> Float[Array, " m"]:
+    """The mean of each `size` neighbours of a one-dimensional signal.
+
+    Beyond its ends the signal counts as zero; use mode "valid" to leave these positions out.
+    """
+    if size < 1:
+        raise ValueError(f"size must be at least 1, got {size}.")
+    return smooth(ys, jnp.full((size,), 1 / size, jnp.result_type(ys, jnp.float32)), mode=mode)
+
+
+def gaussian_window(
+    scale: float, num_dims: int = 1, *, truncate: float = 3.0
+) -> Float[Array, "..."]:
+    """A normal density with standard deviation `scale` (in samples) on a grid, summing to 1.
+
+    It reaches `truncate` standard deviations, rounded up to whole samples, to both sides.
+    """
+    if not scale > 0:
+        raise ValueError(f"scale must be positive, got {scale}.")
+    radius = max(1, math.ceil(truncate * scale))
+    density = jax.scipy.stats.norm.pdf(jnp.arange(-radius, radius + 1), scale=scale)
+    line = density / density.sum()
+    window = line
+    for _ in range(num_dims - 1):
+        window = window[..., None] * line
+    return window
+
+
+def gaussian_smooth(
+    ys: Float[Array, "..."], scale: float, *, truncate: float = 3.0, mode: str = "same"
+) -> Float[Array, "..."]:
+    """Smooth a signal, image or volume by a Gaussian window of standard deviation `scale`.
+
+    Beyond its borders the signal counts as zero; use mode "valid" to leave these positions out.
+    """
+    window = gaussian_window(scale, jnp.ndim(ys), truncate=truncate)
+    return smooth(ys, window.astype(jnp.result_type(ys)), mode=mode)

@@ -1,0 +1,67 @@
+"""`choose` takes what is exact within the budget, else what varies least for its time."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from local_functions import conv_net, kernel
+
+import jacreg
+
+XS = jnp.asarray(np.random.default_rng(0).normal(size=(4, 8, 8, 3)), jnp.float32)
+
+
+def classifier(xs):
+    return jnp.tanh(xs.reshape(xs.shape[0], -1) @ kernel((192, 10)))
+
+
+def test_a_local_field_is_coloured():
+    method = jacreg.choose(conv_net, XS, quantity="divergence", budget=60)
+    assert isinstance(method, jacreg.Coloring)
+    assert "chosen: Coloring(48 colours)" in method.report
+    assert "beyond the budget" in method.report
+    lin = jacreg.linearize(conv_net, XS)
+    np.testing.assert_allclose(
+        jacreg.divergence(lin, method), jacreg.divergence(lin), rtol=1e-3, atol=1e-4
+    )
+
+
+def test_a_small_budget_means_probes():
+    method = jacreg.choose(conv_net, XS, quantity="divergence", budget=4)
+    assert not isinstance(method, jacreg.Exact | jacreg.Coloring)
+    assert "no exact method within the budget" in method.report
+    lin = jacreg.linearize(conv_net, XS)
+    assert jacreg.divergence(lin, method, key=jax.random.key(0)).shape == (4,)
+
+
+def test_a_classifier_has_few_rows():
+    method = jacreg.choose(classifier, XS, quantity="frobenius", budget=10)
+    assert method == jacreg.Exact()
+    one = jacreg.choose(classifier, XS, quantity="frobenius", budget=1)
+    assert isinstance(one, jacreg.Projection)
+    assert one.mode == "reverse", "ten rows vary less than 192 columns"
+
+
+def test_laplacian_and_reports():
+    def energy(xs):
+        return (jnp.tanh(conv_net(xs)) ** 2).sum((1, 2, 3))
+
+    method = jacreg.choose(energy, XS, quantity="laplacian", budget=192)
+    jacreg.laplacian(energy, XS, method, key=jax.random.key(0))
+    assert method.report.startswith("choose: laplacian")
+    assert jacreg.Exact().report == ""
+
+
+def test_the_report_is_no_part_of_the_value():
+    method = jacreg.choose(classifier, XS, quantity="frobenius", budget=10)
+    assert method == jacreg.Exact()
+    assert hash(method) == hash(jacreg.Exact())
+
+
+def test_bad_input():
+    with pytest.raises(ValueError, match="quantity"):
+        jacreg.choose(classifier, XS, quantity="norm", budget=3)
+    with pytest.raises(ValueError, match="at least 1"):
+        jacreg.choose(classifier, XS, quantity="frobenius", budget=0)
+    with pytest.raises(ValueError, match="shape"):
+        jacreg.choose(classifier, XS, quantity="divergence", budget=3)

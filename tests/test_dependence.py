@@ -1,0 +1,96 @@
+"""The dependence that is read from the program holds every edge that any input shows."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from local_functions import RECTANGULAR, SQUARE, conv
+
+import jacreg
+from jacreg._coloring._reading import dependence_of
+
+ALL = {**SQUARE, **RECTANGULAR}
+# Over these the true pattern is a union over inputs or branches that few draws show.
+LOOSE = {
+    "max_pool", "pool_by_reshape", "top_k", "max_over_channels", "argmax_gather", "sorted",
+    "branch", "einsum_diagonal", "fourier", "gradient_of_energy",
+}  # fmt: skip
+
+
+def true_pattern(fn, shape, draws):
+    seen = None
+    for seed in range(draws):
+        x = jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+        blocks = np.asarray(jax.vmap(jax.jacrev(lambda y: fn(y[None])[0]))(x))
+        blocks = blocks.reshape(shape[0], -1, int(np.prod(shape[1:])))
+        seen = (blocks != 0).any(0) if seen is None else seen | (blocks != 0).any(0)
+    return seen
+
+
+@pytest.mark.parametrize("name", ALL)
+def test_no_edge_is_missing(name, x64):
+    fn = ALL[name]
+    shape = (2, 6, 6, 3)
+    lin = jacreg.linearize(fn, jnp.ones(shape))
+    relation, _, reader = dependence_of(lin)
+    found = relation.matrix().toarray()
+    assert not reader.dense_primitives
+    if name == "map_over_examples":
+        true = true_pattern(SQUARE["conv"], shape, 2)
+    else:
+        true = true_pattern(fn, shape, 4)
+    assert found.shape == true.shape
+    assert not (true & ~found).any()
+    if name not in LOOSE:
+        assert (found & ~true).sum() == 0, "an edge that no input shows"
+
+
+def test_no_edge_missing_is_a_test_that_can_fail(x64):
+    """A dependence of a smaller receptive field lacks edges of the larger one."""
+    lin = jacreg.linearize(lambda x: conv(x, 3, size=1), jnp.ones((2, 6, 6, 3)))
+    found = dependence_of(lin)[0].matrix().toarray()
+    assert (true_pattern(SQUARE["conv"], (2, 6, 6, 3), 1) & ~found).any()
+
+
+def test_rows_are_seen_to_be_independent(x64):
+    xs = jnp.ones((3, 6, 6, 3))
+    assert dependence_of(jacreg.linearize(SQUARE["conv_net"], xs))[0].rows_independent
+    coupled = jacreg.linearize(lambda x: x - x.mean(0), xs)
+    assert not dependence_of(coupled)[0].rows_independent
+
+
+def test_unknown_primitive_is_dense(x64):
+    def solve(x):
+        matrix = jnp.eye(6) * 3 + x[:, :, :, 0]
+        return jnp.linalg.solve(matrix, x[..., 1])
+
+    _, _, reader = dependence_of(jacreg.linearize(solve, jnp.ones((2, 6, 6, 3))))
+    assert reader.dense_primitives
+    coloring = jacreg.color(solve, jnp.ones((2, 6, 6, 3)), quantity="frobenius")
+    assert coloring.is_dense
+    assert "dense through" in repr(coloring)
+
+
+def test_zero_parameters_are_not_missing_edges(x64):
+    """Weights that are zero today are trained tomorrow."""
+    weights = jnp.zeros((3, 3, 3, 3))
+
+    def net(x):
+        return jax.lax.conv_general_dilated(
+            x, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    relation = dependence_of(jacreg.linearize(net, jnp.ones((1, 6, 6, 3))))[0]
+    full = dependence_of(jacreg.linearize(SQUARE["conv"], jnp.ones((1, 6, 6, 3))))[0]
+    assert (relation.matrix() != full.matrix()).nnz == 0
+
+
+def test_long_scan_is_widened_not_unrolled(x64):
+    def fn(x):
+        def step(carry, _):
+            return jnp.tanh(conv(carry, 3)), None
+
+        return jax.lax.scan(step, x, None, length=60)[0]
+
+    relation = dependence_of(jacreg.linearize(fn, jnp.ones((1, 6, 6, 3))))[0]
+    assert relation.entries == 108 * 108

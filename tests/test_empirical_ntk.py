@@ -1,0 +1,156 @@
+"""empirical_ntk against the dense parameter Jacobian, by both strategies."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jacreg
+from jacreg import _empirical_ntk as implementation
+from jacreg._flops import count_flops
+
+KEY = jax.random.key(0)
+
+
+def _params():
+    first, second = jax.random.split(KEY)
+    return {
+        "first": jax.random.normal(first, (5, 7)),
+        "step": jnp.array(3),
+        "second": [jax.random.normal(second, (7, 3))],
+    }
+
+
+def _apply(params, xs):
+    return jnp.tanh(xs @ params["first"]) @ params["second"][0]
+
+
+def _batches():
+    xs, others = jax.random.split(jax.random.key(1))
+    return jax.random.normal(xs, (6, 5)), jax.random.normal(others, (4, 5))
+
+
+def _dense(xs):
+    params = _params()
+
+    def run(first, second):
+        return _apply({**params, "first": first, "second": [second]}, xs)
+
+    jacs = jax.jacrev(run, argnums=(0, 1))(params["first"], params["second"][0])
+    return jnp.concatenate([j.reshape(xs.shape[0], 3, -1) for j in jacs], axis=-1)
+
+
+@pytest.mark.parametrize("contract", [True, False])
+@pytest.mark.parametrize("symmetric", [True, False])
+@pytest.mark.parametrize("traced", [True, False])
+def test_both_strategies(x64, monkeypatch, contract, symmetric, traced):
+    monkeypatch.setattr(implementation, "_contraction_is_cheaper", lambda *_: contract)
+    xs, others = _batches()
+    full = jnp.einsum("iap,jbp->ijab", _dense(xs), _dense(xs if symmetric else others))
+    truth = jnp.einsum("ijaa->ij", full) if traced else full
+    for chunk in (None, 1, 4, 10):
+        found = jax.jit(
+            lambda p, c=chunk: jacreg.empirical_ntk(
+                _apply, p, xs, None if symmetric else others, trace_outputs=traced, chunk_size=c
+            )
+        )(_params())
+        np.testing.assert_allclose(found, truth, rtol=1e-10, atol=1e-12)
+
+
+def test_a_linear_model_has_the_gram_matrix_times_its_outputs(x64):
+    xs, _ = _batches()
+    found = jacreg.empirical_ntk(lambda w, x: x @ w, jnp.ones((5, 3)), xs)
+    np.testing.assert_allclose(found, 3 * xs @ xs.T, rtol=1e-12)
+
+
+def _sizes(jaxpr):
+    """Entries of every intermediate, nested jaxprs included."""
+    for equation in jaxpr.eqns:
+        for inner in jax.tree.leaves(
+            list(equation.params.values()), is_leaf=lambda p: hasattr(p, "jaxpr")
+        ):
+            inner = getattr(inner, "jaxpr", inner)
+            if hasattr(inner, "eqns"):
+                yield from _sizes(inner)
+        yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
+
+
+@pytest.mark.parametrize("chunk", [None, 2])
+def test_no_parameter_jacobian_of_the_whole_batch(chunk):
+    params = jnp.ones((40, 30))
+    xs = jnp.ones((16, 40))
+    traced = jax.make_jaxpr(
+        lambda p: jacreg.empirical_ntk(lambda w, x: jnp.sin(x @ w), p, xs, chunk_size=chunk)
+    )(params)
+    whole = 16 * 30 * params.size
+    assert max(_sizes(traced.jaxpr)) < whole
+    # The measure itself sees such an array where there is one.
+    dense = jax.make_jaxpr(lambda p: jax.jacrev(lambda w: jnp.sin(xs @ w))(p))(params)
+    assert max(_sizes(dense.jaxpr)) >= whole
+
+
+def test_many_outputs_in_full_go_by_products():
+    decide = implementation._contraction_is_cheaper
+    floats, xs = [jnp.ones((400, 300))], jnp.ones((8, 400))
+
+    def rows(values, batch):
+        return batch @ values[0]
+
+    assert decide(rows, floats, xs, (8, 8, 2), 4, True, True)
+    assert not decide(rows, floats, xs, (8, 8, 3000), 4, False, True)
+
+
+def test_images_and_shapes():
+    kernel = jax.random.normal(KEY, (3, 3, 1, 2))
+
+    def apply(kernel, xs):
+        return jax.lax.conv_general_dilated(
+            xs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )
+
+    xs = jax.random.normal(KEY, (3, 4, 4, 1))
+    assert jacreg.empirical_ntk(apply, kernel, xs).shape == (3, 3)
+    full = jacreg.empirical_ntk(apply, kernel, xs, trace_outputs=False)
+    assert full.shape == (3, 3, 32, 32)
+    np.testing.assert_allclose(
+        jnp.einsum("ijaa->ij", full), jacreg.empirical_ntk(apply, kernel, xs), rtol=1e-4
+    )
+
+
+@pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
+def test_dtype_is_kept(dtype):
+    found = jacreg.empirical_ntk(
+        lambda w, x: x @ w, jnp.ones((5, 3), dtype), jnp.ones((2, 5), dtype)
+    )
+    assert found.dtype == dtype
+
+
+def test_empty():
+    assert jacreg.empirical_ntk(lambda w, x: x @ w, jnp.ones((5, 3)), jnp.ones((0, 5))).shape == (
+        0,
+        0,
+    )
+
+
+@pytest.mark.parametrize(
+    ("apply", "params", "error", "words"),
+    [
+        (lambda w, x: (x @ w).sum(), jnp.ones((5, 3)), ValueError, "batch axis"),
+        (lambda w, x: (x @ w).argmax(1), jnp.ones((5, 3)), TypeError, "floating"),
+        (lambda w, x: x, jnp.ones(3, jnp.int32), TypeError, "no floating-point leaf"),
+    ],
+)
+def test_bad_input(apply, params, error, words):
+    with pytest.raises(error, match=words):
+        jacreg.empirical_ntk(apply, params, jnp.ones((2, 5)))
+
+
+def test_flops():
+    left, right = jnp.ones((4, 5)), jnp.ones((5, 6))
+    assert count_flops(lambda a, b: a @ b, left, right) == 2 * 4 * 5 * 6
+    assert count_flops(jax.jit(lambda a, b: a @ b), left, right) == 2 * 4 * 5 * 6
+
+    def loop(a):
+        return jax.lax.scan(lambda c, _: (jnp.sin(c), None), a, None, length=10)[0]
+
+    assert count_flops(loop, left) == 10 * 20

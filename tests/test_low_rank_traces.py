@@ -1,0 +1,112 @@
+"""Hutch++ and XTrace: unbiased, one batched product at a time, differentiable."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jacreg
+
+pytest.importorskip("matfree")
+
+N, SIZE = 3, 12
+RNG = np.random.default_rng(0)
+B = RNG.normal(size=(SIZE, SIZE)) * 0.1 + np.diag(2.0 ** -np.arange(SIZE))
+
+
+def batch():
+    return jnp.asarray(np.random.default_rng(1).normal(size=(N, SIZE)))
+
+
+def linear(scale=1.0):
+    return jacreg.linearize(lambda x: jnp.tanh(x @ (scale * jnp.asarray(B))), batch())
+
+
+METHODS = {
+    "hutch++": jacreg.HutchPlusPlus(6),
+    "xtrace": jacreg.XTrace(6),
+}
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_mean_is_the_trace(name, x64):
+    lin, method = linear(), METHODS[name]
+    truth = np.asarray(jacreg.divergence(lin))
+    keys = jax.random.split(jax.random.key(0), 40_000)
+
+    def one(key):
+        return jacreg.divergence(lin, method, key=key)
+
+    samples = jax.jit(lambda keys: jax.lax.map(one, keys, batch_size=2000))(keys)
+    sem = np.std(samples, 0) / len(keys) ** 0.5
+    assert (5 * sem <= 0.02 * np.abs(truth)).all(), "the test could not see an error"
+    assert (np.abs(np.mean(samples, 0) - truth) <= 5 * sem).all()
+
+
+def test_xtrace_of_a_diagonal(x64):
+    lin = linear()
+    truth = np.asarray(jacreg.diagonal(lin))
+    keys = jax.random.split(jax.random.key(0), 20_000)
+    samples = jax.jit(
+        lambda keys: jax.lax.map(
+            lambda k: jacreg.diagonal(lin, jacreg.XTrace(6), key=k), keys, batch_size=1000
+        )
+    )(keys)
+    sem = np.std(samples, 0) / len(keys) ** 0.5
+    assert (np.abs(np.mean(samples, 0) - truth) <= 6 * sem + 1e-12).all()
+    assert 5 * np.linalg.norm(sem) <= 0.05 * np.linalg.norm(truth)
+
+
+def test_low_rank_is_exact(x64):
+    thin = jnp.asarray(B[:, :2] @ B[:2])
+    lin = jacreg.linearize(lambda x: x @ thin, batch())
+    for method in (jacreg.HutchPlusPlus(9), jacreg.XTrace(8)):
+        found = jacreg.divergence(lin, method, key=jax.random.key(0))
+        np.testing.assert_allclose(found, np.trace(thin), rtol=1e-9)
+
+
+def test_less_error_than_hutchinson_where_the_spectrum_falls(x64):
+    steep = jnp.asarray(np.diag(4.0 ** -np.arange(SIZE)) + 0 * B)
+    rotation, _ = np.linalg.qr(B)
+    lin = jacreg.linearize(lambda x: x @ (rotation @ steep @ rotation.T), batch())
+    keys = jax.random.split(jax.random.key(0), 500)
+
+    def error(method):
+        traces = jax.vmap(lambda k: jacreg.divergence(lin, method, key=k))(keys)
+        return float(jnp.sqrt(jnp.mean((traces - jnp.trace(steep)) ** 2)))
+
+    hutchinson = error(jacreg.Hutchinson(6))
+    # Two of its six products are probes of the rest.
+    assert error(jacreg.HutchPlusPlus(6)) < 0.5 * hutchinson
+    assert error(jacreg.XTrace(6)) < 0.3 * hutchinson
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_gradients_are_central_differences(name, x64):
+    def total(scale):
+        return jacreg.divergence(linear(scale), METHODS[name], key=jax.random.key(0)).sum()
+
+    central = (total(1 + 1e-6) - total(1 - 1e-6)) / 2e-6
+    np.testing.assert_allclose(jax.grad(total)(1.0), central, rtol=1e-6)
+
+
+def test_products_are_of_the_whole_batch():
+    """No product is repeated for every example: nothing of size N x N appears."""
+
+    def trace(xs, key):
+        lin = jacreg.linearize(lambda x: jnp.tanh(x @ jnp.asarray(B)), xs)
+        return jacreg.divergence(lin, jacreg.XTrace(6), key=key)
+
+    text = str(jax.make_jaxpr(trace)(jnp.ones((37, SIZE)), jax.random.key(0)))
+    assert "37,37" not in text
+
+
+def test_bad_numbers_are_refused(x64):
+    with pytest.raises(ValueError, match="even"):
+        jacreg.XTrace(7)
+    with pytest.raises(ValueError, match="at least 3"):
+        jacreg.HutchPlusPlus(2)
+    with pytest.raises(TypeError, match="Hutchinson"):
+        jacreg.diagonal(linear(), jacreg.HutchPlusPlus(6), key=jax.random.key(0))
+    with pytest.raises(ValueError, match="key"):
+        jacreg.divergence(linear(), jacreg.XTrace(6))

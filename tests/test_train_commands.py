@@ -1,0 +1,183 @@
+"""The commands as a user types them: exit codes, one message, and where things go."""
+
+import json
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import numpy as np
+import pytest
+from scipy import stats
+from train_setup import tiny, train_cache  # noqa: F401
+
+from train import pairs, progress, seeds
+from train.__main__ import main
+from train.config import dump, load
+from train.errors import ConfigError
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("train_cache")
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(dump(tiny()))
+    return str(path)
+
+
+class TestTrain:
+    def test_a_run_with_overrides(self, config_file, tmp_path, capsys):
+        workdir = tmp_path / "run"
+        arguments = [config_file, "training.steps=4", "model.framework=linen"]
+        assert main([*arguments, "--workdir", str(workdir)]) == 0
+        assert json.loads((workdir / "summary.json").read_text())["steps"] == 4
+        assert load(workdir / "config.toml").model.framework == "linen"
+        assert "test/accuracy" in capsys.readouterr().out
+        # The recorded config is a config: it names the same run.
+        assert main([str(workdir / "config.toml"), "--workdir", str(workdir)]) == 0
+        assert "finished already" in capsys.readouterr().out
+
+    def test_the_default_workdir(self, config_file, tmp_path, monkeypatch):
+        monkeypatch.chdir(tmp_path)
+        assert main([config_file, "training.steps=4", "experiment.name=here"]) == 0
+        assert (tmp_path / "runs" / "here" / "summary.json").is_file()
+
+    @pytest.mark.parametrize(
+        ("arguments", "expected"),
+        [
+            (["training.steps=many"], "training.steps"),
+            (["trainin.steps=3"], "nearest known section is training"),
+            (["data.path=absent-folder"], "data.path"),
+            (["data.name=mnist-5kk"], "mnist-5k"),
+            (["model.dropout=1.5"], "model.dropout"),
+            (["model.layout=[1, 2, 3]"], "model.layout"),
+            (['model.layout=["NHHC", "HWIO", "NHWC"]'], "model.layout"),
+            (["model.name=resnet18", "model.framework=linen"], "model"),
+            (["parallel.hosts=2"], "parallel.hosts"),
+            (["experiment"], "section.key=value"),
+        ],
+    )
+    def test_bad_input_is_one_message_and_exit_2(
+        self, config_file, tmp_path, capsys, arguments, expected
+    ):
+        assert main([config_file, *arguments, "--workdir", str(tmp_path / "run")]) == 2
+        shown = capsys.readouterr()
+        assert expected in shown.err
+        assert shown.err.startswith("error: ")
+        assert shown.err.count("\n") == 1
+        assert len(shown.err) < 1500
+        assert "Traceback" not in shown.err
+        assert not (tmp_path / "run" / "config.toml").exists()
+
+    def test_no_config(self, capsys):
+        with pytest.raises(SystemExit) as caught:
+            main([])
+        assert caught.value.code == 2
+        assert "CONFIG" in capsys.readouterr().err
+
+    def test_list_names_every_choice(self, capsys):
+        assert main(["--list"]) == 0
+        out = capsys.readouterr().out
+        for name in ("mnist-5k", "lenet", "classification", "jacobian", "projection", "thirds"):
+            assert f"  {name}" in out
+
+    def test_help_teaches_without_loading_jax(self):
+        code = (
+            "import sys; sys.argv = ['train', '--help']\n"
+            "try:\n    import train.__main__ as m; m.main()\n"
+            "except SystemExit as e: assert e.code == 0\n"
+            "assert 'jax' not in sys.modules"
+        )
+        done = subprocess.run(
+            [sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True
+        )
+        for taught in ("penalty.0.weight", "--workdir", "Exit codes", "summary.json"):
+            assert taught in done.stdout
+
+
+@pytest.mark.slow
+def test_killed_and_started_again(config_file, tmp_path):
+    """kill -9 at any moment, then the same command: bit for bit the undisturbed run."""
+    command = [sys.executable, "-m", "train", config_file, "training.steps=3000"]
+    command += ["training.checkpoint_every=200", "training.log_every=50"]
+
+    def start(workdir):
+        return subprocess.Popen([*command, "--workdir", str(workdir)], cwd=ROOT)
+
+    assert start(tmp_path / "whole").wait() == 0
+    for wait in (0.0, 0.3, 1.0):
+        process = start(tmp_path / "killed")
+        checkpoints = tmp_path / "killed" / "checkpoints"
+        before = set(checkpoints.glob("[0-9]*"))
+        while process.poll() is None and set(checkpoints.glob("[0-9]*")) <= before:
+            time.sleep(0.02)
+        time.sleep(wait)
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    assert start(tmp_path / "killed").wait() == 0
+    whole, killed = (
+        json.loads((tmp_path / name / "summary.json").read_text()) for name in ("whole", "killed")
+    )
+    assert killed["params_sha256"] == whole["params_sha256"]
+    assert killed["metrics"] == whole["metrics"]
+    assert (tmp_path / "killed" / "metrics.jsonl").read_text() == (
+        tmp_path / "whole" / "metrics.jsonl"
+    ).read_text()
+
+
+class TestPairs:
+    def test_without_penalty_differs_in_the_penalty_alone(self):
+        config = tiny()
+        plain = pairs.without_penalty(config)
+        assert [penalty.weight for penalty in plain.penalty] == [0]
+        assert plain.experiment.seed == config.experiment.seed
+        assert (plain.data, plain.optimizer, plain.training) == (
+            config.data, config.optimizer, config.training,
+        )  # fmt: skip
+        with pytest.raises(ConfigError, match="penalty"):
+            pairs.without_penalty(plain)
+
+    def test_interval_of_paired_differences(self):
+        differences = [0.3, 0.5, 0.1, 0.4, 0.2]
+        found = seeds.paired_interval(differences)
+        sem = np.std(differences, ddof=1) / np.sqrt(5)
+        expected = stats.t.interval(0.95, 4, loc=0.3, scale=sem)
+        np.testing.assert_allclose(found, [0.3, *expected], rtol=1e-9)
+        with pytest.raises(ValueError, match="at least 2"):
+            seeds.paired_interval([0.3])
+
+    def test_the_seeds_command(self, config_file, tmp_path, capsys):
+        arguments = [config_file, "training.steps=4", "--seeds", "2", "--workdir", str(tmp_path)]
+        assert seeds.main(arguments) == 0
+        found = json.loads((tmp_path / "seeds.json").read_text())
+        summaries = [
+            json.loads((tmp_path / f"{side}-{seed}" / "summary.json").read_text())
+            for side in ("plain", "penalised")
+            for seed in range(2)
+        ]
+        assert [each["seed"] for each in summaries] == [0, 1, 0, 1]
+        name = "test/jacobian_norm"
+        plain, penalised = np.reshape([each["metrics"][name] for each in summaries], (2, 2))
+        assert found["differences"][name]["mean"] == pytest.approx(np.mean(penalised - plain))
+        assert "95 % interval" in capsys.readouterr().out
+
+    def test_the_quick_start(self, tmp_path, capsys):
+        from train import quickstart
+
+        overrides = ["data.name=digits", "model.name=mlp", "training.steps=4"]
+        assert quickstart.main([*overrides, "--workdir", str(tmp_path)]) == 0
+        out = capsys.readouterr().out
+        picture = tmp_path / "quickstart" / "figures" / "decision_cells_side_by_side.png"
+        assert str(picture) in "".join(out.split("\n"))
+        assert picture.read_bytes()[:4] == b"\x89PNG"
+        for shown in ("no penalty", "Jacobian penalty", "ms a step", "times smaller"):
+            assert shown in out
+
+
+def test_percent_for_accuracies_alone():
+    assert progress.shown_metric("test/accuracy_noise_0.1", 0.5) == "50.00 %"
+    assert progress.shown_metric("test/jacobian_norm", 0.5) == "0.5"
+    assert progress.shown_metric("test/jacobian_norm", None) == "-"

@@ -1,0 +1,268 @@
+"""The step: what it computes, in which order it meets the examples, what it costs."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from train_setup import BASE, tiny
+
+import jacreg
+import models
+from train.config import parse
+from train.errors import ConfigError
+from train.models import _functional
+from train.objective import Term, make_terms, penalised
+from train.optimizers import OPTIMIZERS, make_optimizer
+from train.schedules import SCHEDULES
+from train.step import BatchOrder, StepKeys, init_state, make_step, make_training_step
+
+KEYS = (jax.random.key(1), jax.random.key(2))
+STEP = jnp.int32(0)
+
+
+def cross_entropy(logits, labels):
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def term(compute, **changes):
+    options = {"weight": 0.5, "factor": lambda step: 1.0, "every": 1, "shares_pass": True}
+    return Term("penalty", compute, **{**options, **changes})
+
+
+@pytest.fixture(scope="module")
+def network():
+    built = models.build(
+        "mlp", framework="nnx", key=jax.random.key(0), input_shape=(4,), num_classes=3,
+        hidden=(5,), dropout=0.5,
+    )  # fmt: skip
+    return _functional(built, "nnx")
+
+
+XS = jax.random.normal(jax.random.key(3), (6, 4))
+LABELS = jnp.arange(6) % 3
+
+
+class TestObjective:
+    def test_loss_is_the_task_plus_the_weighted_penalty_under_one_dropout_mask(self, network):
+        method = jacreg.Exact()
+        compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
+        objective = penalised(network.apply, cross_entropy, [term(compute)])
+        loss, (_, metrics) = objective(network.params, network.state, XS, LABELS, KEYS, STEP)
+
+        def logits(x):
+            apply = network.apply
+            return apply(network.params, network.state, x, train=True, key=KEYS[0])[0]
+
+        whole = jax.jacobian(logits)(XS)
+        rows = whole[jnp.arange(6), :, jnp.arange(6)]
+        penalty = 0.5 * jnp.mean(jnp.sum(rows**2, (1, 2)))
+        task = jnp.mean(cross_entropy(logits(XS), LABELS))
+        np.testing.assert_allclose(metrics["task_loss"], task, rtol=1e-6)
+        np.testing.assert_allclose(metrics["penalty/penalty"], penalty, rtol=1e-5)
+        np.testing.assert_allclose(loss, task + 0.5 * penalty, rtol=1e-5)
+
+    def test_every_kth_step_counts_k_times(self, network):
+        compute = lambda lin, key: jnp.full(6, 2.0)  # noqa: E731
+        objective = penalised(network.apply, cross_entropy, [term(compute, every=3)])
+        found = [
+            objective(network.params, network.state, XS, LABELS, KEYS, jnp.int32(step))[1][1]
+            for step in range(6)
+        ]
+        assert [float(each["penalty/penalty"]) for each in found] == [6.0, 0, 0, 6.0, 0, 0]
+
+    def test_the_schedule_multiplies_the_weight(self, network):
+        compute = lambda lin, key: jnp.ones(6)  # noqa: E731
+        scheduled = term(compute, weight=2.0, factor=lambda step: step / 10)
+        objective = penalised(network.apply, cross_entropy, [scheduled])
+        loss, (_, metrics) = objective(
+            network.params, network.state, XS, LABELS, KEYS, jnp.int32(5)
+        )
+        np.testing.assert_allclose(loss - metrics["task_loss"], 1.0, rtol=1e-5)
+
+    def test_each_penalty_has_its_own_key(self, network):
+        seen = []
+
+        def compute(lin, key):
+            seen.append(jax.random.key_data(key).tolist())
+            return jnp.zeros(6)
+
+        objective = penalised(network.apply, cross_entropy, [term(compute), term(compute)])
+        objective(network.params, network.state, XS, LABELS, KEYS, STEP)
+        assert seen[0] != seen[1]
+
+    @pytest.mark.parametrize("framework", ["nnx", "linen", "equinox"])
+    def test_a_projection_costs_as_much_as_the_task_and_little_more(self, framework):
+        built = models.build("lenet", framework=framework, key=jax.random.key(0), dropout=0.5)
+        functional = _functional(built, framework)
+        xs, labels = jnp.ones((100, 28, 28, 1)), jnp.zeros(100, jnp.int32)
+
+        def flops(terms):
+            objective = penalised(functional.apply, cross_entropy, terms)
+
+            def loss(params):
+                return objective(params, functional.state, xs, labels, KEYS, STEP)[0]
+
+            compiled = jax.jit(jax.grad(loss)).lower(functional.params).compile()
+            return compiled.cost_analysis()["flops"]
+
+        def penalty(method):
+            return term(lambda lin, key: jacreg.losses.jacobian_penalty(lin, method, key=key))
+
+        task = flops([])
+        for mode in ("reverse", "forward"):
+            ratio = flops([penalty(jacreg.Projection(mode=mode))]) / task
+            # Below 1.9 the penalty would not be in the program at all.
+            assert 1.9 < ratio <= 2.12, mode
+
+
+def penalties(*tables):
+    return parse({**BASE, "penalty": list(tables)}, "x").penalty
+
+
+class TestTerms:
+    def test_weight_zero_is_left_out(self):
+        tables = [{"name": "jacobian", "weight": 0}, {"name": "contractive", "weight": 0.1}]
+        (only,) = make_terms(penalties(*tables), 10, coupled=False)
+        assert only.label == "contractive"
+
+    def test_labels_are_unique(self):
+        twice = [{"name": "jacobian", "weight": 1}, {"name": "jacobian", "weight": 2}]
+        labels = [each.label for each in make_terms(penalties(*twice), 10, coupled=False)]
+        assert labels == ["jacobian_0", "jacobian_1"]
+
+    @pytest.mark.parametrize("statistics", ["running", "batch"])
+    def test_who_shares_the_pass(self, statistics):
+        table = {"name": "jacobian", "weight": 1, "statistics": statistics}
+        (free,) = make_terms(penalties(table), 10, coupled=False)
+        (coupled,) = make_terms(penalties(table), 10, coupled=True)
+        assert free.shares_pass
+        assert coupled.shares_pass == (statistics == "batch")
+
+    def test_batch_statistics_need_the_estimator_for_blocks(self):
+        naive = {"name": "jacobian", "weight": 1, "statistics": "batch", "method": "projection"}
+        with pytest.raises(ConfigError, match=r"penalty\.0\.method.*coupled_batch"):
+            make_terms(penalties(naive), 10, coupled=True)
+        make_terms(penalties({**naive, "method": "coupled_batch"}), 10, coupled=True)
+
+    def test_a_method_where_there_is_no_choice(self):
+        table = {"name": "noise_injection", "weight": 1, "scale": 0.1, "method": "exact"}
+        with pytest.raises(ConfigError, match=r"penalty\.0\.method"):
+            make_terms(penalties(table), 10, coupled=False)
+
+
+def test_batch_norm_is_noticed_and_running_statistics_move(tmp_path):
+    from train import data
+    from train.tasks import TASKS
+
+    config_tables = {**BASE, "model": {"name": "resnet_small", "widths": [4], "blocks": [1]}}
+    config = parse(config_tables, "x")
+    problem = TASKS["classification"](config, data.load(config.data))
+    assert problem.notes["rows_independent"] is False
+    assert problem.notes["penalty_statistics"] == {"jacobian": "running"}
+    rows = {name: array[:8] for name, array in problem.examples.items()}
+    xs, labels = problem.prepare(rows)
+    _, (state, _) = problem.objective(problem.params, problem.state, xs, labels, KEYS, STEP)
+    moved = [
+        bool(jnp.any(old != new))
+        for old, new in zip(jax.tree.leaves(problem.state), jax.tree.leaves(state), strict=True)
+    ]
+    assert any(moved)
+
+
+class TestOrder:
+    @pytest.mark.parametrize(("examples", "batch"), [(10, 4), (10, 10), (7, 3), (100, 1)])
+    def test_every_example_once_an_epoch(self, examples, batch):
+        order = BatchOrder(examples, batch, seed=5)
+        stream = order.rows(0, 3 * examples).ravel()
+        for epoch in range(3 * batch):
+            rows = stream[epoch * examples : (epoch + 1) * examples]
+            np.testing.assert_array_equal(np.sort(rows), np.arange(examples))
+
+    def test_it_depends_on_seed_and_step_alone(self):
+        whole = BatchOrder(10, 4, seed=5).rows(0, 20)
+        late = BatchOrder(10, 4, seed=5)
+        np.testing.assert_array_equal(late.rows(13, 7), whole[13:])
+        np.testing.assert_array_equal(late.rows(2, 3), whole[2:5])
+        assert not np.array_equal(BatchOrder(10, 4, seed=6).rows(0, 20), whole)
+
+
+class TestStep:
+    def make(self, name="sgd", **changes):
+        config = tiny(optimizer={"name": name, **changes}).optimizer
+        optimizer = make_optimizer(config, steps=30)
+
+        def objective(params, state, xs, targets, keys, step):
+            loss = jnp.mean((xs @ params["w"] - targets) ** 2)
+            noise = jax.random.normal(keys[0])
+            return loss, (state, {"loss": loss, "noise": noise})
+
+        step = make_step(objective, optimizer)
+        params = {"w": jnp.ones(2)}
+        return step, init_state(params, {}, optimizer, ["loss", "noise", "gradient_norm"])
+
+    def take(self, step, state, count):
+        examples = {"x": jnp.eye(2), "y": jnp.asarray([0.0, 3.0])}
+        order = np.zeros((count, 2), np.int32) + np.arange(2, dtype=np.int32)
+        taken = make_training_step(step, lambda rows: (rows["x"], rows["y"]))
+        for _ in range(count):
+            state = taken(state, examples, order, np.int32(0), StepKeys.of(0))
+        return state
+
+    def test_one_step_of_gradient_descent(self):
+        step, state = self.make(learning_rate=0.1, momentum=0.0)
+        state = self.take(step, state, 1)
+        # gradient of mean((w - y)^2) over two rows: w - y
+        np.testing.assert_allclose(state.params["w"], [1 - 0.1, 1 + 0.2], rtol=1e-6)
+        assert int(state.step) == 1
+        np.testing.assert_allclose(state.sums["gradient_norm"], np.sqrt(5), rtol=1e-6)
+
+    def test_weight_decay_enters_the_gradient_as_in_pytorch(self):
+        step, state = self.make(learning_rate=0.1, momentum=0.9, weight_decay=0.5)
+        state = self.take(step, state, 2)
+        w, v = np.ones(2), np.zeros(2)
+        for _ in range(2):
+            v = 0.9 * v + (w - np.asarray([0, 3.0])) + 0.5 * w
+            w = w - 0.1 * v
+        np.testing.assert_allclose(state.params["w"], w, rtol=1e-6)
+
+    def test_keys_change_with_the_step(self):
+        step, state = self.make()
+        first = float(self.take(step, state, 1).sums["noise"])
+        step, state = self.make()
+        both = float(self.take(step, state, 2).sums["noise"])
+        assert both - first != pytest.approx(first)
+
+    def test_the_first_step_that_is_not_finite_is_remembered(self):
+        step, state = self.make(learning_rate=1e15, momentum=0.0)
+        state = self.take(step, state, 12)
+        assert 1 < int(state.first_bad) < 12
+
+    @pytest.mark.parametrize("name", sorted(OPTIMIZERS))
+    def test_every_optimizer_descends(self, name):
+        step, state = self.make(name, learning_rate=0.05, clip_norm=10.0)
+        before = 0.5 * (1 + 4)
+        after = self.take(step, state, 30)
+        w = after.params["w"]
+        assert float(jnp.mean((w - jnp.asarray([0.0, 3.0])) ** 2)) < before
+
+
+class TestSchedules:
+    def values(self, name, **options):
+        schedule = SCHEDULES[name](90, **options)
+        return [float(schedule(step)) for step in (0, 29, 30, 59, 60, 89)]
+
+    def test_thirds(self):
+        np.testing.assert_allclose(self.values("thirds"), [1, 1, 0.1, 0.1, 0.01, 0.01], rtol=1e-6)
+
+    def test_others(self):
+        assert self.values("constant") == [1] * 6
+        np.testing.assert_allclose(
+            self.values("piecewise", boundaries=(0.5,), factor=0.5), [1, 1, 1, 0.5, 0.5, 0.5]
+        )
+        cosine = self.values("cosine", warmup=0.2)
+        assert cosine[0] == 0
+        assert cosine[1] > cosine[3] > cosine[5] > 0
+        ramp = self.values("ramp", begin=0.0, end=0.5, initial=0.25)
+        np.testing.assert_allclose(ramp[:3], [0.25, 0.25 + 0.75 * 29 / 45, 0.75], rtol=1e-6)
+        assert ramp[3:] == [1, 1, 1]

@@ -1,0 +1,229 @@
+"""From TOML tables to the dataclasses of `_schema`; every mistake is one `ConfigError`."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Iterable, Mapping
+from typing import Any, TypeVar
+
+from train.config._named import Choice, Named
+from train.config._schema import SECTIONS, Config, Data, Experiment, Penalty
+from train.errors import ConfigError, shown
+from train.expect import REQUIRED, Key, keys_of, nearest
+from train.models import check_model, with_framework
+
+T = TypeVar("T")
+_PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
+
+
+def parse(tables: Mapping[str, Any], source: str) -> Config:
+    """Return the config that the parsed TOML `tables` say.
+
+    Args:
+        tables: what `tomllib` gives.
+        source: where it came from, for messages.
+
+    Raises:
+        ConfigError: a key is unknown, missing, mistyped or out of range.
+    """
+    try:
+        return _config(tables)
+    except ConfigError as error:
+        raise ConfigError(f"{source}: {error}") from None
+
+
+def _config(tables: Mapping[str, Any]) -> Config:
+    for name in tables:
+        if name not in SECTIONS:
+            raise _unknown(name, name, SECTIONS, "section")
+    sections: dict[str, Any] = {}
+    for name, section in SECTIONS.items():
+        if section is Penalty:
+            sections[name] = _penalties(tables.get(name, []))
+        elif name in tables or _needs(section):
+            sections[name] = _section(section, tables.get(name, {}), name)
+    sections["model"] = with_framework(sections["model"])
+    config = Config(**sections)
+    _check_experiment(config.experiment)
+    _check_data(config.data)
+    check_model(config.model)
+    return config
+
+
+def _needs(section: type) -> bool:
+    required = any(key.default is REQUIRED for key in keys_of(section).values())
+    return required or section is Data
+
+
+def _penalties(tables: Any) -> tuple[Penalty, ...]:
+    if not isinstance(tables, list):
+        raise ConfigError(
+            f"penalty: got {shown(tables)} ({_kind(tables)}), expected a list of tables; "
+            "write each penalty under its own [[penalty]] header."
+        )
+    return tuple(_section(Penalty, table, f"penalty.{index}") for index, table in enumerate(tables))
+
+
+def _section(section: type[T], table: Any, path: str) -> T:
+    if not isinstance(table, Mapping):
+        raise ConfigError(
+            f"{path}: got {shown(table)} ({_kind(table)}), expected a table; write [{path}]."
+        )
+    keys = keys_of(section)
+    keys.pop("options", None)
+    option_keys = getattr(section, "option_keys", None)
+    if option_keys is None:
+        return section(**_values(table, keys, path))
+    further: dict[str, Key] = {}
+    if "name" in table:
+        further = option_keys(_value(table["name"], keys["name"], f"{path}.name"))
+    elif keys["name"].default is REQUIRED:
+        raise _missing("name", keys["name"], path)
+    values = _values(table, {**further, **keys}, path)
+    own = {key: values[key] for key in values if key in keys}
+    options = {key: values[key] for key in values if key not in keys}
+    return section(**{**own, "options": options})
+
+
+def _values(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> dict[str, Any]:
+    """Return a value for every key: the table's, or the default."""
+    for name in table:
+        if name not in keys:
+            raise _unknown(f"{path}.{name}", name, keys, "key")
+    values: dict[str, Any] = {}
+    for name, key in keys.items():
+        if name in table:
+            values[name] = _value(table[name], key, f"{path}.{name}")
+        elif key.default is REQUIRED:
+            raise _missing(name, key, path)
+        else:
+            values[name] = key.default
+    return values
+
+
+def _value(value: Any, key: Key, path: str) -> Any:
+    choice = _choice(key)
+    if choice is not None:
+        return _named(value, choice, path)
+    try:
+        return key.expect.check(value)
+    except ValueError:
+        raise _mismatch(value, key, path) from None
+
+
+def _mismatch(value: Any, key: Key, path: str) -> ConfigError:
+    hint = ""
+    if isinstance(value, str) and key.expect.what.startswith("one of "):
+        choices = [part.strip('"') for part in key.expect.what[7:].split(", ")]
+        hint = f' Did you mean "{nearest(value, choices)}"?'
+    return ConfigError(
+        f"{path}: got {shown(value)} ({_kind(value)}), expected {key.expect.what}.{hint}"
+    )
+
+
+def _missing(name: str, key: Key, path: str) -> ConfigError:
+    return ConfigError(
+        f"{path}.{name} is missing: expected {key.expect.what}. "
+        f"Write `{name} = ...` in section [{path}]."
+    )
+
+
+def _choice(key: Key) -> Choice | None:
+    for extra in getattr(key.annotation, "__metadata__", ()):
+        if isinstance(extra, Choice):
+            return extra
+    return None
+
+
+def _named(value: Any, choice: Choice, path: str) -> Named:
+    """Parse `"name"` or `{name = "name", option = value}`."""
+    rows = ", ".join(f'"{row}"' for row in choice.registry)
+    if isinstance(value, str):
+        value = {"name": value}
+    if not isinstance(value, Mapping):
+        raise ConfigError(
+            f"{path}: got {shown(value)} ({_kind(value)}), expected one of {rows}, "
+            "or a table with such a name and its options."
+        )
+    if "name" not in value:
+        raise ConfigError(f"{path}.name is missing: expected one of {rows}.")
+    name = value["name"]
+    if not isinstance(name, str) or name not in choice.registry:
+        hint = f' Did you mean "{nearest(name, choice.registry)}"?' if isinstance(name, str) else ""
+        raise ConfigError(
+            f"{path}: got {shown(name)} ({_kind(name)}), expected one of {rows}.{hint}"
+        )
+    table = {key: item for key, item in value.items() if key != "name"}
+    named = Named(name, _values(table, choice.keys(name), path))
+    if choice.validate is not None:
+        try:
+            choice.validate(named)
+        except (TypeError, ValueError) as error:
+            raise ConfigError(f"{path}: {error}") from None
+    return named
+
+
+def _unknown(path: str, name: str, known: Iterable[str], kind: str) -> ConfigError:
+    known = list(known)
+    if not known:
+        return ConfigError(f"{path[:120]}: unknown {kind} {shown(name)}; none is known here.")
+    near = nearest(name, known)
+    prefix = path[: len(path) - len(name)]
+    listed = ", ".join(known)
+    if len(listed) > 500:
+        listed = listed[:496] + " ..."
+    return ConfigError(
+        f"{path[:120]}: unknown {kind}. The nearest known {kind} is {prefix}{near}. "
+        f"Known here: {listed}."
+    )
+
+
+def _check_experiment(experiment: Experiment) -> None:
+    name = experiment.name
+    if len(name) > 100 or not set(name) <= _PLAIN_NAME or name[0] in ".-":
+        raise ConfigError(
+            f"experiment.name: got {shown(name)}, expected at most 100 letters, digits, "
+            "'.', '_' or '-' (it names the folder runs/<experiment.name>)."
+        )
+
+
+def _check_data(data: Data) -> None:
+    if data.name is None and data.path is None:
+        raise ConfigError(
+            "data.name is missing: expected a built-in data set (mnist-5k, digits) or a hub "
+            'data set ("owner/name"); or give data.path, a local folder.'
+        )
+
+
+def _kind(value: Any) -> str:
+    """Return how TOML calls the type of a value."""
+    if isinstance(value, bool):
+        return "boolean"
+    kinds = {int: "integer", float: "float", str: "string", list: "list", dict: "table"}
+    return kinds.get(type(value), type(value).__name__)
+
+
+def resolved(config: Config) -> dict[str, Any]:
+    """Return the config as plain TOML tables with every default written out."""
+    return {
+        section.name: _plain(getattr(config, section.name))
+        for section in dataclasses.fields(config)
+        if getattr(config, section.name) != ()
+    }
+
+
+def _plain(value: Any) -> Any:
+    if isinstance(value, Named):
+        return {"name": value.name, **_plain(value.options)} if value.options else value.name
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        table = {
+            field.name: _plain(getattr(value, field.name))
+            for field in dataclasses.fields(value)
+            if field.name != "options" and getattr(value, field.name) is not None
+        }
+        return {**table, **_plain(getattr(value, "options", {}))}
+    if isinstance(value, Mapping):
+        return {key: _plain(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list | tuple):
+        return [_plain(item) for item in value]
+    return value

@@ -1,0 +1,184 @@
+"""The sections of a config, as frozen dataclasses: the fields are the keys.
+
+A section that names a row of a registry (`model.name`, `penalty.N.name`, ...)
+takes that row's options as further keys; they stand in `options`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, ClassVar
+
+from models._networks import FRAMEWORKS, NETWORKS
+from train.config._named import Choice, Named
+from train.data import builtin_keys
+from train.expect import Key, boolean, either, integer, keys_of, number, sequence, string
+from train.methods import METHODS, make_method
+from train.models import model_keys
+from train.optimizers import OPTIMIZERS
+from train.penalties import PENALTIES
+from train.schedules import SCHEDULES
+from train.tasks import TASKS
+
+NUMBERS = either(number(), sequence(number()))
+SCALES = either(number(above=0), sequence(number(above=0)))
+LEVELS = sequence(number(above=0, most=1))
+CONSTANT = Named("constant")
+Schedule = Annotated[Named, Choice(SCHEDULES)]
+Method = Annotated[Named, Choice(METHODS, make_method)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Experiment:
+    """What the run is called (also its default workdir `runs/<name>`) and its seed."""
+
+    name: str
+    seed: Annotated[int, integer(least=0, most=2**32 - 1)] = 0
+
+
+@dataclass(frozen=True, kw_only=True)
+class Data:
+    """Where the examples come from: a built-in or hub `name`, or a local `path`, which wins.
+
+    Pixels are divided by 255, then `(x - mean) / std`, one number or one a channel.
+    Other keys are the built-in's own.
+    """
+
+    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = builtin_keys
+
+    name: str | None = None
+    path: str | None = None
+    batch_size: Annotated[int, integer(least=1)] = 100
+    samples_per_class: Annotated[int | None, integer(least=1)] = None
+    mean: Annotated[float | tuple[float, ...], NUMBERS] = 0.0
+    std: Annotated[float | tuple[float, ...], SCALES] = 1.0
+    image_column: str | None = None
+    label_column: str | None = None
+    test_fraction: Annotated[float, number(above=0, most=0.9)] = 0.2
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Model:
+    """A network of `models.build`, its framework and layout; other keys are the network's own.
+
+    `framework` is nnx where it is left out, or the first that the network exists in.
+    """
+
+    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = model_keys
+
+    name: Annotated[str, string(NETWORKS)]
+    framework: Annotated[str | None, string(FRAMEWORKS)] = None
+    layout: Annotated[tuple[str, str, str] | None, sequence(string(), 3)] = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """What is learnt; other keys are the task's own."""
+
+    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = lambda name: keys_of(TASKS[name])
+
+    name: Annotated[str, string(TASKS)]
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Penalty:
+    """One term `weight * schedule(step) * mean(penalty)`; other keys are the penalty's own.
+
+    `every = k` computes it at each k-th step with k times the weight. `statistics` says which
+    Jacobian is meant under BatchNorm: of the evaluation pass, or of the training pass.
+    """
+
+    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = lambda name: keys_of(PENALTIES[name])
+
+    name: Annotated[str, string(PENALTIES)]
+    weight: Annotated[float, number(least=0)]
+    method: Annotated[Named | None, Choice(METHODS, make_method)] = None
+    schedule: Schedule = CONSTANT
+    every: Annotated[int, integer(least=1)] = 1
+    statistics: Annotated[str, string(("running", "batch"))] = "running"
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Optimizer:
+    """An optax optimiser. `momentum` is SGD's momentum and Adam's b1.
+
+    `weight_decay` is the L2 term added to the gradient (as in PyTorch's SGD and Adam);
+    with `adamw` it is decoupled.
+    """
+
+    name: Annotated[str, string(OPTIMIZERS)] = "sgd"
+    learning_rate: Annotated[float, number(above=0)] = 0.1
+    momentum: Annotated[float, number(least=0, most=0.999999)] = 0.9
+    weight_decay: Annotated[float, number(least=0)] = 0.0
+    clip_norm: Annotated[float | None, number(above=0)] = None
+    schedule: Schedule = CONSTANT
+
+
+@dataclass(frozen=True, kw_only=True)
+class Training:
+    """How long, and how often to log, evaluate and checkpoint (0: at the end only)."""
+
+    steps: Annotated[int, integer(least=1, most=10**9)]
+    log_every: Annotated[int, integer(least=1)] = 50
+    eval_every: Annotated[int, integer(least=0)] = 0
+    checkpoint_every: Annotated[int, integer(least=0)] = 500
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evaluation:
+    """What the final evaluation measures. Noise and attacks are in pixel units [0, 1], clipped.
+
+    `attack_examples` and `jacobian_examples` use the first so many test examples, 0 for all.
+    """
+
+    batch_size: Annotated[int, integer(least=1)] = 500
+    jacobian: Annotated[bool, boolean()] = True
+    jacobian_examples: Annotated[int, integer(least=0)] = 0
+    noise: Annotated[tuple[float, ...], LEVELS] = (0.1, 0.2, 0.3)
+    fgsm: Annotated[tuple[float, ...], LEVELS] = (0.1,)
+    pgd: Annotated[tuple[float, ...], LEVELS] = (0.1,)
+    pgd_steps: Annotated[int, integer(least=1)] = 20
+    attack_examples: Annotated[int, integer(least=0)] = 1000
+    decision_cells: Annotated[bool, boolean()] = True
+
+
+@dataclass(frozen=True, kw_only=True)
+class Parallel:
+    """Devices along the batch, and hosts."""
+
+    data: Annotated[int, integer(least=1)] = 1
+    hosts: Annotated[int, integer(least=1)] = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """A whole config. `[[penalty]]` is a list of tables, possibly empty."""
+
+    experiment: Experiment
+    data: Data
+    model: Model
+    task: Task
+    penalty: tuple[Penalty, ...] = ()
+    optimizer: Optimizer = field(default_factory=Optimizer)
+    training: Training
+    evaluation: Evaluation = field(default_factory=Evaluation)
+    parallel: Parallel = field(default_factory=Parallel)
+
+
+SECTIONS: Mapping[str, type] = {
+    "experiment": Experiment,
+    "data": Data,
+    "model": Model,
+    "task": Task,
+    "penalty": Penalty,
+    "optimizer": Optimizer,
+    "training": Training,
+    "evaluation": Evaluation,
+    "parallel": Parallel,
+}
+REQUIRED_KEYS = ("experiment.name", "data.name", "model.name", "task.name", "training.steps")

@@ -1,0 +1,126 @@
+"""A data set in memory: arrays of inputs and targets, split into train and test."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from train.errors import DataError
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int, UInt8
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Inputs and targets that share their first axis.
+
+    Attributes:
+        inputs: images `uint8[N, H, W, C]`, or `float32[N, *in]` for anything else.
+        targets: class labels `int32[N]`, or `float32[N, *out]`; None for a density.
+    """
+
+    inputs: UInt8[np.ndarray, "N H W C"] | Float[np.ndarray, "N *in"]
+    targets: Int[np.ndarray, " N"] | Float[np.ndarray, "N *out"] | None
+
+    def __len__(self) -> int:
+        return len(self.inputs)
+
+    def take(self, indices: np.ndarray) -> Examples:
+        """Return the chosen rows."""
+        targets = None if self.targets is None else self.targets[indices]
+        return Examples(self.inputs[indices], targets)
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A named data set.
+
+    Attributes:
+        name: what the config called it.
+        train, test: the two splits.
+        classes: class names in the order of the labels; empty where targets are no labels.
+    """
+
+    name: str
+    train: Examples
+    test: Examples
+    classes: tuple[str, ...] = ()
+
+    @property
+    def is_image(self) -> bool:
+        """Whether the inputs are pixels."""
+        return self.train.inputs.dtype == np.uint8
+
+    @property
+    def input_shape(self) -> tuple[int, ...]:
+        """Shape of one input; (H, W, C) for images."""
+        return self.train.inputs.shape[1:]
+
+    def describe(self) -> dict[str, Any]:
+        """Return what `environment.json` records: sizes and a fingerprint of every array."""
+        return {
+            "name": self.name,
+            "train": len(self.train),
+            "test": len(self.test),
+            "input_shape": list(self.input_shape),
+            "classes": len(self.classes),
+            "sha256": self.fingerprint(),
+        }
+
+    def fingerprint(self) -> str:
+        """Return a SHA-256 over the arrays of both splits."""
+        digest = hashlib.sha256()
+        for split in (self.train, self.test):
+            for array in (split.inputs, split.targets):
+                if array is not None:
+                    digest.update(f"{array.dtype}{array.shape}".encode())
+                    digest.update(np.ascontiguousarray(array).tobytes())
+        return digest.hexdigest()
+
+
+def stratified_split(
+    examples: Examples, fraction: float, seed: int = 0
+) -> tuple[Examples, Examples]:
+    """Split off `fraction` of each class, by a fixed seed; both parts come shuffled."""
+    rng = np.random.default_rng(seed)
+    kept, held = [], []
+    for rows in _rows_by_class(examples.targets):
+        rows = rng.permutation(rows)
+        count = round(fraction * len(rows))
+        held.append(rows[:count])
+        kept.append(rows[count:])
+    return (
+        examples.take(rng.permutation(np.concatenate(kept))),
+        examples.take(rng.permutation(np.concatenate(held))),
+    )
+
+
+def subset(dataset: Dataset, samples_per_class: int, seed: int = 0) -> Dataset:
+    """Keep so many training examples of each class, chosen by a fixed seed.
+
+    Raises:
+        DataError: a class has fewer.
+    """
+    if not dataset.classes:
+        raise DataError(
+            f"data.samples_per_class: got {samples_per_class}, but {dataset.name} has no class "
+            "labels; leave it out."
+        )
+    rng = np.random.default_rng(seed)
+    chosen = []
+    for rows in _rows_by_class(dataset.train.targets):
+        if len(rows) < samples_per_class:
+            raise DataError(
+                f"data.samples_per_class: got {samples_per_class}, but the smallest class of "
+                f"{dataset.name} has {len(rows)} training examples."
+            )
+        chosen.append(rng.permutation(rows)[:samples_per_class])
+    return replace(dataset, train=dataset.train.take(rng.permutation(np.concatenate(chosen))))
+
+
+def _rows_by_class(labels: Any) -> list[np.ndarray]:
+    return [np.flatnonzero(labels == label) for label in np.unique(labels)]

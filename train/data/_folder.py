@@ -1,0 +1,94 @@
+"""A local folder: IDX files, or parquet and image files in the hub's format."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from train.cache import cached_arrays
+from train.data import _idx
+from train.data._dataset import Dataset, Examples
+from train.data._materialise import materialise
+from train.errors import DataError
+
+if TYPE_CHECKING:
+    from train.config import Data
+
+_IMAGE_ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
+
+
+def load_folder(options: Data) -> Dataset:
+    """Load `data.path`.
+
+    Raises:
+        DataError: the folder is absent, holds nothing that is known, or is torn.
+    """
+    folder = Path(str(options.path))
+    if not folder.is_dir():
+        came = "is a file" if folder.is_file() else "does not exist"
+        raise DataError(
+            f"data.path: {folder} {came}; expected a folder with parquet files or images "
+            "(as on the hub) or the four published IDX files."
+        )
+    if _idx.find(folder):
+        return _idx.load(folder)
+    files = sorted(path for path in folder.rglob("*") if path.is_file())
+    # Only these: other formats that `datasets` reads may hold pickles or code.
+    known = [path for path in files if path.suffix.lower() in (".parquet", *_IMAGE_ENDS)]
+    if not known:
+        seen = ", ".join(path.name for path in files[:5]) or "nothing"
+        raise DataError(
+            f"data.path: {folder} holds {seen}; expected *.parquet files, images, or the four "
+            "published IDX files (train-images-idx3-ubyte, ...)."
+        )
+    stored = cached_arrays(f"folder-{_signature(known, options)}", lambda: _read(folder, options))
+    return Dataset(
+        str(folder),
+        Examples(stored["train_images"], stored["train_labels"]),
+        Examples(stored["test_images"], stored["test_labels"]),
+        tuple(str(name) for name in stored["classes"]),
+    )
+
+
+def _signature(files: list[Path], options: Data) -> str:
+    """Return a digest that changes with any file's name, size or time of change."""
+    digest = hashlib.sha256(
+        f"v1 {options.image_column} {options.label_column} {options.test_fraction}".encode()
+    )
+    for path in files:
+        status = path.stat()
+        digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
+    return digest.hexdigest()[:24]
+
+
+def _read(folder: Path, options: Data) -> dict[str, np.ndarray]:
+    with tempfile.TemporaryDirectory() as scratch:
+        splits = load_dataset(str(folder), cache_dir=scratch)
+        dataset = materialise(splits, str(folder), options)
+    return {
+        "train_images": dataset.train.inputs,
+        "train_labels": np.asarray(dataset.train.targets),
+        "test_images": dataset.test.inputs,
+        "test_labels": np.asarray(dataset.test.targets),
+        "classes": np.asarray(dataset.classes),
+    }
+
+
+def load_dataset(name: str, **options: Any) -> Any:
+    """Call `datasets.load_dataset` quietly; what goes wrong is one `DataError`."""
+    import datasets
+
+    datasets.disable_progress_bars()
+    datasets.logging.set_verbosity(datasets.logging.CRITICAL)
+    try:
+        return datasets.load_dataset(name, **options)
+    except Exception as error:  # the library raises a dozen kinds for a torn file
+        cause = error.__cause__ or error
+        detail = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+        raise DataError(
+            f"{name}: cannot be read as a data set ({detail}). A file may be torn: fetch it again."
+        ) from None

@@ -1,0 +1,61 @@
+"""The registry of data sets, and loading what a config's `[data]` names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from train.data._builtin import digits, mnist_5k
+from train.data._dataset import Dataset, subset
+from train.data._folder import load_folder
+from train.data._hub import load_hub
+from train.errors import DataError, shown
+from train.expect import Key, keys_of, nearest
+
+if TYPE_CHECKING:
+    from train.config import Data
+
+# A row is `(*, options) -> Dataset`; its keyword-only parameters are further keys of `[data]`.
+BUILTINS: Mapping[str, Callable[..., Dataset]] = {"mnist-5k": mnist_5k, "digits": digits}
+
+
+def builtin_keys(name: str) -> dict[str, Key]:
+    """Return the options of a built-in as config keys; another name has none."""
+    return keys_of(BUILTINS[name]) if name in BUILTINS else {}
+
+
+def load(options: Data) -> Dataset:
+    """Return the data set of `[data]`: `path` where given, else a built-in, else the hub's.
+
+    Raises:
+        DataError: it is unknown, absent, torn, out of reach, or does not fit the options.
+    """
+    name = str(options.name)
+    if options.path is not None:
+        dataset = load_folder(options)
+    elif name in BUILTINS:
+        dataset = BUILTINS[name](**options.options)
+    elif "/" in name:
+        dataset = load_hub(options)
+    else:
+        raise DataError(
+            f"data.name: got {shown(name)}, expected one of {', '.join(BUILTINS)}, or a hub data "
+            f'set as owner/name. Did you mean "{nearest(name, BUILTINS)}"?'
+        )
+    _check_scaling(options, dataset)
+    if options.samples_per_class is not None:
+        dataset = subset(dataset, options.samples_per_class)
+    return dataset
+
+
+def _check_scaling(options: Data, dataset: Dataset) -> None:
+    channels = dataset.input_shape[-1]
+    for key in ("mean", "std"):
+        count = np.size(getattr(options, key))
+        if count not in (1, channels):
+            raise DataError(
+                f"data.{key}: got {count} values, expected 1 or one for each of the "
+                f"{channels} channels of {dataset.name}."
+            )

@@ -1,0 +1,52 @@
+"""What ends a command early, each with its exit code and one message for the user."""
+
+from __future__ import annotations
+
+EXIT_FINISHED = 0
+EXIT_BAD_INPUT = 2
+EXIT_DIVERGED = 3
+_MESSAGE_LIMIT = 1400
+
+
+class UserError(Exception):
+    """Bad input: what came, what was expected, what to do. Exit code 2."""
+
+    exit_code = EXIT_BAD_INPUT
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        if len(text) > _MESSAGE_LIMIT:
+            text = text[: _MESSAGE_LIMIT - 4] + " ..."
+        return text
+
+
+class ConfigError(UserError):
+    """A config key that is unknown, missing, mistyped or out of range."""
+
+
+class DataError(UserError):
+    """A data set that is absent, torn or not what the config says."""
+
+
+class WorkdirError(UserError):
+    """A workdir that is in use or belongs to another config."""
+
+
+class DivergedError(UserError):
+    """The loss or a gradient stopped being finite. Exit code 3."""
+
+    exit_code = EXIT_DIVERGED
+
+
+class InterruptedRun(UserError):
+    """A signal stopped the run after a checkpoint. Exit code 128 + signal number."""
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.exit_code = 128 + signal_number
+
+
+def shown(value: object, limit: int = 80) -> str:
+    """Return a value's repr, short enough for an error message."""
+    text = repr(value)
+    return text if len(text) <= limit else text[: limit - 4] + " ..."

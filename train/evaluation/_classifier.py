@@ -1,0 +1,123 @@
+"""Measuring a classifier: accuracy, Jacobian norm, accuracy under noise and attacks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import optax
+
+import jacreg
+from train.data import Examples
+from train.evaluation._attacks import fgsm, pgd, white_noise
+from train.evaluation._batches import masked_mean
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
+
+    from train.config import Evaluation
+
+
+@dataclass(frozen=True)
+class Classifier:
+    """A model as the evaluation sees it.
+
+    Attributes:
+        logits: `(weights, xs) -> [N, classes]`, deterministic; xs as the model takes them.
+        pixels: raw `uint8` rows to pixels in [0, 1].
+        normalize: pixels in [0, 1] to what the model takes.
+    """
+
+    logits: Callable[[Any, Any], Any]
+    pixels: Callable[[Any], Any]
+    normalize: Callable[[Any], Any]
+
+
+def make_clean(model: Classifier) -> Callable[..., dict[str, Array]]:
+    """Return the jitted `(weights, raw, labels) -> {accuracy, loss}`, a value an example."""
+
+    @jax.jit
+    def clean(weights: PyTree, raw: Array, labels: Array) -> dict[str, Array]:
+        logits = model.logits(weights, model.normalize(model.pixels(raw)))
+        return {
+            "accuracy": jnp.argmax(logits, -1) == labels,
+            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+        }
+
+    return clean
+
+
+def jacobian_norm(model: Classifier, weights: PyTree, examples: Examples, batch_size: int) -> float:
+    """Return the mean Frobenius norm of d logits / d model input, exact."""
+
+    @jax.jit
+    def norms(weights: PyTree, raw: Array) -> dict[str, Array]:
+        xs = model.normalize(model.pixels(raw))
+        lin = jacreg.linearize(partial(model.logits, weights), xs, mode="reverse")
+        return {"norm": jnp.sqrt(jacreg.frobenius_squared(lin, jacreg.Exact()))}
+
+    values = masked_mean(
+        lambda inputs, _targets, _number: norms(weights, inputs), examples, batch_size
+    )
+    return values["norm"]
+
+
+def robustness(
+    model: Classifier, weights: PyTree, examples: Examples, config: Evaluation, key: Array
+) -> dict[str, float]:
+    """Return accuracies under white noise (all examples), FGSM and PGD (`attack_examples`).
+
+    Scales are in pixel units [0, 1]; perturbed pixels are clipped to [0, 1]. The
+    noise depends on the key alone, so models that are compared meet the same.
+    """
+
+    def predict(weights: PyTree, pixels: Array) -> Array:
+        return model.logits(weights, model.normalize(pixels))
+
+    @jax.jit
+    def noisy(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
+        noised = white_noise(model.pixels(raw), scale, key)
+        return jnp.argmax(predict(weights, noised), -1) == labels
+
+    @jax.jit
+    def one_step(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
+        attacked = fgsm(partial(predict, weights), model.pixels(raw), labels, scale)
+        return jnp.argmax(predict(weights, attacked), -1) == labels
+
+    @jax.jit
+    def many_steps(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
+        attacked = pgd(
+            partial(predict, weights), model.pixels(raw), labels, scale, config.pgd_steps, key
+        )
+        return jnp.argmax(predict(weights, attacked), -1) == labels
+
+    attacked = first(examples, config.attack_examples)
+    plan = [
+        ("noise", noisy, config.noise, examples),
+        ("fgsm", one_step, config.fgsm, attacked),
+        ("pgd", many_steps, config.pgd, attacked),
+    ]
+    found: dict[str, float] = {}
+    for kind, (name, accuracy, scales, subset) in enumerate(plan):
+        for scale in scales:
+            base = jax.random.fold_in(key, kind)
+
+            def measure(inputs: Any, labels: Any, number: int) -> dict[str, Array]:
+                batch_key = jax.random.fold_in(base, number)  # noqa: B023
+                return {"ok": accuracy(weights, inputs, labels, scale, batch_key)}  # noqa: B023
+
+            values = masked_mean(measure, subset, config.batch_size)
+            found[f"accuracy_{name}_{scale:g}"] = values["ok"]
+    return found
+
+
+def first(examples: Examples, count: int) -> Examples:
+    """Return the first `count` examples, all where it is 0."""
+    if count == 0 or count >= len(examples):
+        return examples
+    targets = None if examples.targets is None else examples.targets[:count]
+    return Examples(examples.inputs[:count], targets)

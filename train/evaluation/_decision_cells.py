@@ -1,0 +1,78 @@
+"""The decision cells of Hoffman et al. 2019: a plane through three images, coloured by class."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float, Int
+
+
+def plane(
+    corners: Float[np.ndarray, "3 *in"], resolution: int, margin: float = 0.6
+) -> tuple[Float[np.ndarray, "points *in"], Float[np.ndarray, "3 2"], tuple[float, ...]]:
+    """Return a square grid of points in the plane through three images.
+
+    Args:
+        corners: the three images.
+        resolution: points along a side.
+        margin: how far the square goes beyond the triangle, in units of its extent.
+
+    Returns:
+        The points row by row from the bottom, the corners' coordinates in an orthonormal
+        basis of the plane, and the extent (left, right, bottom, top).
+    """
+    flat = corners.reshape(3, -1).astype(np.float64)
+    origin, sides = flat[0], (flat[1:] - flat[0]).T
+    basis, coordinates = np.linalg.qr(sides)
+    spots = np.concatenate([np.zeros((1, 2)), coordinates.T])
+    center = (spots.min(0) + spots.max(0)) / 2
+    half = (spots.max(0) - spots.min(0)).max() * (0.5 + margin)
+    line = np.linspace(-half, half, resolution)
+    across, up = np.meshgrid(center[0] + line, center[1] + line)
+    points = origin + np.stack([across.ravel(), up.ravel()], 1) @ basis.T
+    extent = (center[0] - half, center[0] + half, center[1] - half, center[1] + half)
+    return points.reshape(-1, *corners.shape[1:]).astype(np.float32), spots, extent
+
+
+def decision_cells(
+    classify: Callable[[Any], Any],
+    corners: Float[np.ndarray, "3 *in"],
+    resolution: int,
+    batch_size: int,
+) -> dict[str, np.ndarray]:
+    """Return the predicted class at each point of the plane, as a record for the picture.
+
+    Args:
+        classify: pixels `[batch, *in]` to class numbers.
+        corners: three images in pixel units.
+        resolution: points along a side.
+        batch_size: points a call.
+    """
+    points, spots, extent = plane(corners, resolution)
+    found: list[Int[np.ndarray, " batch"]] = []
+    for start in range(0, len(points), batch_size):
+        batch = points[start : start + batch_size]
+        short = batch_size - len(batch)
+        padded = np.concatenate([batch, np.zeros((short, *batch.shape[1:]), batch.dtype)])
+        found.append(np.asarray(classify(padded))[: len(batch)])
+    classes = np.concatenate(found).reshape(resolution, resolution)
+    return {
+        "classes": classes.astype(np.int32),
+        "corners": spots,
+        "extent": np.asarray(extent),
+    }
+
+
+def three_classes(labels: Int[np.ndarray, " N"]) -> list[int]:
+    """Return the first row and the next two of further classes: the corners of the plane."""
+    chosen: list[int] = []
+    for row, label in enumerate(labels):
+        if all(labels[each] != label for each in chosen):
+            chosen.append(row)
+        if len(chosen) == 3:
+            break
+    return chosen

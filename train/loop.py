@@ -1,0 +1,201 @@
+"""The training loop: chunks of steps on the device, records and checkpoints between them."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train import records
+from train.checkpoints import Checkpoints
+from train.errors import ConfigError, DivergedError, InterruptedRun
+from train.interrupt import Interrupt
+from train.optimizers import make_optimizer
+from train.parallel import make_mesh, on_all
+from train.step import (
+    BatchOrder,
+    StepKeys,
+    TrainState,
+    init_state,
+    make_step,
+    make_training_step,
+    zero_sums,
+)
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.problem import Problem
+    from train.progress import Reporter
+
+# Between chunks the loop looks for signals and moves the bar.
+_LONGEST_CHUNK = 100
+
+
+@dataclass
+class Timing:
+    """Seconds spent, apart from the records that a resumed run must repeat bit for bit."""
+
+    compile_seconds: float = 0.0
+    chunks: list[tuple[int, float]] = field(default_factory=list)
+
+    def ms_per_step(self) -> float | None:
+        """Return the median over chunks, without compilation."""
+        rates = [1000 * seconds / steps for steps, seconds in self.chunks]
+        return float(np.median(rates)) if rates else None
+
+
+class Loop:
+    """One run of a problem in a workdir."""
+
+    def __init__(self, config: Config, problem: Problem, workdir: Path, reporter: Reporter) -> None:
+        self.config = config
+        self.problem = problem
+        self.reporter = reporter
+        self.workdir = workdir
+        self.checkpoints = Checkpoints(workdir / "checkpoints")
+        self.log = records.MetricsLog(workdir / records.METRICS)
+        self.timing = Timing()
+        self.step = 0
+        size = len(next(iter(problem.examples.values())))
+        self.batch_size = min(config.data.batch_size, size)
+        self.mesh = make_mesh(config)
+        self.keys = on_all(StepKeys.of(config.experiment.seed), self.mesh)
+        self.order = BatchOrder(size, self.batch_size, config.experiment.seed)
+        self.optimizer = make_optimizer(config.optimizer, config.training.steps)
+        self.metric_names = self._metric_names()
+
+    def run(self, interrupt: Interrupt) -> TrainState:
+        """Take all steps that are left; return the last state.
+
+        Raises:
+            DivergedError: a loss or gradient is not finite; the last checkpoint is kept.
+            InterruptedRun: a signal came; a checkpoint is written.
+        """
+        steps = self.config.training.steps
+        state = self._start()
+        self.step = step = int(state.step)
+        self.reporter.advance(step)
+        examples = {name: jnp.asarray(array) for name, array in self.problem.examples.items()}
+        state, examples = on_all((state, examples), self.mesh)
+        take_step = self._compile(state, examples)
+        while step < steps:
+            end = self._next_stop(step)
+            started = time.perf_counter()
+            order, first = on_all(
+                jax.device_put((self._rows(step, end), np.int32(step))), self.mesh
+            )
+            for _ in range(step, end):
+                state = take_step(state, examples, order, first, self.keys)
+            first_bad = int(state.first_bad)
+            self.timing.chunks.append((end - step, time.perf_counter() - started))
+            if first_bad >= 0:
+                raise self._diverged(first_bad)
+            self.step = step = end
+            self.reporter.advance(step)
+            state = self._record(step, state)
+            stopped = interrupt.received is not None and step < steps
+            if stopped or self._due(step, self.config.training.checkpoint_every):
+                self.log.sync()
+                self.checkpoints.save(step, state)
+            if stopped:
+                assert interrupt.received is not None
+                raise InterruptedRun(
+                    f"stopped by a signal after step {step} of {steps}; a checkpoint is in "
+                    f"{self.checkpoints.folder}. The same command goes on from there.",
+                    interrupt.received,
+                )
+        return state
+
+    def _start(self) -> TrainState:
+        problem = self.problem
+        state = init_state(problem.params, problem.state, self.optimizer, self.metric_names)
+        found = self.checkpoints.restore(
+            state, lambda text: self.reporter.say(f"{self.reporter.title}: {text}")
+        )
+        if found is None:
+            self.log.truncate(0)
+            return state
+        step, state = found
+        self.log.truncate(step)
+        self.reporter.say(f"{self.reporter.title}: goes on from the checkpoint of step {step}")
+        return state
+
+    def _metric_names(self) -> list[str]:
+        problem = self.problem
+        rows = {name: array[: self.batch_size] for name, array in problem.examples.items()}
+
+        def metrics(params: Any, state: Any, rows: Any) -> Any:
+            xs, targets = problem.prepare(rows)
+            return problem.objective(params, state, xs, targets, self.keys, jnp.int32(0))[1][1]
+
+        try:
+            found = jax.eval_shape(metrics, problem.params, problem.state, rows)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:800]
+            raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
+        return [*found, "gradient_norm"]
+
+    def _compile(self, state: TrainState, examples: Any) -> Callable[..., TrainState]:
+        started = time.perf_counter()
+        step = make_step(self.problem.objective, self.optimizer)
+        training_step = make_training_step(step, self.problem.prepare, self.mesh)
+        order, first = on_all((jnp.asarray(self._rows(0, 1)), jnp.int32(0)), self.mesh)
+        compiled = training_step.lower(state, examples, order, first, self.keys).compile()
+        self.timing.compile_seconds = time.perf_counter() - started
+        return compiled
+
+    def _rows(self, step: int, end: int) -> np.ndarray:
+        """Return the row numbers of a chunk's batches, padded to the longest chunk."""
+        rows = np.zeros((self._longest(), self.batch_size), np.int32)
+        rows[: end - step] = self.order.rows(step, end - step)
+        return rows
+
+    def _longest(self) -> int:
+        return min(_LONGEST_CHUNK, self.config.training.log_every, self.config.training.steps)
+
+    def _next_stop(self, step: int) -> int:
+        """Return where the chunk that starts at `step` ends."""
+        training = self.config.training
+        stops = [training.steps, step + self._longest()]
+        for every in (training.log_every, training.eval_every, training.checkpoint_every):
+            if every:
+                stops.append((step // every + 1) * every)
+        return min(stops)
+
+    def _due(self, step: int, every: int) -> bool:
+        last = step == self.config.training.steps
+        return last or (every > 0 and step % every == 0)
+
+    def _record(self, step: int, state: TrainState) -> TrainState:
+        """Write a line where one is due; return the state with its sums started anew."""
+        training = self.config.training
+        metrics: dict[str, float] = {}
+        if self._due(step, training.log_every):
+            since = (step - 1) // training.log_every * training.log_every
+            sums = jax.device_get(state.sums)
+            metrics |= {
+                f"train/{name}": float(value) / (step - since) for name, value in sums.items()
+            }
+            sums = on_all(zero_sums(self.metric_names), self.mesh)
+            state = state._replace(sums=sums)
+        if training.eval_every and self._due(step, training.eval_every):
+            metrics |= self.problem.evaluate(state.params, state.model_state, False)
+        if metrics:
+            self.log.append(step, metrics)
+            self.reporter.metrics(step, metrics)
+        return state
+
+    def _diverged(self, step: int) -> DivergedError:
+        kept = self.checkpoints.steps()
+        where = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was due"
+        return DivergedError(
+            f"the loss or its gradient is not finite at step {step}: training stopped, {where} "
+            f"in {self.checkpoints.folder}. Lower optimizer.learning_rate or the penalty's "
+            "weight, or set optimizer.clip_norm."
+        )

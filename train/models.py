@@ -1,0 +1,200 @@
+"""The networks of `models` as a task sees them: built from `[model]`, brought to one shape."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jacreg
+import models
+from models._networks import NETWORKS
+from train.errors import ConfigError
+from train.expect import Key, keys_of
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, PyTree
+
+    from train.config import Model
+    from train.data import Dataset
+
+# What the data and the section's own keys decide, not the network's options.
+_DECIDED = ("layout", "input_shape", "num_classes")
+
+
+def model_keys(name: str) -> dict[str, Key]:
+    """Return the options of a network as config keys."""
+    network = NETWORKS[name]
+    defaults = dict(network.defaults)
+    return {
+        option: replace(key, default=defaults.get(option, key.default))
+        for option, key in keys_of(network.spec).items()
+        if option not in _DECIDED
+    }
+
+
+def with_framework(config: Model) -> Model:
+    """Return the section with its framework filled in: the network's first."""
+    if config.framework is not None:
+        return config
+    return replace(config, framework=NETWORKS[config.name].frameworks[0])
+
+
+def check_model(config: Model) -> None:
+    """Raise unless the network exists in the framework and takes the layout and options.
+
+    Raises:
+        ConfigError: with the path of the key at fault.
+    """
+    network = NETWORKS[config.name]
+    if config.framework not in network.frameworks:
+        raise ConfigError(
+            f'model.framework: got "{config.framework}", but "{config.name}" exists in '
+            f"{', '.join(network.frameworks)}."
+        )
+    layout = _layout(config)
+    try:
+        network.spec(layout=layout, **{**dict(network.defaults), **config.options})
+    except (TypeError, ValueError) as error:
+        words = str(error).split()
+        at_fault = next((word for word in words[:3] if word in config.options), None)
+        path = "model" if at_fault is None else f"model.{at_fault}"
+        raise ConfigError(f"{path}: {' '.join(words)[:600]}") from None
+
+
+@dataclass(frozen=True)
+class BuiltModel:
+    """A network with its start values.
+
+    Attributes:
+        params, state: pytrees.
+        apply: `(params, state, xs, train=False, key=None) -> (ys, state)`, xs with the batch
+            axis first and the others in the layout's order.
+        axes: the order of the data's axes N, H, W, C that `apply` takes.
+        name: for messages.
+    """
+
+    params: PyTree
+    state: PyTree
+    apply: Callable[..., Any]
+    axes: tuple[int, ...] | None
+    name: str
+
+    @property
+    def channel_axis(self) -> int:
+        """Where the channels are, counted with the batch axis."""
+        return -1 if self.axes is None else self.axes.index(3)
+
+    def arrange(self, dataset: Dataset) -> Dataset:
+        """Return the data set with its axes in the order that `apply` takes."""
+        if self.axes is None or self.axes == (0, 1, 2, 3):
+            return dataset
+
+        def arranged(examples: Any) -> Any:
+            inputs = np.ascontiguousarray(np.transpose(examples.inputs, self.axes))
+            return replace(examples, inputs=inputs)
+
+        return replace(dataset, train=arranged(dataset.train), test=arranged(dataset.test))
+
+    def check_outputs(self, sample: Array, width: int) -> None:
+        """Raise unless the model maps a batch to `[N, width]`.
+
+        Raises:
+            ConfigError: it does not fit the data.
+        """
+        try:
+            ys = jax.eval_shape(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
+        except (TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:400]
+            raise ConfigError(
+                f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
+                f"({reason})."
+            ) from None
+        if ys.shape != (sample.shape[0], width):
+            raise ConfigError(
+                f'model.name: "{self.name}" returns shape {ys.shape} for a batch of '
+                f"{sample.shape[0]}, expected {(sample.shape[0], width)}."
+            )
+
+    def is_coupled(self, sample: Array) -> bool:
+        """Return whether training mode mixes the rows of a batch, as BatchNorm does."""
+
+        @jax.jit
+        def train_pass(xs: Any) -> Any:
+            key = jax.random.key(0)
+            return self.apply(self.params, self.state, xs, train=True, key=key)[0]
+
+        return not jacreg.rows_independent(train_pass, sample)
+
+
+def build_model(config: Model, dataset: Dataset, num_outputs: int, key: Array) -> BuiltModel:
+    """Return the network of `[model]` for a data set.
+
+    Raises:
+        ConfigError: the framework, layout or an option does not fit the network.
+    """
+    layout = _layout(config)
+    options = dict(config.options)
+    known = NETWORKS[config.name].options
+    if "input_shape" in known:
+        options["input_shape"] = dataset.input_shape
+    if "num_classes" in known:
+        options["num_classes"] = num_outputs
+    try:
+        built = models.build(
+            config.name, framework=config.framework, layout=layout, key=key, **options
+        )
+        functional = _functional(built, config.framework)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model: {' '.join(str(error).split())[:600]}") from None
+    axes = None
+    apply = functional.apply
+    if len(dataset.input_shape) == 3:
+        order = "N" + layout.inputs.replace("N", "")
+        axes = tuple("NHWC".index(letter) for letter in order)
+        if layout.batch_axis != 0 and config.framework != "equinox":
+            apply = _batch_first(apply, layout.batch_axis)
+    return BuiltModel(functional.params, functional.state, apply, axes, config.name)
+
+
+def _layout(config: Model) -> Any:
+    try:
+        layout = models.ConvLayout.of(config.layout)
+    except (TypeError, ValueError) as error:
+        raise ConfigError(f"model.layout: {error}") from None
+    if sorted(layout.inputs) != sorted("NHWC"):
+        raise ConfigError(
+            f"model.layout: got inputs {layout.inputs!r}, expected a permutation of 'NHWC' "
+            "for images."
+        )
+    return layout
+
+
+def _functional(built: Any, framework: str | None) -> Any:
+    if framework == "nnx":
+        import jacreg.nnx
+
+        return jacreg.nnx.functional(built)
+    if framework == "linen":
+        import jacreg.linen
+
+        module, variables = built
+        return jacreg.linen.functional(module, variables)
+    import jacreg.eqx
+
+    return (
+        jacreg.eqx.functional(*built) if isinstance(built, tuple) else jacreg.eqx.functional(built)
+    )
+
+
+def _batch_first(apply: Callable[..., Any], batch_axis: int) -> Callable[..., Any]:
+    """Let a network whose batch axis is elsewhere take batches with N first."""
+
+    def moved(params: Any, state: Any, xs: Any, **options: Any) -> Any:
+        return apply(params, state, jnp.moveaxis(xs, 0, batch_axis), **options)
+
+    return moved

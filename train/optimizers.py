@@ -1,0 +1,59 @@
+"""Optimisers by name: optax chains from `[optimizer]`. Adding one is adding a row.
+
+Each row is a function `(rate, momentum, weight_decay) -> optax.GradientTransformation`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+import optax
+
+from train.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from train.config import Optimizer
+
+
+def sgd(rate: optax.Schedule, momentum: float, weight_decay: float):
+    """Stochastic gradient descent; the L2 term enters the momentum, as in PyTorch."""
+    return optax.chain(_decay(weight_decay), optax.sgd(rate, momentum or None))
+
+
+def adam(rate: optax.Schedule, momentum: float, weight_decay: float):
+    """Adam with the L2 term in the gradient."""
+    return optax.chain(_decay(weight_decay), optax.adam(rate, b1=momentum))
+
+
+def adamw(rate: optax.Schedule, momentum: float, weight_decay: float):
+    """Adam with decoupled weight decay."""
+    return optax.adamw(rate, b1=momentum, weight_decay=weight_decay)
+
+
+def rmsprop(rate: optax.Schedule, momentum: float, weight_decay: float):
+    """RMSProp with the L2 term in the gradient."""
+    return optax.chain(_decay(weight_decay), optax.rmsprop(rate, momentum=momentum or None))
+
+
+def _decay(weight_decay: float) -> optax.GradientTransformation:
+    return optax.add_decayed_weights(weight_decay) if weight_decay else optax.identity()
+
+
+OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
+    "sgd": sgd,
+    "adam": adam,
+    "adamw": adamw,
+    "rmsprop": rmsprop,
+}
+
+
+def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
+    """Return the gradient transformation of `[optimizer]` for a run of `steps`."""
+    factor = SCHEDULES[config.schedule.name](steps, **config.schedule.options)
+    transformation = OPTIMIZERS[config.name](
+        lambda count: config.learning_rate * factor(count), config.momentum, config.weight_decay
+    )
+    if config.clip_norm is None:
+        return transformation
+    return optax.chain(optax.clip_by_global_norm(config.clip_norm), transformation)

@@ -1,0 +1,43 @@
+"""What a task hands to the loop: start values, an objective, an evaluation, a report."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
+
+
+def _no_report(params: Any, state: Any, workdir: Path) -> None:
+    """Write nothing."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A task on a data set with a model, ready to train.
+
+    Attributes:
+        params, state: the model's start values.
+        examples: arrays that share their first axis; batches are rows of all of them.
+        prepare: rows of `examples` to `(xs, targets)`, jitted into the step.
+        objective: `(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`;
+            `keys` is the pair (model, penalties). The metrics hold `loss`.
+        evaluate: `(params, state, final) -> metrics`; everything where `final`, what is
+            quick otherwise.
+        report: `(params, state, workdir)`, called once at the end: writes arrays and figures.
+        notes: what the summary records beside the metrics.
+    """
+
+    params: PyTree
+    state: PyTree
+    examples: Mapping[str, np.ndarray]
+    prepare: Callable[[Any], Any]
+    objective: Callable[..., Any]
+    evaluate: Callable[[Any, Any, bool], dict[str, float]]
+    report: Callable[[Any, Any, Path], None] = _no_report
+    notes: Mapping[str, Any] = field(default_factory=dict)

@@ -1,0 +1,78 @@
+"""What a run shows: a bar on a terminal, plain lines elsewhere, a table at the end."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.table import Table
+
+SHORT = {"jacobian_norm": "norm(J)_F"}
+
+
+class Reporter:
+    """Tells the user of steps, messages and results, on stdout."""
+
+    def __init__(self, title: str, steps: int) -> None:
+        self.title = title
+        self.steps = steps
+        self.console = Console(soft_wrap=True)
+        if not self.console.is_terminal:
+            self.console.width = 120
+        self._bar: Progress | None = None
+        self._task: Any = None
+
+    def __enter__(self) -> Reporter:
+        if self.console.is_terminal:
+            self._bar = bar = Progress(
+                TextColumn(self.title),
+                BarColumn(),
+                TextColumn("{task.completed}/{task.total}"),
+                TimeRemainingColumn(),
+                TextColumn("{task.fields[note]}"),
+                console=self.console,
+            )
+            bar.start()
+            self._task = bar.add_task(self.title, total=self.steps, note="compiling")
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+            self._bar = None
+
+    def advance(self, step: int) -> None:
+        """Move the bar."""
+        if self._bar is not None:
+            self._bar.update(self._task, completed=step)
+
+    def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Show a line of metrics."""
+        note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+        if self._bar is not None:
+            loss = metrics.get("train/loss")
+            self._bar.update(self._task, note="" if loss is None else f"loss {loss:.4g}")
+        else:
+            self.say(f"{self.title}  step {step}/{self.steps}  {note}")
+
+    def say(self, text: str) -> None:
+        """Show a message."""
+        self.console.print(text, markup=False, highlight=False)
+
+    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+        """Show a table."""
+        table = Table(title=title, title_justify="left")
+        for number, column in enumerate(columns):
+            table.add_column(column, justify="right" if number else "left", overflow="fold")
+        for row in rows:
+            table.add_row(*row)
+        self.console.print(table)
+
+
+def shown_metric(name: str, value: float | None) -> str:
+    """Return a metric's value as text: accuracies in percent."""
+    if value is None:
+        return "-"
+    return f"{100 * value:.2f} %" if "accuracy" in name else f"{value:.4g}"

@@ -1,0 +1,125 @@
+"""The records of a run: written whole or not at all, and the only source of its reports."""
+
+from __future__ import annotations
+
+import json
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+METRICS = "metrics.jsonl"
+SUMMARY = "summary.json"
+ENVIRONMENT = "environment.json"
+CONFIG = "config.toml"
+
+
+def write_bytes(path: Path, content: bytes) -> None:
+    """Replace a file in one step: a crash leaves the old content or the new, never a part."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+    sync_folder(path.parent)
+
+
+def sync_folder(folder: Path) -> None:
+    """Make renames inside a folder durable."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def write_json(path: Path, record: Mapping[str, Any]) -> None:
+    """Write a record as indented JSON; numbers that are not finite become null."""
+    text = json.dumps(_finite(record), indent=2, allow_nan=False, ensure_ascii=False)
+    write_bytes(path, text.encode() + b"\n")
+
+
+def read_json(path: Path) -> dict[str, Any] | None:
+    """Return a JSON record, None where there is none or it does not parse."""
+    try:
+        record = json.loads(path.read_bytes())
+    except (OSError, ValueError):
+        return None
+    return record if isinstance(record, dict) else None
+
+
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+    """Write arrays as one npz file, in one step."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    with temporary.open("wb") as file:
+        np.savez_compressed(file, allow_pickle=False, **arrays)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.replace(path)
+
+
+def read_arrays(path: Path) -> dict[str, np.ndarray]:
+    """Return the arrays of an npz file; nothing is unpickled."""
+    with np.load(path, allow_pickle=False) as stored:
+        return {name: stored[name] for name in stored.files}
+
+
+class MetricsLog:
+    """`metrics.jsonl`: one JSON object a line, each with its `step`, steps strictly rising."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def truncate(self, last_step: int) -> None:
+        """Keep the whole lines up to a step: what a resumed run will not write again."""
+        if self.path.exists():
+            kept = [line for line in self.read() if line["step"] <= last_step]
+            text = "".join(_line(record) for record in kept)
+            write_bytes(self.path, text.encode())
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one line."""
+        with self.path.open("ab") as file:
+            file.write(_line({"step": step, **metrics}).encode())
+
+    def sync(self) -> None:
+        """Make the lines durable, before a checkpoint that counts on them."""
+        with self.path.open("ab") as file:
+            file.flush()
+            os.fsync(file.fileno())
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines; a last one that a crash tore is left out, so are doubled steps."""
+        records: list[dict[str, Any]] = []
+        if not self.path.exists():
+            return records
+        for line in self.path.read_text(errors="replace").splitlines():
+            try:
+                record = json.loads(line)
+            except ValueError:
+                break
+            if not isinstance(record, dict) or not isinstance(record.get("step"), int):
+                break
+            if not records or record["step"] > records[-1]["step"]:
+                records.append(record)
+        return records
+
+
+def _line(record: Mapping[str, Any]) -> str:
+    return json.dumps(_finite(record), allow_nan=False) + "\n"
+
+
+def _finite(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _finite(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    if isinstance(value, float | np.floating):
+        return float(value) if np.isfinite(value) else None
+    if isinstance(value, np.integer):
+        return int(value)
+    return value

@@ -1,0 +1,124 @@
+"""A whole run: from a config to records, checkpoints and figures in a workdir."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+
+from train import data, environment, figures, records
+from train.cache import cache_dir
+from train.checkpoints import tree_digest
+from train.errors import DivergedError, InterruptedRun, WorkdirError
+from train.interrupt import Interrupt
+from train.loop import Loop
+from train.parallel import make_mesh
+from train.progress import Reporter, shown_metric
+from train.tasks import TASKS
+from train.workdir import check_config, locked, record_config
+
+if TYPE_CHECKING:
+    from train.config import Config
+
+FINISHED = "finished"
+
+
+def run(config: Config, workdir: Path) -> dict[str, Any]:
+    """Train, evaluate and report, or go on where an earlier run of the same config stopped.
+
+    Returns:
+        The summary, as in `summary.json`.
+
+    Raises:
+        UserError: bad input, a workdir in use or of another config, a diverged or an
+            interrupted run; each with its exit code.
+    """
+    make_mesh(config)
+    reporter = Reporter(config.experiment.name, config.training.steps)
+    with locked(workdir):
+        check_config(workdir, config)
+        summary = records.read_json(workdir / records.SUMMARY)
+        if summary is not None and summary.get("status") == FINISHED:
+            reporter.say(f"{reporter.title}: finished already, in {workdir}")
+            show(reporter, summary)
+            return summary
+        with Interrupt() as interrupt:
+            summary = _train(config, workdir, reporter, interrupt)
+        show(reporter, summary)
+        reporter.say(f"{reporter.title}: records, checkpoints and figures are in {workdir}")
+        return summary
+
+
+def _train(
+    config: Config, workdir: Path, reporter: Reporter, interrupt: Interrupt
+) -> dict[str, Any]:
+    started = time.perf_counter()
+    dataset = data.load(config.data)
+    problem = TASKS[config.task.name](config, dataset, **config.task.options)
+    loop = Loop(config, problem, workdir, reporter)
+    if loop.batch_size < config.data.batch_size:
+        reporter.say(
+            f"{reporter.title}: the training split has {loop.batch_size} examples, fewer than "
+            f"data.batch_size={config.data.batch_size}: every batch is the whole split"
+        )
+    record_config(workdir, config)
+    _record_environment(workdir, environment.describe(dataset, loop.batch_size))
+    base = {"experiment": config.experiment.name, "seed": config.experiment.seed}
+    try:
+        with reporter:
+            state = loop.run(interrupt)
+    except (DivergedError, InterruptedRun) as error:
+        status = "diverged" if isinstance(error, DivergedError) else "interrupted"
+        record = {**base, "status": status, "steps": loop.step, "reason": str(error)}
+        records.write_json(workdir / records.SUMMARY, record)
+        raise
+    reporter.say(f"{reporter.title}: evaluating")
+    metrics = problem.evaluate(state.params, state.model_state, True)
+    problem.report(state.params, state.model_state, workdir)
+    figures.draw_run(workdir)
+    summary = {
+        **base,
+        "status": FINISHED,
+        "steps": config.training.steps,
+        "params_sha256": tree_digest(state.params),
+        "metrics": metrics,
+        **problem.notes,
+        "timing": {
+            "ms_per_step": loop.timing.ms_per_step(),
+            "compile_seconds": loop.timing.compile_seconds,
+            "seconds": time.perf_counter() - started,
+        },
+    }
+    records.write_json(workdir / records.SUMMARY, summary)
+    return summary
+
+
+def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:
+    """Write `environment.json`; a resumed run must meet the data that it began with."""
+    path = workdir / records.ENVIRONMENT
+    old = records.read_json(path)
+    if old is not None and old.get("data", {}).get("sha256") not in (None, found["data"]["sha256"]):
+        raise WorkdirError(
+            f"--workdir {workdir}: was begun on other data (sha256 "
+            f"{old['data']['sha256'][:12]}..., now {found['data']['sha256'][:12]}...). "
+            "Restore the data, or use another --workdir."
+        )
+    records.write_json(path, found)
+
+
+def show(reporter: Reporter, summary: Mapping[str, Any]) -> None:
+    """Show the final table of a summary."""
+    rows = [[name, shown_metric(name, value)] for name, value in summary.get("metrics", {}).items()]
+    timing = summary.get("timing", {})
+    if timing.get("ms_per_step") is not None:
+        rows.append(["ms a step", f"{timing['ms_per_step']:.2f}"])
+    reporter.table(f"{summary['experiment']}, {summary['steps']} steps", ["metric", "value"], rows)
+
+
+def use_compilation_cache() -> None:
+    """Keep compiled programs in the user's cache folder, so that a second run starts at once."""
+    jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)

@@ -1,0 +1,12 @@
+"""Tasks by name. Adding one is adding a file and its row in `TASKS`.
+
+A row is `(config, dataset, *, options) -> Problem`; its keyword-only parameters are
+the further keys of `[task]`.
+"""
+
+from collections.abc import Callable, Mapping
+
+from train.problem import Problem
+from train.tasks._classification import classification
+
+TASKS: Mapping[str, Callable[..., Problem]] = {"classification": classification}

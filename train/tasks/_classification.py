@@ -1,0 +1,135 @@
+"""Classification of images: cross-entropy plus any penalties."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from train import evaluation, figures, records
+from train.errors import ConfigError
+from train.expect import number
+from train.models import build_model
+from train.objective import make_terms, penalised
+from train.problem import Problem
+from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.data import Dataset
+
+_CELL_RESOLUTION = 160
+
+
+def classification(
+    config: Config,
+    dataset: Dataset,
+    *,
+    label_smoothing: Annotated[float, number(least=0, most=0.99)] = 0.0,
+) -> Problem:
+    """Return the problem of predicting `dataset`'s classes.
+
+    Raises:
+        ConfigError: the data set has no classes, or model, method and data do not fit.
+    """
+    if not dataset.classes:
+        raise ConfigError(
+            f'task.name: got "classification", but {dataset.name} has no class labels.'
+        )
+    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    model = build_model(config.model, dataset, len(dataset.classes), key)
+    dataset = model.arrange(dataset)
+    pixels, normalize = _scaling(config, dataset, model.channel_axis)
+    sample = normalize(pixels(dataset.train.inputs[:2]))
+    model.check_outputs(sample, len(dataset.classes))
+    coupled = model.is_coupled(sample)
+    terms = make_terms(config.penalty, config.training.steps, coupled)
+
+    def cross_entropy(logits: Any, labels: Any) -> Any:
+        if label_smoothing == 0:
+            return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
+        return optax.softmax_cross_entropy(logits, targets)
+
+    classifier = evaluation.Classifier(
+        lambda weights, xs: model.apply(*weights, xs)[0], pixels, normalize
+    )
+    clean = evaluation.make_clean(classifier)
+    test, settings = dataset.test, config.evaluation
+
+    def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
+        weights = (params, state)
+        found = evaluation.masked_mean(
+            lambda inputs, labels, _: clean(weights, inputs, labels), test, settings.batch_size
+        )
+        if final and settings.jacobian:
+            subset = evaluation.first(test, settings.jacobian_examples)
+            found["jacobian_norm"] = evaluation.jacobian_norm(
+                classifier, weights, subset, settings.batch_size
+            )
+        if final:
+            key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
+            found |= evaluation.robustness(classifier, weights, test, settings, key)
+        return {f"test/{name}": value for name, value in found.items()}
+
+    def report(params: Any, state: Any, workdir: Path) -> None:
+        if not settings.decision_cells or len(dataset.classes) < 3:
+            return
+        rows = evaluation.three_classes(np.asarray(test.targets))
+        if len(rows) < 3:
+            return
+
+        @jax.jit
+        def classify(points: Any) -> Any:
+            return jnp.argmax(classifier.logits((params, state), normalize(points)), -1)
+
+        cells = evaluation.decision_cells(
+            classify, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
+        )
+        labels = np.asarray(test.targets)[rows]
+        records.write_arrays(
+            workdir / figures.CELLS,
+            {**cells, "labels": labels, "names": np.asarray(dataset.classes)},
+        )
+
+    return Problem(
+        params=model.params,
+        state=model.state,
+        examples={"inputs": dataset.train.inputs, "targets": np.asarray(dataset.train.targets)},
+        prepare=lambda rows: (normalize(pixels(rows["inputs"])), rows["targets"]),
+        objective=penalised(model.apply, cross_entropy, terms),
+        evaluate=evaluate,
+        report=report,
+        notes={
+            "penalty_statistics": {
+                term.label: ("shared pass" if not coupled else "batch")
+                if term.shares_pass
+                else "running"
+                for term in terms
+            },
+            "rows_independent": not coupled,
+        },
+    )
+
+
+def _scaling(config: Config, dataset: Dataset, channel_axis: int) -> tuple[Any, Any]:
+    """Return `uint8 -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
+    shape = [1] * (1 + len(dataset.input_shape))
+    shape[channel_axis] = -1
+    mean = np.asarray(config.data.mean, np.float32).reshape(shape)
+    std = np.asarray(config.data.std, np.float32).reshape(shape)
+
+    def pixels(raw: Any) -> Any:
+        raw = jnp.asarray(raw)
+        if not dataset.is_image:
+            return raw
+        return raw.astype(jnp.float32) / 255.0
+
+    def normalize(values: Any) -> Any:
+        return (values - mean) / std
+
+    return pixels, normalize

@@ -1,0 +1,83 @@
+"""A run's folder: one run at a time, one config for good."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from train import records
+from train.config import Config, differences, dump, parse, read_tables
+from train.errors import ConfigError, WorkdirError
+
+LOCK = ".lock"
+
+
+@contextmanager
+def locked(workdir: Path) -> Iterator[None]:
+    """Make the folder and hold it for one run.
+
+    The lock is the kernel's: it goes with the process, however that ends.
+
+    Raises:
+        WorkdirError: another run holds it, or the folder cannot be made.
+    """
+    try:
+        workdir.mkdir(parents=True, exist_ok=True)
+        descriptor = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
+    except OSError as error:
+        raise WorkdirError(
+            f"--workdir {workdir}: cannot be used as a folder ({error.strerror})."
+        ) from None
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except OSError:
+            holder = os.pread(descriptor, 32, 0).decode(errors="replace").strip() or "unknown"
+            raise WorkdirError(
+                f"--workdir {workdir}: another run is using it (process {holder}). Wait for it, "
+                "or give this one a workdir of its own: --workdir DIR."
+            ) from None
+        os.truncate(descriptor, 0)
+        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        yield
+    finally:
+        os.close(descriptor)
+
+
+def check_config(workdir: Path, config: Config) -> None:
+    """Raise where the folder belongs to another config.
+
+    Raises:
+        WorkdirError: it does, or it is not clear what made its records.
+    """
+    path = workdir / records.CONFIG
+    if not path.exists():
+        made = [name for name in (records.METRICS, "checkpoints") if (workdir / name).exists()]
+        if made:
+            raise WorkdirError(
+                f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
+                "not clear what made them. Use another --workdir."
+            )
+        return
+    try:
+        old = parse(read_tables(path), str(path))
+    except ConfigError as error:
+        raise WorkdirError(
+            f"--workdir {workdir}: its {records.CONFIG} does not parse ({error}). "
+            "Use another --workdir, or remove this one."
+        ) from None
+    changed = differences(old, config)
+    if changed:
+        listed = "; ".join(changed[:8]) + (" ..." if len(changed) > 8 else "")
+        raise WorkdirError(
+            f"--workdir {workdir}: belongs to a run of another config. Changed: {listed}. "
+            "Use another --workdir, or undo the change to go on with that run."
+        )
+
+
+def record_config(workdir: Path, config: Config) -> None:
+    """Write the resolved config, once it has shown that data and model can be made from it."""
+    records.write_bytes(workdir / records.CONFIG, dump(config).encode())
