@@ -71,14 +71,18 @@ def test_less_error_than_hutchinson_where_the_spectrum_falls(x64):
     lin = jacreg.linearize(lambda x: x @ (rotation @ steep @ rotation.T), batch())
     keys = jax.random.split(jax.random.key(0), 500)
 
-    def error(method):
+    def errors(method):
         traces = jax.vmap(lambda k: jacreg.divergence(lin, method, key=k))(keys)
-        return float(jnp.sqrt(jnp.mean((traces - jnp.trace(steep)) ** 2)))
+        error = jnp.abs(traces - jnp.trace(steep))
+        return float(jnp.sqrt(jnp.mean(error**2))), float(jnp.median(error))
 
-    hutchinson = error(jacreg.Hutchinson(6))
-    # Two of its six products are probes of the rest.
-    assert error(jacreg.HutchPlusPlus(6)) < 0.5 * hutchinson
-    assert error(jacreg.XTrace(6)) < 0.3 * hutchinson
+    mean, median = errors(jacreg.Hutchinson(6))
+    for method in METHODS.values():
+        # The mean square hangs on the few draws whose basis misses the largest direction, so
+        # it differs from seed to seed; the typical error does not.
+        found = errors(method)
+        assert found[0] < 0.5 * mean
+        assert found[1] < 0.3 * median
 
 
 @pytest.mark.parametrize("name", METHODS)
