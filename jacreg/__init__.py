@@ -23,6 +23,7 @@ from ._methods import CoupledBatch as CoupledBatch
 from ._methods import Exact as Exact
 from ._methods import Hutchinson as Hutchinson
 from ._methods import HutchPlusPlus as HutchPlusPlus
+from ._methods import Lanczos as Lanczos
 from ._methods import NoiseInjection as NoiseInjection
 from ._methods import Projection as Projection
 from ._methods import XTrace as XTrace

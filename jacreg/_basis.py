@@ -40,6 +40,19 @@ class FlatJacobian:
         tree = jax.tree.map(match_sharding, self.outputs.unflatten(cotangent), self.lin.value)
         return self.inputs.flatten(self.lin.vjp(tree))
 
+    def either(self, vector: Float[Array, "N n"]) -> Float[Array, "N n"]:
+        """J v of a square Jacobian, or J^T v where there is no forward mode."""
+        first, second = (self.vjp, self.jvp) if self.lin.mode == "reverse" else (self.jvp, self.vjp)
+        try:
+            return first(vector)
+        except DirectionError:
+            return second(vector)
+
+    def check_both_directions(self) -> None:
+        """Raise the DirectionError of the direction that the function lacks, if any."""
+        jax.eval_shape(self.lin.jvp, self.lin.xs)
+        jax.eval_shape(self.lin.vjp, self.lin.value)
+
     def column(self, index: Int[Array, ""]) -> Float[Array, "N M"]:
         """J e_i for every example."""
         return self.jvp(self._basis(index, self.inputs))

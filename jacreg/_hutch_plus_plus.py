@@ -22,6 +22,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
 
     matfree, which serves XTrace, does not have it. With Q a basis of J S for a third of the
     products, tr J = tr(Q^T J Q) + tr((I - Q Q^T) J (I - Q Q^T)); the second by Hutchinson.
+    Where there is no forward mode, of J^T, whose trace is the same.
     """
     key = require_key("divergence", method, key)
     flat = FlatJacobian(lin)
@@ -32,7 +33,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
     def products(vectors: Float[Array, "N n k"]) -> Float[Array, "N n k"]:
         # One product after the other: memory for one, as for the other estimators.
         columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
-        return jnp.moveaxis(jax.lax.map(flat.jvp, columns), 0, 2).astype(wide)
+        return jnp.moveaxis(jax.lax.map(flat.either, columns), 0, 2).astype(wide)
 
     like = jnp.zeros((flat.num_examples, size), wide)
     sketch_key, probe_key = jax.random.split(key)

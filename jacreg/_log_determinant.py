@@ -39,6 +39,9 @@ def log_determinant(
     and it is unbiased too. Differentiate once: a second derivative would leave out how
     w turns.
 
+    Where J is no contraction: `log_pseudo_determinant` of `lambda xs: xs + g(xs)`, exactly or
+    by `Lanczos(...)`.
+
     Source: Chen, Behrmann, Duvenaud, Jacobsen 2019, Residual Flows, equations 6 and 8.
 
     Args:

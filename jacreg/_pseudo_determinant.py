@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
 from ._exact import dense_jacobian
+from ._lanczos_quadrature import lanczos_quadrature
 from ._linearize import Linearization
+from ._methods import Exact, Lanczos, check_count, select
 from ._probes import match_sharding
 from ._structure import accumulate_dtype
 
@@ -18,26 +20,49 @@ if TYPE_CHECKING:
 
 
 def log_pseudo_determinant(
-    lin: Linearization, *, chunk_size: int | None = None
+    lin: Linearization,
+    method: Any = Exact(),
+    *,
+    key: Array | None = None,
+    chunk_size: int | None = None,
 ) -> Float[Array, " N"]:
     """Log pseudo-determinant of each example's Jacobian: the sum of log singular values.
 
     1/2 log det(J J^T) where J is wide or square, 1/2 log det(J^T J) where it is
     tall. From a QR factorisation of J itself, whose condition number is the square
     root of the Gram matrix's, so that float32 suffices for condition numbers to
-    about 1e5.
+    about 1e5. Where the dense Jacobian is too large, `Lanczos(...)` estimates it from
+    products, by bidiagonalisation of J itself for the same reason.
+
+    log |det(I + J)| of a map that is no contraction, for which `log_determinant` has no
+    series, is this quantity of `lambda xs: xs + g(xs)`.
 
     Args:
         lin: from `linearize`.
-        chunk_size: tangents evaluated at once for the dense Jacobian.
+        method: `Exact()` or `Lanczos(...)` (biased upwards by its order, see there).
+        key: for the stochastic method.
+        chunk_size: tangents evaluated at once for the dense Jacobian, in place of the
+            method's own.
 
     Returns:
         `[N]`; -inf where J is numerically rank-deficient (its smallest singular value
         is below max(n, M) eps times the largest), with gradient zero there; never nan
-        for a finite J.
+        for a finite J. `Lanczos` sees a rank deficiency where its order exceeds the rank.
+
+    Raises:
+        ValueError: the stochastic method has no key.
+        TypeError: the method does not give a determinant, or (DirectionError) the
+            function lacks a direction and the method is `Lanczos`.
     """
+    if chunk_size is not None:
+        check_count("log_pseudo_determinant", "chunk_size", chunk_size)
+    return select("log_pseudo_determinant", method, _METHODS)(lin, method, key, chunk_size)
+
+
+def _exact(lin: Linearization, method: Exact, key: Any, chunk_size: int | None) -> Array:
+    del key
     flat = FlatJacobian(lin)
-    dense = dense_jacobian(flat, chunk_size)
+    dense = dense_jacobian(flat, chunk_size or method.chunk_size)
     dtype = dense.dtype
     dense = dense.astype(accumulate_dtype(dtype))
     tall = dense if dense.shape[1] >= dense.shape[2] else jnp.swapaxes(dense, 1, 2)
@@ -57,3 +82,11 @@ def log_pseudo_determinant(
     finite = jnp.all(jnp.isfinite(tall), axis=(1, 2))
     result = jnp.where(full_rank, logs, jnp.where(finite, -jnp.inf, jnp.nan))
     return result.astype(dtype)
+
+
+def _lanczos(lin: Linearization, method: Lanczos, key: Any, chunk_size: int | None) -> Array:
+    del chunk_size
+    return lanczos_quadrature(lin, method, key)
+
+
+_METHODS: dict[type, Any] = {Exact: _exact, Lanczos: _lanczos}

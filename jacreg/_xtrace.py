@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
+from ._each_example import as_single, for_each_example, import_matfree
 from ._exact import exact_diagonal, exact_trace
 from ._linearize import Linearization
 from ._methods import Exact, XTrace, require_key
@@ -17,8 +18,6 @@ from ._structure import accumulate_dtype
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-_AXIS = "jacreg_examples"
-
 
 def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
     """Trace of each example's Jacobian (Epperly, Tropp, Webber 2024), through matfree."""
@@ -26,7 +25,7 @@ def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
     if method.num_products >= lin.inputs.size:
         # As many products as dimensions: the trace itself.
         return exact_trace(lin, Exact(), key)
-    stochtrace = _matfree()
+    stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xtrace()
     return _each(lin, method, key, stochtrace.estimator_leave_one_out, integrand)
 
@@ -40,7 +39,8 @@ def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:
     key = require_key("diagonal", method, key)
     if method.num_products >= lin.inputs.size:
         return exact_diagonal(lin, Exact(), key)
-    stochtrace = _matfree()
+    FlatJacobian(lin).check_both_directions()
+    stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xdiag()
     flat = _each(lin, method, key, stochtrace.estimator_leave_one_out, integrand)
     return lin.outputs.unflatten(flat)
@@ -52,7 +52,7 @@ def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> 
     if method.num_products >= lin.inputs.size:
         trace = exact_trace(lin, Exact(), key)
         return trace, jnp.zeros_like(trace)
-    stochtrace = _matfree()
+    stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xtrace()
     return _each(lin, method, key, stochtrace.estimator_leave_one_out_mean_and_sem, integrand)
 
@@ -60,36 +60,17 @@ def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> 
 def _each(
     lin: Linearization, method: XTrace, key: Array, estimator: Callable[..., Any], integrand: Any
 ) -> Any:
-    """Run a matfree estimator for one matrix on every example, one batched product at a time.
-
-    matfree sees one vector of one example. The vmap over examples has a name, so that the
-    product gathers the vectors of all examples, multiplies them as one batch, and hands each
-    example its own row.
-    """
+    """Run a matfree estimator for one matrix on every example, one batched product at a time."""
     flat = FlatJacobian(lin)
     size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
     like = jnp.zeros((size,), wide)
 
-    def product(vector: Float[Array, " n"]) -> Float[Array, " n"]:
-        batch = jax.lax.all_gather(vector, _AXIS).astype(flat.inputs.dtype)
-        return flat.jvp(batch)[jax.lax.axis_index(_AXIS)].astype(wide)
+    def product(batch: Float[Array, "N n"]) -> Float[Array, "N n"]:
+        return flat.either(batch.astype(flat.inputs.dtype)).astype(wide)
 
-    sampler = _matfree().sampler_normal(like, num=method.num_products // 2)
+    stochtrace, _ = import_matfree("XTrace")
+    sampler = stochtrace.sampler_normal(like, num=method.num_products // 2)
     estimate = estimator(integrand, sampler)
-
-    def one(example_key: Array) -> Any:
-        return estimate(product, example_key)
-
     keys = jax.random.split(key, flat.num_examples)
-    result = jax.vmap(one, axis_name=_AXIS)(keys)
+    result = for_each_example(lambda k: estimate(as_single(product), k), keys)
     return jax.tree.map(lambda x: x.astype(flat.outputs.dtype), result)
-
-
-def _matfree() -> Any:
-    try:
-        from matfree import stochtrace
-    except ImportError as error:
-        raise ImportError(
-            'XTrace works through matfree, which is not installed: pip install "jacreg[traces]".'
-        ) from error
-    return stochtrace

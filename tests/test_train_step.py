@@ -12,7 +12,7 @@ import models
 from train.config import parse
 from train.errors import ConfigError
 from train.models import _functional
-from train.objective import Term, make_terms, penalised
+from train.objective import Term, make_terms, penalised, supervised
 from train.optimizers import OPTIMIZERS, make_optimizer
 from train.schedules import SCHEDULES
 from train.step import BatchOrder, StepKeys, init_state, make_step, make_training_step
@@ -26,7 +26,7 @@ def cross_entropy(logits, labels):
 
 
 def term(compute, **changes):
-    options = {"weight": 0.5, "factor": lambda step: 1.0, "every": 1, "shares_pass": True}
+    options = {"weight": 0.5, "factor": lambda step: 1.0, "reads": ("lin",)}
     return Term("penalty", compute, **{**options, **changes})
 
 
@@ -47,7 +47,7 @@ class TestObjective:
     def test_loss_is_the_task_plus_the_weighted_penalty_under_one_dropout_mask(self, network):
         method = jacreg.Exact()
         compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
-        objective = penalised(network.apply, cross_entropy, [term(compute)])
+        objective = penalised(supervised(network.apply, cross_entropy), [term(compute)])
         loss, (_, metrics) = objective(network.params, network.state, XS, LABELS, KEYS, STEP)
 
         def logits(x):
@@ -64,17 +64,34 @@ class TestObjective:
 
     def test_every_kth_step_counts_k_times(self, network):
         compute = lambda lin, key: jnp.full(6, 2.0)  # noqa: E731
-        objective = penalised(network.apply, cross_entropy, [term(compute, every=3)])
+        objective = penalised(supervised(network.apply, cross_entropy), [term(compute, every=3)])
         found = [
             objective(network.params, network.state, XS, LABELS, KEYS, jnp.int32(step))[1][1]
             for step in range(6)
         ]
         assert [float(each["penalty/penalty"]) for each in found] == [6.0, 0, 0, 6.0, 0, 0]
 
+    def test_a_random_step_counts_one_over_its_probability(self, network):
+        compute = lambda lin, key: jnp.full(6, 2.0)  # noqa: E731
+        chosen = term(compute, probability=0.25)
+        objective = penalised(supervised(network.apply, cross_entropy), [chosen])
+
+        @jax.jit
+        def penalty(key):
+            keys = (KEYS[0], key)
+            found = objective(network.params, network.state, XS, LABELS, keys, STEP)
+            return found[1][1]["penalty/penalty"]
+
+        values = np.asarray(jax.lax.map(penalty, jax.random.split(jax.random.key(0), 2000)))
+        assert set(values.tolist()) == {0.0, 8.0}
+        error = 5 * values.std() / len(values) ** 0.5
+        assert error < 0.5, "the test could not see an error"
+        assert abs(values.mean() - 2.0) < error
+
     def test_the_schedule_multiplies_the_weight(self, network):
         compute = lambda lin, key: jnp.ones(6)  # noqa: E731
         scheduled = term(compute, weight=2.0, factor=lambda step: step / 10)
-        objective = penalised(network.apply, cross_entropy, [scheduled])
+        objective = penalised(supervised(network.apply, cross_entropy), [scheduled])
         loss, (_, metrics) = objective(
             network.params, network.state, XS, LABELS, KEYS, jnp.int32(5)
         )
@@ -87,7 +104,7 @@ class TestObjective:
             seen.append(jax.random.key_data(key).tolist())
             return jnp.zeros(6)
 
-        objective = penalised(network.apply, cross_entropy, [term(compute), term(compute)])
+        objective = penalised(supervised(network.apply, cross_entropy), [term(compute), term(compute)])
         objective(network.params, network.state, XS, LABELS, KEYS, STEP)
         assert seen[0] != seen[1]
 
@@ -98,7 +115,7 @@ class TestObjective:
         xs, labels = jnp.ones((100, 28, 28, 1)), jnp.zeros(100, jnp.int32)
 
         def flops(terms):
-            objective = penalised(functional.apply, cross_entropy, terms)
+            objective = penalised(supervised(functional.apply, cross_entropy), terms)
 
             def loss(params):
                 return objective(params, functional.state, xs, labels, KEYS, STEP)[0]
@@ -144,6 +161,17 @@ class TestTerms:
         with pytest.raises(ConfigError, match=r"penalty\.0\.method.*coupled_batch"):
             make_terms(penalties(naive), 10, coupled=True)
         make_terms(penalties({**naive, "method": "coupled_batch"}), 10, coupled=True)
+
+    def test_a_penalty_that_reads_what_the_task_does_not_give(self):
+        table = {"name": "kinetic_energy", "weight": 1}
+        with pytest.raises(ConfigError, match=r'penalty\.0\.name.*reads flow.*"jacobian"'):
+            make_terms(penalties(table), 10)
+        assert make_terms(penalties(table), 10, offers=("flow",))[0].reads == ("flow",)
+
+    def test_every_and_probability_exclude_each_other(self):
+        table = {"name": "jacobian", "weight": 1, "every": 2, "probability": 0.5}
+        with pytest.raises(ConfigError, match="one of the two"):
+            make_terms(penalties(table), 10)
 
     def test_a_method_where_there_is_no_choice(self):
         table = {"name": "noise_injection", "weight": 1, "scale": 0.1, "method": "exact"}
@@ -266,3 +294,21 @@ class TestSchedules:
         ramp = self.values("ramp", begin=0.0, end=0.5, initial=0.25)
         np.testing.assert_allclose(ramp[:3], [0.25, 0.25 + 0.75 * 29 / 45, 0.75], rtol=1e-6)
         assert ramp[3:] == [1, 1, 1]
+
+
+def test_a_coloring_from_a_config_gives_the_exact_penalty():
+    from train import data
+    from train.tasks import TASKS
+
+    def objective(method):
+        table = {"name": "jacobian", "weight": 0.1, "method": method}
+        config = parse({**BASE, "penalty": [table]}, "x")
+        return TASKS["classification"](config, data.load(config.data))
+
+    values = []
+    for problem in (objective("exact"), objective("coloring")):
+        rows = {name: array[:100] for name, array in problem.examples.items()}
+        xs, targets = problem.prepare(rows)
+        found = problem.objective(problem.params, problem.state, xs, targets, KEYS, STEP)
+        values.append(found[1][1]["penalty/jacobian"])
+    np.testing.assert_allclose(values[1], values[0], rtol=1e-5)

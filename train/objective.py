@@ -1,10 +1,15 @@
-"""The loss of one batch: the task's term and the penalties, on one shared forward pass."""
+"""The loss of one batch: the task's term and the penalties, on one shared forward pass.
+
+A task gives a `Forward`: from parameters and a batch to the losses and to the sources that
+penalties may read, made once and shared. A penalty names the sources that it reads by its
+parameters (`train.penalties`).
+"""
 
 from __future__ import annotations
 
 import inspect
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +17,7 @@ import jax.numpy as jnp
 
 import jacreg
 from train.errors import ConfigError
-from train.methods import make_method
+from train.methods import Deferred, make_method
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES
 
@@ -21,6 +26,30 @@ if TYPE_CHECKING:
 
     from train.config import Penalty
 
+    # `(params, state, xs, targets, model_key, needs) -> Pass`; `needs` are the sources that
+    # some term reads, so that a pass makes no other.
+    Forward = Callable[[PyTree, PyTree, Any, Any, Array, frozenset[str]], "Pass"]
+
+# The source of a penalty on the Jacobian through running statistics, beside the task's pass.
+RUNNING = "running_lin"
+
+
+@dataclass(frozen=True)
+class Pass:
+    """What one forward pass of a task gives.
+
+    Attributes:
+        losses: the task's loss of each example, `[N]`.
+        state: the model's state after the pass.
+        sources: what penalties read, by name: at least those that were asked for.
+        metrics: scalars to record beside the losses.
+    """
+
+    losses: Float[Array, " N"]
+    state: PyTree
+    sources: Mapping[str, Any] = field(default_factory=dict)
+    metrics: Mapping[str, Float[Array, ""]] = field(default_factory=dict)
+
 
 @dataclass(frozen=True)
 class Term:
@@ -28,62 +57,121 @@ class Term:
 
     Attributes:
         label: its name in the metrics.
-        compute: `(lin, key) -> [N]`.
+        compute: `(*sources, key) -> [N]`.
         weight: multiplies the batch mean.
         factor: the schedule that multiplies the weight.
+        reads: the sources that `compute` takes, in order.
         every: computed at each such step, with so many times the weight.
-        shares_pass: uses the task's forward pass; otherwise one through running statistics.
+        probability: computed at a random step with this probability, with 1 / probability
+            times the weight.
     """
 
     label: str
-    compute: Callable[[jacreg.Linearization, Any], Any]
+    compute: Callable[..., Any]
     weight: float
     factor: Callable[[Any], Any]
-    every: int
-    shares_pass: bool
+    reads: tuple[str, ...] = ("lin",)
+    every: int = 1
+    probability: float = 1.0
 
-    def mean(self, lin: jacreg.Linearization, key: Array, step: Array) -> Float[Array, ""]:
-        """Return the batch mean, times `every` at the steps that count and 0 at the others."""
+    @property
+    def shares_pass(self) -> bool:
+        """Whether it uses the task's forward pass; otherwise one through running statistics."""
+        return RUNNING not in self.reads
+
+    def mean(self, sources: Mapping[str, Any], key: Array, step: Array) -> Float[Array, ""]:
+        """Return the batch mean, reweighted at the steps that count and 0 at the others."""
+        read = [sources[name] for name in self.reads]
+        draw_key, key = jax.random.split(key) if self.probability < 1 else (None, key)
 
         def computed() -> Array:
-            return jnp.mean(self.compute(lin, key)).astype(jnp.float32)
+            return jnp.mean(self.compute(*read, key)).astype(jnp.float32)
 
-        if self.every == 1:
+        if self.every == 1 and self.probability == 1:
             return computed()
         weight = jacreg.losses.every(self.every)(step)
+        if self.probability < 1:
+            weight = weight * jacreg.losses.bernoulli(self.probability, key=draw_key)(step)
         return weight * jax.lax.cond(weight > 0, computed, lambda: jnp.float32(0))
 
 
-def make_terms(penalties: Sequence[Penalty], steps: int, coupled: bool) -> list[Term]:
+def make_terms(
+    penalties: Sequence[Penalty],
+    steps: int,
+    coupled: bool = False,
+    *,
+    offers: Iterable[str] = ("lin",),
+    resolve: Callable[[Deferred], Any] | None = None,
+) -> list[Term]:
     """Return the terms with a weight; one of weight 0 costs nothing and is left out.
 
     Args:
         penalties: `[[penalty]]` of the config.
         steps: length of training, for the schedules.
         coupled: in training mode the model's rows depend on each other (BatchNorm).
+        offers: the sources that the task's forward pass can make.
+        resolve: makes a method that depends on the task's function, such as a colouring.
 
     Raises:
-        ConfigError: a method does not fit its penalty or its statistics.
+        ConfigError: a penalty does not fit the task, or a method its penalty or statistics.
     """
     names = [penalty.name for penalty in penalties]
     terms = []
     for index, penalty in enumerate(penalties):
-        compute = _bind(penalty, index, coupled)
+        reads = _reads(penalty, index, frozenset(offers))
+        compute = _bind(penalty, index, coupled, resolve)
         if penalty.weight == 0:
             continue
         unique = names.count(penalty.name) == 1
-        label = penalty.name if unique else f"{penalty.name}_{index}"
-        factor = SCHEDULES[penalty.schedule.name](steps, **penalty.schedule.options)
-        shares_pass = not coupled or penalty.statistics == "batch"
-        terms.append(Term(label, compute, penalty.weight, factor, penalty.every, shares_pass))
+        if coupled and penalty.statistics == "running":
+            reads = tuple(RUNNING if name == "lin" else name for name in reads)
+        terms.append(
+            Term(
+                label=penalty.name if unique else f"{penalty.name}_{index}",
+                compute=compute,
+                weight=penalty.weight,
+                factor=SCHEDULES[penalty.schedule.name](steps, **penalty.schedule.options),
+                reads=reads,
+                every=penalty.every,
+                probability=penalty.probability,
+            )
+        )
     return terms
 
 
-def _bind(penalty: Penalty, index: int, coupled: bool) -> Callable[..., Any]:
+def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
+    reads = sources_of(PENALTIES[penalty.name])
+    missing = [name for name in reads if name not in offers]
+    if missing:
+        fitting = [
+            f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(sources_of(row))
+        ]
+        raise ConfigError(
+            f'penalty.{index}.name: got "{penalty.name}", which reads {" and ".join(missing)}; '
+            f"this task does not give that. Penalties that fit: {', '.join(fitting) or 'none'}."
+        )
+    return reads
+
+
+def sources_of(row: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the sources that a row of `PENALTIES` reads, in order."""
+    parameters = inspect.signature(row).parameters.values()
+    positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    return tuple(name for name in positional if name != "key")
+
+
+def _bind(
+    penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
+) -> Callable[..., Any]:
     row = PENALTIES[penalty.name]
     options = dict(penalty.options)
     takes_method = "method" in inspect.signature(row).parameters
     blocks = coupled and penalty.statistics == "batch"
+    if penalty.every != 1 and penalty.probability != 1:
+        raise ConfigError(
+            f"penalty.{index}: got every = {penalty.every} and probability = "
+            f"{penalty.probability:g}, expected one of the two."
+        )
     if penalty.method is not None and not takes_method:
         raise ConfigError(
             f'penalty.{index}.method: got "{penalty.method.name}", but the penalty '
@@ -95,7 +183,10 @@ def _bind(penalty: Penalty, index: int, coupled: bool) -> Callable[..., Any]:
             f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "running".'
         )
     if penalty.method is not None:
-        options["method"] = make_method(penalty.method)
+        method = make_method(penalty.method)
+        if isinstance(method, Deferred):
+            method = _resolved(method, f"penalty.{index}.method", resolve)
+        options["method"] = method
     elif blocks:
         options["method"] = jacreg.CoupledBatch()
     if blocks and not isinstance(options["method"], jacreg.CoupledBatch):
@@ -104,48 +195,67 @@ def _bind(penalty: Penalty, index: int, coupled: bool) -> Callable[..., Any]:
             '"coupled_batch": with statistics = "batch" and train-mode BatchNorm any other '
             "method mixes the examples of the batch."
         )
-    return lambda lin, key: row(lin, key, **options)
+    return lambda *sources: row(*sources, **options)
 
 
-def penalised(
-    apply: Callable[..., Any],
-    task_loss: Callable[[Any, Any], Any],
-    terms: Sequence[Term],
-) -> Callable[..., Any]:
+def _resolved(method: Deferred, path: str, resolve: Callable[[Deferred], Any] | None) -> Any:
+    if resolve is None:
+        raise ConfigError(
+            f'{path}: got "{method.name}", which this task has no function for; expected '
+            '"exact" or "projection".'
+        )
+    return resolve(method)
+
+
+def penalised(forward: Forward, terms: Sequence[Term]) -> Callable[..., Any]:
     """Return the objective `(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`.
 
     Args:
-        apply: `(params, state, xs, train, key) -> (ys, state)`, of `functional`.
-        task_loss: `(ys, targets) -> [N]`.
+        forward: the task's pass.
         terms: from `make_terms`.
 
     `keys` is a pair: the model's (dropout, shared by task and penalties) and the penalties'.
     """
-    shared = [term for term in terms if term.shares_pass]
-    apart = [term for term in terms if not term.shares_pass]
+    needs = frozenset(name for term in terms for name in term.reads)
 
     def objective(params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any):
         model_key, penalty_key = keys
-
-        def train_pass(xs: Any) -> Any:
-            return apply(params, state, xs, train=True, key=model_key)
-
-        passes = {}
-        if shared:
-            passes[True] = jacreg.linearize(train_pass, xs, has_aux=True)
-            ys, new_state = passes[True].value, passes[True].aux
-        else:
-            ys, new_state = train_pass(xs)
-        if apart:
-            passes[False] = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
-        loss = jnp.mean(task_loss(ys, targets)).astype(jnp.float32)
-        metrics = {"task_loss": loss}
+        found = forward(params, state, xs, targets, model_key, needs)
+        loss = jnp.mean(found.losses).astype(jnp.float32)
+        metrics = {"task_loss": loss, **found.metrics}
         for index, term in enumerate(terms):
-            value = term.mean(
-                passes[term.shares_pass], jax.random.fold_in(penalty_key, index), step
-            )
+            value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step)
             metrics[f"penalty/{term.label}"] = value
             loss = loss + term.weight * term.factor(step) * value
-        return loss, (new_state, {"loss": loss, **metrics})
+        return loss, (found.state, {"loss": loss, **metrics})
 
     return objective
+
+
+def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) -> Forward:
+    """Return the pass of a task that compares outputs with targets.
+
+    It offers `lin`, the linearised training pass, and `running_lin`, through running statistics.
+
+    Args:
+        apply: `(params, state, xs, train, key) -> (ys, state)`, of `functional`.
+        task_loss: `(ys, targets) -> [N]`.
+    """
+
+    def forward(
+        params: PyTree, state: PyTree, xs: Any, targets: Any, key: Array, needs: frozenset[str]
+    ) -> Pass:
+        def train_pass(xs: Any) -> Any:
+            return apply(params, state, xs, train=True, key=key)
+
+        sources = {}
+        if "lin" in needs:
+            lin = sources["lin"] = jacreg.linearize(train_pass, xs, has_aux=True)
+            ys, new_state = lin.value, lin.aux
+        else:
+            ys, new_state = train_pass(xs)
+        if RUNNING in needs:
+            sources[RUNNING] = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
+        return Pass(task_loss(ys, targets), new_state, sources)
+
+    return forward

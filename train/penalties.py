@@ -1,14 +1,20 @@
 """Penalties by name. Adding one is adding a function and its row in `PENALTIES`.
 
-A row is `(lin, key, *, options) -> [N]`: one value an example from the linearised
-forward pass that the task's loss uses too. Keyword-only parameters are its config
-keys; one called `method` accepts the config's `method`.
+A row is `(*sources, key, *, options) -> [N]`: one value an example. Its sources, by the names
+of its parameters, are what the task's forward pass makes once for its loss and for penalties:
+
+    lin          the linearised function of the task: the network, the score or the encoder
+    jacobians    the Jacobians that the data gives as targets
+    flow         a `models.flow.FlowResult`, with its regularisers integrated
+    equilibrium  an `EquilibriumPoint`: the cell of a batch and where it is at rest
+
+Keyword-only parameters are its config keys; one called `method` accepts the config's `method`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import jacreg
 from train.expect import integer, number
@@ -53,9 +59,68 @@ def spectral(
     return jacreg.losses.spectral_penalty(lin, key=key, num_iterations=num_iterations)
 
 
+def contractive_hessian(
+    lin: jacreg.Linearization,
+    key: Array,
+    *,
+    scale: Annotated[float, number(above=0)],
+    num_probes: Annotated[int, integer(least=1)] = 1,
+) -> Float[Array, " N"]:
+    """Mean of norm(J(x + e) - J(x))_F^2 with e ~ N(0, scale^2) (Rifai et al. 2011, CAE+H)."""
+    return jacreg.losses.contractive_hessian_penalty(
+        lin.evaluate, lin.xs, scale=scale, num_probes=num_probes, key=key
+    )
+
+
+def jacobian_matching(
+    lin: jacreg.Linearization, jacobians: Array, key: Array
+) -> Float[Array, " N"]:
+    """The squared distance to the Jacobians in the data (Lutter et al. 2019)."""
+    return jacreg.losses.jacobian_matching(lin, jacobians)
+
+
+def kinetic_energy(flow: Any, key: Array) -> Float[Array, " N"]:
+    """The integral of norm(f)^2 along a flow, a sum over dimensions (Finlay et al. 2020)."""
+    return flow.kinetic_energy
+
+
+def flow_frobenius(flow: Any, key: Array) -> Float[Array, " N"]:
+    """The integral of norm(df/dx)_F^2 along a flow (Finlay et al. 2020)."""
+    return flow.frobenius_squared
+
+
+class EquilibriumPoint(NamedTuple):
+    """The source `equilibrium`.
+
+    Attributes:
+        cell: `[N, *state] -> [N, *state]`, closing over inputs and parameters.
+        states: where it is at rest, a pytree.
+    """
+
+    cell: Callable[[Any], Any]
+    states: Any
+
+
+def equilibrium_jacobian(
+    equilibrium: EquilibriumPoint,
+    key: Array,
+    *,
+    num_probes: Annotated[int, integer(least=1)] = 1,
+) -> Float[Array, " N"]:
+    """The squared norm of the cell's Jacobian over the entries of a state (Bai et al. 2021)."""
+    return jacreg.losses.equilibrium_jacobian_penalty(
+        equilibrium.cell, equilibrium.states, key=key, num_probes=num_probes
+    )
+
+
 PENALTIES: Mapping[str, Callable[..., Any]] = {
     "jacobian": jacobian,
     "contractive": contractive,
     "noise_injection": noise_injection,
     "spectral": spectral,
+    "contractive_hessian": contractive_hessian,
+    "jacobian_matching": jacobian_matching,
+    "kinetic_energy": kinetic_energy,
+    "flow_frobenius": flow_frobenius,
+    "equilibrium_jacobian": equilibrium_jacobian,
 }

@@ -88,8 +88,9 @@ class Task:
 class Penalty:
     """One term `weight * schedule(step) * mean(penalty)`; other keys are the penalty's own.
 
-    `every = k` computes it at each k-th step with k times the weight. `statistics` says which
-    Jacobian is meant under BatchNorm: of the evaluation pass, or of the training pass.
+    `every = k` computes it at each k-th step with k times the weight, `probability = p` at
+    random steps with 1 / p times the weight. `statistics` says which Jacobian is meant under
+    BatchNorm: of the evaluation pass, or of the training pass.
     """
 
     option_keys: ClassVar[Callable[[str], dict[str, Key]]] = lambda name: keys_of(PENALTIES[name])
@@ -99,6 +100,7 @@ class Penalty:
     method: Annotated[Named | None, Choice(METHODS, make_method)] = None
     schedule: Schedule = CONSTANT
     every: Annotated[int, integer(least=1)] = 1
+    probability: Annotated[float, number(above=0, most=1)] = 1.0
     statistics: Annotated[str, string(("running", "batch"))] = "running"
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
@@ -20,19 +21,35 @@ class Examples:
 
     Attributes:
         inputs: images `uint8[N, H, W, C]`, or `float32[N, *in]` for anything else.
-        targets: class labels `int32[N]`, or `float32[N, *out]`; None for a density.
+        targets: class labels `int32[N]`, or `float32[N, *out]`, or several such arrays by
+            name (`{"value": [N, K], "jacobian": [N, K, D]}`); None for a density.
+
+    Raises:
+        ValueError: an array of targets has another number of rows than the inputs.
     """
 
     inputs: UInt8[np.ndarray, "N H W C"] | Float[np.ndarray, "N *in"]
-    targets: Int[np.ndarray, " N"] | Float[np.ndarray, "N *out"] | None
+    targets: (
+        Int[np.ndarray, " N"]
+        | Float[np.ndarray, "N *out"]
+        | Mapping[str, Float[np.ndarray, "N *out"]]
+        | None
+    )
+
+    def __post_init__(self) -> None:
+        for name, array in _named(self.targets):
+            if np.shape(array)[:1] != (len(self.inputs),):
+                raise ValueError(
+                    f"Examples: targets{name} has shape {np.shape(array)}, expected "
+                    f"{len(self.inputs)} rows, one for each input."
+                )
 
     def __len__(self) -> int:
         return len(self.inputs)
 
     def take(self, indices: np.ndarray) -> Examples:
         """Return the chosen rows."""
-        targets = None if self.targets is None else self.targets[indices]
-        return Examples(self.inputs[indices], targets)
+        return Examples(self.inputs[indices], map_targets(lambda rows: rows[indices], self.targets))
 
 
 @dataclass(frozen=True)
@@ -67,6 +84,7 @@ class Dataset:
             "train": len(self.train),
             "test": len(self.test),
             "input_shape": list(self.input_shape),
+            "target_shape": map_targets(lambda array: list(array.shape[1:]), self.train.targets),
             "classes": len(self.classes),
             "sha256": self.fingerprint(),
         }
@@ -75,11 +93,38 @@ class Dataset:
         """Return a SHA-256 over the arrays of both splits."""
         digest = hashlib.sha256()
         for split in (self.train, self.test):
-            for array in (split.inputs, split.targets):
-                if array is not None:
-                    digest.update(f"{array.dtype}{array.shape}".encode())
-                    digest.update(np.ascontiguousarray(array).tobytes())
+            for name, array in (("", split.inputs), *_named(split.targets)):
+                digest.update(f"{name}{array.dtype}{array.shape}".encode())
+                digest.update(np.ascontiguousarray(array).tobytes())
         return digest.hexdigest()
+
+
+def map_targets(function: Callable[[np.ndarray], Any], targets: Any) -> Any:
+    """Return `function` of the targets: of each array where they are named, None for None."""
+    if isinstance(targets, Mapping):
+        return {name: function(array) for name, array in targets.items()}
+    return None if targets is None else function(targets)
+
+
+def _named(targets: Any) -> Iterator[tuple[str, np.ndarray]]:
+    """Yield the arrays of targets in the order of their names; a single array has none."""
+    if isinstance(targets, Mapping):
+        yield from ((f".{name}", targets[name]) for name in sorted(targets))
+    elif targets is not None:
+        yield "", targets
+
+
+def random_split(examples: Examples, fraction: float, seed: int = 0) -> tuple[Examples, Examples]:
+    """Split off `fraction` of the rows, by a fixed seed; both parts come shuffled and not empty.
+
+    Raises:
+        ValueError: fewer than two rows.
+    """
+    if len(examples) < 2:
+        raise ValueError(f"random_split: got {len(examples)} rows, expected at least 2.")
+    rows = np.random.default_rng(seed).permutation(len(examples))
+    held = min(max(round(fraction * len(rows)), 1), len(rows) - 1)
+    return examples.take(rows[held:]), examples.take(rows[:held])
 
 
 def stratified_split(

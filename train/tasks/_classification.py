@@ -14,7 +14,8 @@ from train import evaluation, figures, records
 from train.errors import ConfigError
 from train.expect import number
 from train.models import build_model
-from train.objective import make_terms, penalised
+from train.methods import resolved
+from train.objective import make_terms, penalised, supervised
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
 
@@ -47,7 +48,15 @@ def classification(
     sample = normalize(pixels(dataset.train.inputs[:2]))
     model.check_outputs(sample, len(dataset.classes))
     coupled = model.is_coupled(sample)
-    terms = make_terms(config.penalty, config.training.steps, coupled)
+    batch = normalize(pixels(dataset.train.inputs[: config.data.batch_size]))
+
+    def train_pass(xs: Any) -> Any:
+        return model.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
+
+    def resolve(method: Any) -> Any:
+        return resolved(method, train_pass, batch, quantity="frobenius")
+
+    terms = make_terms(config.penalty, config.training.steps, coupled, resolve=resolve)
 
     def cross_entropy(logits: Any, labels: Any) -> Any:
         if label_smoothing == 0:
@@ -101,7 +110,7 @@ def classification(
         state=model.state,
         examples={"inputs": dataset.train.inputs, "targets": np.asarray(dataset.train.targets)},
         prepare=lambda rows: (normalize(pixels(rows["inputs"])), rows["targets"]),
-        objective=penalised(model.apply, cross_entropy, terms),
+        objective=penalised(supervised(model.apply, cross_entropy), terms),
         evaluate=evaluate,
         report=report,
         notes={
