@@ -1,4 +1,4 @@
-"""A local folder: IDX files, or parquet and image files in the hub's format."""
+"""A local path: IDX files, parquet and image files in the hub's format, or a csv file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from train.cache import cached_arrays
 from train.data import _idx
 from train.data._dataset import Dataset, Examples
 from train.data._materialise import materialise
+from train.data._tables import TABLE_ENDS, csv_table, tables_in
 from train.errors import DataError
 
 if TYPE_CHECKING:
@@ -25,25 +26,29 @@ def load_folder(options: Data) -> Dataset:
     """Load `data.path`.
 
     Raises:
-        DataError: the folder is absent, holds nothing that is known, or is torn.
+        DataError: the path is absent, holds nothing that is known, or is torn.
     """
     folder = Path(str(options.path))
+    if folder.is_file() and folder.suffix.lower() in TABLE_ENDS:
+        return csv_table(options)
     if not folder.is_dir():
         came = "is a file" if folder.is_file() else "does not exist"
         raise DataError(
             f"data.path: {folder} {came}; expected a folder with parquet files or images "
-            "(as on the hub) or the four published IDX files."
+            "(as on the hub), the four published IDX files, or a csv file."
         )
     if _idx.find(folder):
         return _idx.load(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     # Only these: other formats that `datasets` reads may hold pickles or code.
     known = [path for path in files if path.suffix.lower() in (".parquet", *_IMAGE_ENDS)]
+    if not known and tables_in(folder):
+        return csv_table(options)
     if not known:
         seen = ", ".join(path.name for path in files[:5]) or "nothing"
         raise DataError(
-            f"data.path: {folder} holds {seen}; expected *.parquet files, images, or the four "
-            "published IDX files (train-images-idx3-ubyte, ...)."
+            f"data.path: {folder} holds {seen}; expected *.parquet files, images, a csv file, or "
+            "the four published IDX files (train-images-idx3-ubyte, ...)."
         )
     stored = cached_arrays(f"folder-{_signature(known, options)}", lambda: _read(folder, options))
     return Dataset(

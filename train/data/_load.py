@@ -7,18 +7,47 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from train.data import _toy
 from train.data._builtin import digits, mnist_5k
 from train.data._dataset import Dataset, subset
 from train.data._folder import load_folder
+from train.data._functions import function_1d, function_2d
+from train.data._gaussians import gaussian, gaussian_mixture
 from train.data._hub import load_hub
+from train.data._tables import csv_table
+from train.data._uci import parkinsons, red_wine, white_wine
 from train.errors import DataError, shown
 from train.expect import Key, keys_of, nearest
 
 if TYPE_CHECKING:
     from train.config import Data
 
+# Of a table `data.path` says where the bytes are, and the name how they are prepared: its row is
+# `(section, *, options) -> Dataset`.
+TABLES: Mapping[str, Callable[..., Dataset]] = {
+    "csv": csv_table,
+    "red-wine": red_wine,
+    "white-wine": white_wine,
+    "parkinsons": parkinsons,
+}
 # A row is `(*, options) -> Dataset`; its keyword-only parameters are further keys of `[data]`.
-BUILTINS: Mapping[str, Callable[..., Dataset]] = {"mnist-5k": mnist_5k, "digits": digits}
+BUILTINS: Mapping[str, Callable[..., Dataset]] = {
+    "mnist-5k": mnist_5k,
+    "digits": digits,
+    "two-moons": _toy.two_moons,
+    "circles": _toy.circles,
+    "swiss-roll": _toy.swiss_roll,
+    "8-gaussians": _toy.eight_gaussians,
+    "pinwheel": _toy.pinwheel,
+    "rings": _toy.rings,
+    "2-spirals": _toy.two_spirals,
+    "checkerboard": _toy.checkerboard,
+    "gaussian": gaussian,
+    "gaussian-mixture": gaussian_mixture,
+    "function-1d": function_1d,
+    "function-2d": function_2d,
+    **TABLES,
+}
 
 
 def builtin_keys(name: str) -> dict[str, Key]:
@@ -29,11 +58,15 @@ def builtin_keys(name: str) -> dict[str, Key]:
 def load(options: Data) -> Dataset:
     """Return the data set of `[data]`: `path` where given, else a built-in, else the hub's.
 
+    A table's name (`TABLES`) goes with its path; any other name gives way to one.
+
     Raises:
         DataError: it is unknown, absent, torn, out of reach, or does not fit the options.
     """
     name = str(options.name)
-    if options.path is not None:
+    if name in TABLES:
+        dataset = TABLES[name](options, **options.options)
+    elif options.path is not None:
         dataset = load_folder(options)
     elif name in BUILTINS:
         dataset = BUILTINS[name](**options.options)

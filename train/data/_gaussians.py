@@ -1,0 +1,70 @@
+"""Gaussians of any dimension, whose log density and score are known (`_densities`)."""
+
+from __future__ import annotations
+
+import math
+from typing import Annotated
+
+import numpy as np
+
+from train.data._dataset import Dataset
+from train.data._densities import mixture_of
+from train.data._points import Count, Noise, Seed, density
+from train.expect import integer, number
+
+Dimensions = Annotated[int, integer(least=1, most=4096)]
+
+
+def gaussian(
+    *,
+    num_examples: Count = 20_000,
+    num_test: Count = 4_000,
+    dimensions: Dimensions = 2,
+    correlation: Annotated[float, number(least=-0.999, most=0.999)] = 0.0,
+    seed: Seed = 0,
+) -> Dataset:
+    """A Gaussian of mean 0 and covariance correlation^|i - j|; its score is known."""
+
+    def sample(count: int, rng: np.random.Generator) -> np.ndarray:
+        points = rng.standard_normal((count, dimensions))
+        points[:, 1:] *= math.sqrt(1 - correlation**2)
+        if correlation != 0:
+            for i in range(1, dimensions):
+                points[:, i] += correlation * points[:, i - 1]
+        return points
+
+    return density(
+        "gaussian",
+        sample,
+        num_examples=num_examples,
+        num_test=num_test,
+        seed=seed,
+        dimensions=dimensions,
+    )
+
+
+def gaussian_mixture(
+    *,
+    num_examples: Count = 20_000,
+    num_test: Count = 4_000,
+    dimensions: Dimensions = 2,
+    components: Annotated[int, integer(least=1, most=100)] = 3,
+    separation: Annotated[float, number(least=0, most=100)] = 2.0,
+    noise: Noise = 0.5,
+    seed: Seed = 0,
+) -> Dataset:
+    """Round Gaussians on the diagonal with weights 1 : 2 : 3 ...; the score is known."""
+
+    def sample(count: int, rng: np.random.Generator) -> np.ndarray:
+        means, weights = mixture_of(dimensions, components, separation)
+        chosen = rng.choice(components, count, p=weights)
+        return means[chosen] + noise * rng.standard_normal((count, dimensions))
+
+    return density(
+        "gaussian-mixture",
+        sample,
+        num_examples=num_examples,
+        num_test=num_test,
+        seed=seed,
+        dimensions=dimensions,
+    )
