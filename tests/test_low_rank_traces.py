@@ -105,6 +105,34 @@ def test_products_are_of_the_whole_batch():
     assert "37,37" not in text
 
 
+THIN = B[:, :2] @ B[:2]
+
+
+@jax.custom_vjp
+def reverse_only(xs):
+    return xs @ jnp.asarray(THIN)
+
+
+reverse_only.defvjp(lambda xs: (xs @ jnp.asarray(THIN), None), lambda _, u: (u @ THIN.T,))
+
+
+def forward_only(xs):
+    return jax.lax.while_loop(
+        lambda s: s[0] < 1, lambda s: (s[0] + 1, s[1] @ jnp.asarray(THIN)), (0, xs)
+    )[1]
+
+
+@pytest.mark.parametrize("fn", [reverse_only, forward_only])
+def test_one_direction_is_enough_for_the_trace(fn, x64):
+    """J^T has the trace of J; of rank two, both methods give it exactly."""
+    lin = jacreg.linearize(fn, batch())
+    for method in (jacreg.HutchPlusPlus(9), jacreg.XTrace(8)):
+        found = jax.jit(lambda lin, m=method: jacreg.divergence(lin, m, key=jax.random.key(0)))(lin)
+        np.testing.assert_allclose(found, np.trace(THIN), rtol=1e-9)
+    with pytest.raises(jacreg.DirectionError, match=r"no (forward|reverse)-mode"):
+        jacreg.diagonal(lin, jacreg.XTrace(6), key=jax.random.key(0))
+
+
 def test_bad_numbers_are_refused(x64):
     with pytest.raises(ValueError, match="even"):
         jacreg.XTrace(7)
