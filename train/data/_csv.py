@@ -9,7 +9,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TextIO
 
 import numpy as np
 
@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 SEPARATORS = ("\t", ";", ",")
 _LARGEST = 2 * 2**30  # bytes
+_LONGEST_LINE = 2**24  # characters
 _BLOCK_CELLS = 2**18
 
 _Row = tuple[int, list[str]]  # the number of its line, from 1, and its cells
@@ -76,9 +77,9 @@ def _rows_of(path: Path) -> Iterator[Iterator[_Row]]:
     _check_size(path)
     try:
         with path.open(encoding="utf-8-sig", newline="") as file:
-            separator = _separator(file)
+            separator = _separator(_lines(file, path))
             file.seek(0)
-            yield _rows(csv.reader(file, delimiter=separator, strict=True), path)
+            yield _rows(csv.reader(_lines(file, path), delimiter=separator, strict=True), path)
     except UnicodeDecodeError as error:
         raise DataError(
             f"{path}: not UTF-8 text ({error.reason}); expected a table of numbers. "
@@ -135,16 +136,32 @@ def _check_size(path: Path) -> None:
         )
 
 
+def _lines(file: TextIO, path: Path) -> Iterator[str]:
+    """Yield the lines; a file that is one endless line must not fill the memory."""
+    number = 0
+    while line := file.readline(_LONGEST_LINE):
+        number += 1
+        if len(line) == _LONGEST_LINE:
+            raise DataError(
+                f"{path}, line {number}: is longer than {_LONGEST_LINE // 2**20} MiB; expected a "
+                "table of numbers, one row a line."
+            )
+        yield line
+
+
 def _separator(lines: Iterator[str]) -> str:
     """Return the separator that cuts the first lines into the same number of cells, above one."""
     first: list[str] = []
     for line in lines:
         if line.strip():
-            first.append(line[: 2**20])
+            first.append(line)
         if len(first) == 5:
             break
     for separator in SEPARATORS:
-        counts = {len(cells) for cells in csv.reader(first, delimiter=separator) if cells}
+        try:
+            counts = {len(cells) for cells in csv.reader(first, delimiter=separator) if cells}
+        except csv.Error:
+            continue
         if len(counts) == 1 and counts.pop() > 1:
             return separator
     # Ragged, or one column: the most frequent one lets the reader say which line is at fault.
