@@ -2,7 +2,6 @@
 
 import adapter_nets as nets
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pytest
 
