@@ -104,7 +104,9 @@ class TestObjective:
             seen.append(jax.random.key_data(key).tolist())
             return jnp.zeros(6)
 
-        objective = penalised(supervised(network.apply, cross_entropy), [term(compute), term(compute)])
+        objective = penalised(
+            supervised(network.apply, cross_entropy), [term(compute), term(compute)]
+        )
         objective(network.params, network.state, XS, LABELS, KEYS, STEP)
         assert seen[0] != seen[1]
 

@@ -47,7 +47,7 @@ def make_method(named: Named) -> Any:
 
 def resolved(
     method: Any, fn: Callable[..., Any], xs: Any, *args: Any, quantity: str
-) -> jacreg.Method:
+) -> Any:
     """Return the method, a colouring made for `fn` and this quantity where it was deferred.
 
     Args:

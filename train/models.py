@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from train.data import Dataset
 
 # What the data and the section's own keys decide, not the network's options.
-_DECIDED = ("layout", "input_shape", "num_classes")
+_DECIDED = ("layout", "input_shape", "num_classes", "outputs")
 
 
 def model_keys(name: str) -> dict[str, Key]:
@@ -76,6 +76,7 @@ class BuiltModel:
             axis first and the others in the layout's order.
         axes: the order of the data's axes N, H, W, C that `apply` takes.
         name: for messages.
+        merge: `(params, state) -> model`, the framework's own object with these parameters.
     """
 
     params: PyTree
@@ -83,6 +84,7 @@ class BuiltModel:
     apply: Callable[..., Any]
     axes: tuple[int, ...] | None
     name: str
+    merge: Callable[[Any, Any], Any]
 
     @property
     def channel_axis(self) -> int:
@@ -142,8 +144,9 @@ def build_model(config: Model, dataset: Dataset, num_outputs: int, key: Array) -
     known = NETWORKS[config.name].options
     if "input_shape" in known:
         options["input_shape"] = dataset.input_shape
-    if "num_classes" in known:
-        options["num_classes"] = num_outputs
+    for option in ("num_classes", "outputs"):
+        if option in known:
+            options[option] = num_outputs
     try:
         built = models.build(
             config.name, framework=config.framework, layout=layout, key=key, **options
@@ -158,7 +161,9 @@ def build_model(config: Model, dataset: Dataset, num_outputs: int, key: Array) -
         axes = tuple("NHWC".index(letter) for letter in order)
         if layout.batch_axis != 0 and config.framework != "equinox":
             apply = _batch_first(apply, layout.batch_axis)
-    return BuiltModel(functional.params, functional.state, apply, axes, config.name)
+    return BuiltModel(
+        functional.params, functional.state, apply, axes, config.name, functional.merge
+    )
 
 
 def _layout(config: Model) -> Any:

@@ -13,11 +13,12 @@ import optax
 from train import evaluation, figures, records
 from train.errors import ConfigError
 from train.expect import number
-from train.models import build_model
 from train.methods import resolved
+from train.models import build_model
 from train.objective import make_terms, penalised, supervised
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
+from train.tasks._scaling import scaling
 
 if TYPE_CHECKING:
     from train.config import Config
@@ -44,7 +45,7 @@ def classification(
     key = purpose_key(config.experiment.seed, INIT_PURPOSE)
     model = build_model(config.model, dataset, len(dataset.classes), key)
     dataset = model.arrange(dataset)
-    pixels, normalize = _scaling(config, dataset, model.channel_axis)
+    pixels, normalize = scaling(config, dataset, model.channel_axis)
     sample = normalize(pixels(dataset.train.inputs[:2]))
     model.check_outputs(sample, len(dataset.classes))
     coupled = model.is_coupled(sample)
@@ -123,22 +124,3 @@ def classification(
             "rows_independent": not coupled,
         },
     )
-
-
-def _scaling(config: Config, dataset: Dataset, channel_axis: int) -> tuple[Any, Any]:
-    """Return `uint8 -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
-    shape = [1] * (1 + len(dataset.input_shape))
-    shape[channel_axis] = -1
-    mean = np.asarray(config.data.mean, np.float32).reshape(shape)
-    std = np.asarray(config.data.std, np.float32).reshape(shape)
-
-    def pixels(raw: Any) -> Any:
-        raw = jnp.asarray(raw)
-        if not dataset.is_image:
-            return raw
-        return raw.astype(jnp.float32) / 255.0
-
-    def normalize(values: Any) -> Any:
-        return (values - mean) / std
-
-    return pixels, normalize

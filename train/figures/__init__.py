@@ -1,0 +1,8 @@
+"""Figures, drawn from the records of runs alone."""
+
+from train.figures._curves import curves as curves
+from train.figures._decision_cells import decision_cells as decision_cells
+from train.figures._draw import pyplot as pyplot
+from train.figures._draw import save as save
+from train.figures._run import CELLS as CELLS
+from train.figures._run import draw_run as draw_run

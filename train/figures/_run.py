@@ -1,0 +1,34 @@
+"""All figures of a run, from its records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from train import records
+from train.figures._curves import curves
+from train.figures._decision_cells import decision_cells
+
+CELLS = Path("figures") / "decision_cells.npz"
+
+# What a task's report may write, and how it is drawn: `(arrays, png) -> png`. Adding a picture
+# is adding a row.
+DRAWINGS: Mapping[Path, Callable[[Mapping[str, Any], Path], Path]] = {
+    CELLS: lambda arrays, path: decision_cells({"": arrays}, path),
+}
+
+
+def draw_run(workdir: Path) -> list[Path]:
+    """Draw a run's figures from its records; return the files."""
+    folder = workdir / "figures"
+    folder.mkdir(exist_ok=True)
+    drawn = []
+    lines = records.MetricsLog(workdir / records.METRICS).read()
+    if lines:
+        drawn.append(curves(lines, folder / "curves.png"))
+    for record, draw in DRAWINGS.items():
+        if (workdir / record).exists():
+            arrays = records.read_arrays(workdir / record)
+            drawn.append(draw(arrays, (workdir / record).with_suffix(".png")))
+    return drawn

@@ -1,0 +1,34 @@
+"""From raw inputs to what a network takes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.data import Dataset
+
+
+def scaling(
+    config: Config, dataset: Dataset, channel_axis: int
+) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
+    """Return `uint8 -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
+    shape = [1] * (1 + len(dataset.input_shape))
+    shape[channel_axis] = -1
+    mean = np.asarray(config.data.mean, np.float32).reshape(shape)
+    std = np.asarray(config.data.std, np.float32).reshape(shape)
+
+    def pixels(raw: Any) -> Any:
+        raw = jnp.asarray(raw)
+        if not dataset.is_image:
+            return raw
+        return raw.astype(jnp.float32) / 255.0
+
+    def normalize(values: Any) -> Any:
+        return (values - mean) / std
+
+    return pixels, normalize
