@@ -219,6 +219,19 @@ class TestFolders:
         assert "data.label_column" in error(path=str(folder), label_column="colour")
         assert "data.image_column" in error(path=str(folder), image_column="img")
 
+    def test_an_image_column_of_any_name(self, tmp_path):
+        found = data.load(Data(path=str(write_parquet(tmp_path / "set", column="img"))))
+        np.testing.assert_array_equal(found.train.inputs[..., 0], images(9))
+        folder = tmp_path / "two"
+        folder.mkdir()
+        for split in ("train", "test"):
+            masks = table(9, column="mask").remove_columns("label").select(range(3, 9))
+            both = datasets.concatenate_datasets([table(6), masks], axis=1)
+            both.to_parquet(folder / f"{split}.parquet")
+        assert "name it: data.image_column" in error(path=str(folder))
+        found = data.load(Data(path=str(folder), image_column="mask"))
+        np.testing.assert_array_equal(found.train.inputs[..., 0], images(9)[3:])
+
     @pytest.mark.parametrize("keep", [0, 3, 200, -9])
     def test_torn_parquet(self, tmp_path, keep, capfd):
         folder = write_parquet(tmp_path / "set")
@@ -273,6 +286,18 @@ def test_mnist_in_the_format_of_the_hub():
     assert (len(loaded.train), len(loaded.test)) == (60000, 10000)
     assert loaded.input_shape == (28, 28, 1)
     np.testing.assert_array_equal(np.bincount(loaded.test.targets)[:3], [980, 1135, 1032])
+
+
+def test_every_builtin_is_listed_with_its_options():
+    from train.listing import listing
+
+    lines = listing().splitlines()
+    for name, row in data.BUILTINS.items():
+        (at,) = [number for number, line in enumerate(lines) if line.startswith(f"  {name} ")]
+        assert lines[at].endswith((row.__doc__ or "").splitlines()[0])
+        keys = data.builtin_keys(name)
+        listed = [line.split(":")[0].strip() for line in lines[at + 1 : at + 1 + len(keys)]]
+        assert listed == list(keys)
 
 
 def test_a_builtin_takes_its_own_options(monkeypatch):
