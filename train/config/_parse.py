@@ -6,11 +6,11 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from train.config._named import Choice, Named
 from train.config._schema import SECTIONS, Config, Data, Experiment, Penalty
 from train.errors import ConfigError, shown
 from train.expect import REQUIRED, Key, keys_of, nearest
 from train.models import check_model, with_framework
+from train.named import Choice, Named
 
 T = TypeVar("T")
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")

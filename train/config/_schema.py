@@ -11,11 +11,11 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, ClassVar
 
 from models._networks import FRAMEWORKS, NETWORKS
-from train.config._named import Choice, Named
 from train.data import builtin_keys
 from train.expect import Key, boolean, either, integer, keys_of, number, sequence, string
 from train.methods import METHODS, make_method
 from train.models import model_keys
+from train.named import Choice, Named
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES
