@@ -89,37 +89,6 @@ def _rows_of(path: Path) -> Iterator[Iterator[_Row]]:
         raise DataError(f"{path}: cannot be read ({error.strerror}).") from None
 
 
-def column_numbers(
-    names: Sequence[str], wanted: Sequence[str | int], path: Path, key: str
-) -> list[int]:
-    """Return the positions, from 0, of columns given by name or by number from 1.
-
-    Raises:
-        DataError: a column is unknown, its name ambiguous, or it is given twice.
-    """
-    positions = []
-    for column in wanted:
-        if isinstance(column, int):
-            found = [column - 1] if 1 <= column <= len(names) else []
-        else:
-            found = [position for position, name in enumerate(names) if name == column]
-        if len(found) != 1:
-            problem = "several columns of that name" if found else "no such column"
-            raise DataError(
-                f"{key}: got {shown(column)}, but {path} has {problem}; expected a name or a "
-                f"number from 1 to {len(names)} of its columns {_listed(names)}."
-            )
-        if found[0] in positions:
-            raise DataError(f"{key}: column {shown(column)} of {path} is given twice.")
-        positions += found
-    return positions
-
-
-def _listed(names: Sequence[str]) -> str:
-    text = ", ".join(names)
-    return text if len(text) <= 500 else text[:496] + " ..."
-
-
 def _check_size(path: Path) -> None:
     try:
         size = path.stat().st_size

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import numpy as np
 
-from train.data._csv import column_label, column_numbers, header, read_csv
+from train.data._csv import column_label, header, read_csv
 from train.data._dataset import Dataset, Examples, map_targets, random_split, stratified_split
 from train.data._points import Seed
 from train.errors import DataError, shown
@@ -127,12 +127,12 @@ def _roles(
             "data.target_columns: got numbers to predict beside the classes of "
             "data.label_column; expected one of them."
         )
-    targets = column_numbers(names, _as_list(target_columns), path, "data.target_columns")
-    labels = column_numbers(names, _as_list(label), path, "data.label_column")
+    targets = _column_numbers(names, _as_list(target_columns), path, "data.target_columns")
+    labels = _column_numbers(names, _as_list(label), path, "data.label_column")
     if columns is None:
         inputs = [column for column in range(len(names)) if column not in targets + labels]
     else:
-        inputs = column_numbers(names, _as_list(columns), path, "data.columns")
+        inputs = _column_numbers(names, _as_list(columns), path, "data.columns")
         for column in inputs:
             if column in targets + labels:
                 raise DataError(
@@ -142,6 +142,37 @@ def _roles(
     if not inputs:
         raise DataError(f"data.columns: no column of {path} is left as an input.")
     return _Roles(inputs, targets, labels)
+
+
+def _column_numbers(
+    names: Sequence[str], wanted: Sequence[str | int], path: Path, key: str
+) -> list[int]:
+    """Return the positions, from 0, of columns given by name or by number from 1.
+
+    Raises:
+        DataError: a column is unknown, its name ambiguous, or it is given twice.
+    """
+    positions = []
+    for column in wanted:
+        if isinstance(column, int):
+            found = [column - 1] if 1 <= column <= len(names) else []
+        else:
+            found = [position for position, name in enumerate(names) if name == column]
+        if len(found) != 1:
+            problem = "several columns of that name" if found else "no such column"
+            raise DataError(
+                f"{key}: got {shown(column)}, but {path} has {problem}; expected a name or a "
+                f"number from 1 to {len(names)} of its columns {_listed(names)}."
+            )
+        if found[0] in positions:
+            raise DataError(f"{key}: column {shown(column)} of {path} is given twice.")
+        positions += found
+    return positions
+
+
+def _listed(names: Sequence[str]) -> str:
+    text = ", ".join(names)
+    return text if len(text) <= 500 else text[:496] + " ..."
 
 
 def _as_list(columns: Any) -> list[str | int]:
