@@ -23,7 +23,8 @@ class EquilibriumSpec:
       outputs: the size of z; 1 in the paper.
       hidden: the number of relu units; 50 in the paper.
       solver: "anderson" or "iteration".
-      tolerance, max_steps, memory: of the forward solve, as `EquilibriumSolver` has them.
+      tolerance, max_steps, memory, backward_tolerance, backward_steps: of the forward and the
+        backward solve, as `EquilibriumSolver` has them.
     """
 
     layout: ConvLayout = CHANNELS_LAST
@@ -34,6 +35,8 @@ class EquilibriumSpec:
     tolerance: float = 1e-4
     max_steps: int = 50
     memory: int = 5
+    backward_tolerance: float = 1e-5
+    backward_steps: int = 40
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=1)
@@ -64,7 +67,8 @@ class MDEQSpec:
       widths: channels at each scale, finest first.
       groups: of the group normalisation; divides every width.
       solver: "anderson" or "iteration".
-      tolerance, max_steps, memory: of the forward solve, as `EquilibriumSolver` has them.
+      tolerance, max_steps, memory, backward_tolerance, backward_steps: of the forward and the
+        backward solve, as `EquilibriumSolver` has them.
     """
 
     layout: ConvLayout = CHANNELS_LAST
@@ -76,6 +80,8 @@ class MDEQSpec:
     tolerance: float = 1e-2
     max_steps: int = 30
     memory: int = 5
+    backward_tolerance: float = 1e-3
+    backward_steps: int = 20
 
     activation = "relu"
 
@@ -113,4 +119,6 @@ def make_solver(spec) -> EquilibriumSolver:
         tolerance=spec.tolerance,
         max_steps=spec.max_steps,
         memory=spec.memory,
+        backward_tolerance=spec.backward_tolerance,
+        backward_steps=spec.backward_steps,
     )

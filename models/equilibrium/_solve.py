@@ -8,12 +8,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import lineax as lx
 import optimistix as optx
 
 from .._nearest import unknown
 from ._anderson import Anderson
-from ._linear import Patient
+from ._linear import TruncatedGMRES
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int, PyTree
@@ -30,8 +29,9 @@ class EquilibriumSolver:
       tolerance: on norm(f(z) - z) / norm(f(z)), for each example.
       max_steps: evaluations of the cell after which the solver gives up (its result says so).
       memory: past points that Anderson's method mixes.
-      backward_tolerance, backward_steps: of the linear solve (GMRES) of the backward pass; where
-        its steps are spent the gradient is what it has by then.
+      backward_tolerance, backward_steps: of the linear solve (GMRES) of the backward pass, one
+        product with the cell's Jacobian a step; where they are spent the gradient is what it has
+        by then.
 
     Raises: ValueError for an unknown method or a value that is not positive and finite.
     """
@@ -97,18 +97,13 @@ def solve(
             f"{found}."
         )
     memory = solver.memory if solver.method == "anderson" else 1
-    gmres = lx.GMRES(
-        rtol=solver.backward_tolerance,
-        atol=1e-12,
-        max_steps=solver.backward_steps,
-        restart=solver.backward_steps,
-    )
+    gmres = TruncatedGMRES(solver.backward_tolerance, solver.backward_steps)
     solution = optx.fixed_point(
         lambda z, _: cell(z),
         Anderson(rtol=solver.tolerance, memory=memory),
         state,
         max_steps=solver.max_steps,
-        adjoint=optx.ImplicitAdjoint(linear_solver=Patient(gmres)),
+        adjoint=optx.ImplicitAdjoint(linear_solver=gmres),
         throw=False,
     )
     steps = solution.stats["num_steps"]

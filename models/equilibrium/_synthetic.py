@@ -57,9 +57,12 @@ class Equilibrium(eqx.Module):
     def solve(self, x: Float[Array, " D"]) -> EquilibriumResult:
         """The equilibrium of one example, with residual and number of evaluations."""
         injected = self.inject(x)
-        start = jnp.zeros(self.spec.outputs, injected.dtype)
         cell = lambda z: self.cell(z, injected)  # noqa: E731
-        return solve(cell, start, solver=self.spec.equilibrium_solver())
+        return solve(cell, self.start(injected), solver=self.spec.equilibrium_solver())
+
+    def start(self, injected: Float[Array, " H"]) -> Float[Array, " K"]:
+        """A state of zeros."""
+        return jnp.zeros(self.spec.outputs, injected.dtype)
 
     def readout(self, state: Float[Array, " K"]) -> Float[Array, " K"]:
         """The state is the output."""

@@ -14,6 +14,7 @@ from train.data._folder import load_folder
 from train.data._functions import function_1d, function_2d
 from train.data._gaussians import gaussian, gaussian_mixture
 from train.data._hub import load_hub
+from train.data._synthetic import synthetic_equilibrium
 from train.data._tables import csv_table
 from train.data._uci import parkinsons, red_wine, white_wine
 from train.errors import DataError, shown
@@ -46,6 +47,7 @@ BUILTINS: Mapping[str, Callable[..., Dataset]] = {
     "gaussian-mixture": gaussian_mixture,
     "function-1d": function_1d,
     "function-2d": function_2d,
+    "synthetic-equilibrium": synthetic_equilibrium,
     **TABLES,
 }
 
