@@ -85,6 +85,8 @@ class Loop:
         state, examples = on_all((state, examples), self.mesh)
         take_step = self._compile(state, examples)
         while step < steps:
+            if any(step == phase.end for phase in self.problem.earlier):
+                take_step = self._compile(state, examples)
             end = self._next_stop(step)
             started = time.perf_counter()
             order, first = on_all(
@@ -143,12 +145,19 @@ class Loop:
 
     def _compile(self, state: TrainState, examples: Any) -> Callable[..., TrainState]:
         started = time.perf_counter()
-        step = make_step(self.problem.objective, self.optimizer)
+        step = make_step(self._objective(int(state.step)), self.optimizer)
         training_step = make_training_step(step, self.problem.prepare, self.mesh)
         order, first = on_all((jnp.asarray(self._rows(0, 1)), jnp.int32(0)), self.mesh)
         compiled = training_step.lower(state, examples, order, first, self.keys).compile()
-        self.timing.compile_seconds = time.perf_counter() - started
+        self.timing.compile_seconds += time.perf_counter() - started
         return compiled
+
+    def _objective(self, step: int) -> Callable[..., Any]:
+        """Return the objective of the phase that takes the step after `step`."""
+        for phase in self.problem.earlier:
+            if step < phase.end:
+                return phase.objective
+        return self.problem.objective
 
     def _rows(self, step: int, end: int) -> np.ndarray:
         """Return the row numbers of a chunk's batches, padded to the longest chunk."""
@@ -163,6 +172,7 @@ class Loop:
         """Return where the chunk that starts at `step` ends."""
         training = self.config.training
         stops = [training.steps, step + self._longest()]
+        stops += [phase.end for phase in self.problem.earlier if phase.end > step]
         for every in (training.log_every, training.eval_every, training.checkpoint_every):
             if every:
                 stops.append((step // every + 1) * every)
@@ -171,6 +181,17 @@ class Loop:
     def _due(self, step: int, every: int) -> bool:
         last = step == self.config.training.steps
         return last or (every > 0 and step % every == 0)
+
+    def phase_metrics(self) -> dict[str, float]:
+        """Return what the ends of the earlier phases recorded, before or after a restart."""
+        ends = {phase.end for phase in self.problem.earlier}
+        return {
+            name: value
+            for line in self.log.read()
+            if line["step"] in ends
+            for name, value in line.items()
+            if name != "step" and not name.startswith(("train/", "test/"))
+        }
 
     def _record(self, step: int, state: TrainState) -> TrainState:
         """Write a line where one is due; return the state with its sums started anew."""
@@ -186,9 +207,13 @@ class Loop:
             state = state._replace(sums=sums)
         if training.eval_every and self._due(step, training.eval_every):
             metrics |= self.problem.evaluate(state.params, state.model_state, False)
+        for phase in self.problem.earlier:
+            if step == phase.end:
+                metrics |= phase.evaluate(state.params, state.model_state)
         if metrics:
             self.log.append(step, metrics)
             self.reporter.metrics(step, metrics)
+            self.problem.check(step, metrics)
         return state
 
     def _diverged(self, step: int) -> DivergedError:

@@ -4,6 +4,8 @@ A row is `(*sources, key, *, options) -> [N]`: one value an example. Its sources
 of its parameters, are what the task's forward pass makes once for its loss and for penalties:
 
     lin          the linearised function of the task: the network, the score or the encoder
+    kernels      the kernels of an encoder, a list of matrices
+    dense        a `DenseEncoder`: an encoder that is one dense layer, evaluated
     jacobians    the Jacobians that the data gives as targets
     flow         a `models.flow.FlowResult`, with its regularisers integrated
     equilibrium  an `EquilibriumPoint`: the cell of a batch and where it is at rest
@@ -15,6 +17,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
+
+import jax.numpy as jnp
 
 import jacreg
 from train.expect import integer, number
@@ -72,6 +76,30 @@ def contractive_hessian(
     )
 
 
+class DenseEncoder(NamedTuple):
+    """The source `dense`.
+
+    Attributes:
+        hidden: `[N, hidden]`, after the activation.
+        kernel: `[in, hidden]`.
+        activation: its name.
+    """
+
+    hidden: Array
+    kernel: Array
+    activation: Any
+
+
+def dense_contractive(dense: DenseEncoder, key: Array) -> Float[Array, " N"]:
+    """The same for an encoder of one dense layer, by its closed form: no Jacobian product."""
+    return jacreg.losses.dense_contractive_penalty(*dense)
+
+
+def weight_decay(kernels: list[Array], key: Array) -> Float[Array, " 1"]:
+    """The squared Frobenius norm of an encoder's kernels, the same for every example."""
+    return jnp.sum(jnp.stack([jnp.sum(kernel**2) for kernel in kernels]), keepdims=True)
+
+
 def jacobian_matching(
     lin: jacreg.Linearization, jacobians: Array, key: Array
 ) -> Float[Array, " N"]:
@@ -119,6 +147,8 @@ PENALTIES: Mapping[str, Callable[..., Any]] = {
     "noise_injection": noise_injection,
     "spectral": spectral,
     "contractive_hessian": contractive_hessian,
+    "dense_contractive": dense_contractive,
+    "weight_decay": weight_decay,
     "jacobian_matching": jacobian_matching,
     "kinetic_energy": kinetic_energy,
     "flow_frobenius": flow_frobenius,

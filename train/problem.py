@@ -17,6 +17,26 @@ def _no_report(params: Any, state: Any, workdir: Path) -> None:
     """Write nothing."""
 
 
+def _no_check(step: int, metrics: Mapping[str, float]) -> None:
+    """Accept every line."""
+
+
+@dataclass(frozen=True)
+class Phase:
+    """An earlier part of training, with an objective of its own.
+
+    Attributes:
+        end: the step at which the next phase begins; the optimiser goes on.
+        objective: as the problem's, with the same metrics.
+        evaluate: `(params, state) -> metrics`, measured once at the end of the phase; the names
+            start with the phase's own, such as `pretrain/`.
+    """
+
+    end: int
+    objective: Callable[..., Any]
+    evaluate: Callable[[Any, Any], dict[str, float]]
+
+
 @dataclass(frozen=True)
 class Problem:
     """A task on a data set with a model, ready to train.
@@ -27,9 +47,12 @@ class Problem:
         prepare: rows of `examples` to `(xs, targets)`, jitted into the step.
         objective: `(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`;
             `keys` is the pair (model, penalties). The metrics hold `loss`.
+        earlier: phases before that of `objective`, in order.
         evaluate: `(params, state, final) -> metrics`; everything where `final`, what is
             quick otherwise.
         report: `(params, state, workdir)`, called once at the end: writes arrays and figures.
+        check: `(step, metrics)`, called after each line of metrics is written; stops the run by
+            raising DivergedError.
         notes: what the summary records beside the metrics.
     """
 
@@ -40,4 +63,6 @@ class Problem:
     objective: Callable[..., Any]
     evaluate: Callable[[Any, Any, bool], dict[str, float]]
     report: Callable[[Any, Any, Path], None] = _no_report
+    check: Callable[[int, Mapping[str, float]], None] = _no_check
     notes: Mapping[str, Any] = field(default_factory=dict)
+    earlier: tuple[Phase, ...] = ()

@@ -76,7 +76,7 @@ def _train(
         records.write_json(workdir / records.SUMMARY, record)
         raise
     reporter.say(f"{reporter.title}: evaluating")
-    metrics = problem.evaluate(state.params, state.model_state, True)
+    metrics = loop.phase_metrics() | problem.evaluate(state.params, state.model_state, True)
     problem.report(state.params, state.model_state, workdir)
     figures.draw_run(workdir)
     summary = {

@@ -1,0 +1,252 @@
+"""Autoencoders of the contractive family: pre-training by reconstruction, then fine-tuning."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+import jacreg
+from train import evaluation
+from train.corruptions import CORRUPTIONS
+from train.errors import ConfigError
+from train.expect import integer
+from train.methods import resolved
+from train.models import build_model
+from train.named import Choice, Named
+from train.objective import Pass, make_terms, penalised
+from train.penalties import DenseEncoder
+from train.problem import Phase, Problem
+from train.step import INIT_PURPOSE, purpose_key
+from train.tasks._scaling import scaling
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from train.config import Config
+    from train.data import Dataset
+
+# A sigmoid unit this near to 0 or 1 counts as saturated; the paper does not say its bound.
+_SATURATED = 0.05
+
+
+def autoencoder(
+    config: Config,
+    dataset: Dataset,
+    *,
+    pretrain_steps: Annotated[int | None, integer(least=0)] = None,
+    reconstruction: Literal["cross_entropy", "squared_error"] = "cross_entropy",
+    corruption: Annotated[Named, Choice(CORRUPTIONS)] = Named("none"),
+) -> Problem:
+    """Reconstruction with penalties on the encoder, then classification from its hidden units.
+
+    The first `pretrain_steps` (all of them where left out) lower the reconstruction loss, a
+    sum over the inputs, plus the penalties; the others fine-tune encoder and classifier by
+    cross-entropy alone (Rifai et al. 2011). Encoder norm and saturation are measured
+    between the two.
+
+    Raises:
+        ConfigError: the network is no autoencoder, the data has no classes to fine-tune on, or
+            pixels leave [0, 1] under cross-entropy.
+    """
+    steps = config.training.steps
+    first_steps = steps if pretrain_steps is None else pretrain_steps
+    _check(config, dataset, first_steps, reconstruction)
+    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    model = build_model(config.model, dataset, max(1, len(dataset.classes)), key)
+    module = model.merge(model.params, model.state)
+    activation = module.spec.activation
+    pixels, normalize = scaling(config, dataset, -1)
+
+    def vectors(raw: Any) -> Float[Array, "N D"]:
+        values = normalize(pixels(raw))
+        return jnp.reshape(values, (values.shape[0], -1))
+
+    corrupt = CORRUPTIONS[corruption.name](**corruption.options)
+
+    def losses(outputs: Array, xs: Array) -> Float[Array, " N"]:
+        if reconstruction == "cross_entropy":
+            return jnp.sum(optax.sigmoid_binary_cross_entropy(outputs, xs), -1)
+        return jnp.sum((outputs - xs) ** 2, -1)
+
+    def pretrain(
+        params: Any, state: Any, xs: Any, targets: Any, key: Array, needs: frozenset[str]
+    ) -> Pass:
+        module = model.merge(params, state)
+        sources: dict[str, Any] = {}
+        hidden = None
+        if "lin" in needs:
+            lin = sources["lin"] = jacreg.linearize(module.encode, xs)
+            # The clean pass serves the penalty; without corruption the reconstruction too.
+            hidden = lin.value if corruption.name == "none" else None
+        if "kernels" in needs:
+            sources["kernels"] = [layer.kernel[...] for layer in module.encoder.layers]
+        if "dense" in needs:
+            clean = module.encode(xs)
+            sources["dense"] = DenseEncoder(clean, module.encoder.layers[0].kernel[...], activation)
+            hidden = clean if corruption.name == "none" else None
+        if hidden is None:
+            hidden = module.encode(corrupt(xs, key))
+        return Pass(losses(module.decode(hidden), xs), state, sources)
+
+    def finetune(
+        params: Any, state: Any, xs: Any, labels: Any, key: Array, needs: frozenset[str]
+    ) -> Pass:
+        logits = model.merge(params, state).classify(xs)
+        return Pass(optax.softmax_cross_entropy_with_integer_labels(logits, labels), state)
+
+    # The closed form knows these.
+    one_layer = len(module.encoder.layers) == 1 and activation in ("sigmoid", "tanh", "softplus")
+    sample = vectors(dataset.train.inputs[: config.data.batch_size])
+    terms = make_terms(
+        config.penalty,
+        max(1, first_steps),
+        offers=("lin", "kernels", *(["dense"] if one_layer else [])),
+        resolve=lambda method: resolved(method, module.encode, sample, quantity="frobenius"),
+    )
+    pretraining = penalised(pretrain, terms)
+    idle = {f"penalty/{term.label}": jnp.float32(0) for term in terms}
+    finetuning = _with_metrics(penalised(finetune, []), idle)
+    measure_encoder = _make_encoder_measure(config, dataset, model, vectors, losses, one_layer)
+    measure_classifier = _make_classifier_measure(config, dataset, model, vectors)
+    finetuned = first_steps < steps
+
+    def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
+        found = {
+            f"test/{name}": value for name, value in measure_encoder(params, state, final).items()
+        }
+        return (found | measure_classifier(params, state)) if finetuned else found
+
+    def after_pretraining(params: Any, state: Any) -> dict[str, float]:
+        found = measure_encoder(params, state, True)
+        return {f"pretrain/{name}": value for name, value in found.items()}
+
+    targets = dataset.train.targets
+    examples = {"inputs": dataset.train.inputs}
+    if targets is not None:
+        examples["targets"] = np.asarray(targets)
+    return Problem(
+        params=model.params,
+        state=model.state,
+        examples=examples,
+        prepare=lambda rows: (vectors(rows["inputs"]), rows.get("targets")),
+        objective=finetuning if finetuned else pretraining,
+        earlier=(Phase(first_steps, pretraining, after_pretraining),)
+        if finetuned and first_steps
+        else (),
+        evaluate=evaluate,
+        notes={"pretrain_steps": first_steps, "saturated_within": _SATURATED},
+    )
+
+
+def _check(config: Config, dataset: Dataset, first_steps: int, reconstruction: str) -> None:
+    if config.model.name != "autoencoder":
+        raise ConfigError(
+            f'model.name: got "{config.model.name}", expected "autoencoder" for this task.'
+        )
+    if first_steps > config.training.steps:
+        raise ConfigError(
+            f"task.pretrain_steps: got {first_steps}, expected at most training.steps = "
+            f"{config.training.steps}."
+        )
+    if first_steps < config.training.steps and not dataset.classes:
+        raise ConfigError(
+            f"task.pretrain_steps: got {first_steps} of {config.training.steps} steps, but "
+            f"{dataset.name} has no class labels to fine-tune on; leave it out."
+        )
+    if isinstance(dataset.train.targets, dict):
+        raise ConfigError(f"data.name: {dataset.name} is a regression data set; no autoencoder.")
+    if reconstruction != "cross_entropy":
+        return
+    if np.any(np.asarray(config.data.mean) != 0) or np.any(np.asarray(config.data.std) != 1):
+        raise ConfigError(
+            "data.mean, data.std: cross-entropy reconstructs values in [0, 1], expected mean 0 "
+            'and std 1; or set task.reconstruction = "squared_error".'
+        )
+    if not dataset.is_image:
+        inputs = dataset.train.inputs
+        if inputs.min() < 0 or inputs.max() > 1:
+            raise ConfigError(
+                f'task.reconstruction: got "cross_entropy", but {dataset.name} has values in '
+                f'[{inputs.min():g}, {inputs.max():g}]; expected "squared_error".'
+            )
+
+
+def _with_metrics(objective: Callable[..., Any], further: dict[str, Array]) -> Callable[..., Any]:
+    """Let an objective report these metrics too, so that all phases have the same."""
+
+    def reporting(*arguments: Any) -> Any:
+        loss, (state, metrics) = objective(*arguments)
+        return loss, (state, {**further, **metrics})
+
+    return reporting
+
+
+def _make_encoder_measure(
+    config: Config, dataset: Dataset, model: Any, vectors: Any, losses: Any, one_layer: bool
+) -> Callable[[Any, Any, bool], dict[str, float]]:
+    """Return `(params, state, final) -> metrics` of encoder and reconstruction."""
+    settings = config.evaluation
+
+    @jax.jit
+    def reconstruction(weights: Any, inputs: Any) -> dict[str, Array]:
+        module, xs = model.merge(*weights), vectors(inputs)
+        hidden = module.encode(xs)
+        saturated = (hidden < _SATURATED) | (hidden > 1 - _SATURATED)
+        return {
+            "reconstruction": losses(module.decode(hidden), xs),
+            "saturation": jnp.mean(saturated, -1),
+        }
+
+    @jax.jit
+    def norm(weights: Any, inputs: Any) -> dict[str, Array]:
+        module, xs = model.merge(*weights), vectors(inputs)
+        if one_layer:
+            kernel, name = module.encoder.layers[0].kernel[...], module.spec.activation
+            squared = jacreg.losses.dense_contractive_penalty(module.encode(xs), kernel, name)
+        else:
+            lin = jacreg.linearize(module.encode, xs)
+            squared = jacreg.frobenius_squared(lin, jacreg.Exact(64))
+        return {"jacobian_norm": jnp.sqrt(squared)}
+
+    def measure(params: Any, state: Any, final: bool) -> dict[str, float]:
+        weights = (params, state)
+        found = evaluation.masked_mean(
+            lambda inputs, *_: reconstruction(weights, inputs), dataset.test, settings.batch_size
+        )
+        if final and settings.jacobian:
+            chosen = evaluation.first(dataset.test, settings.jacobian_examples)
+            found |= evaluation.masked_mean(
+                lambda inputs, *_: norm(weights, inputs), chosen, settings.batch_size
+            )
+        return found
+
+    return measure
+
+
+def _make_classifier_measure(
+    config: Config, dataset: Dataset, model: Any, vectors: Any
+) -> Callable[[Any, Any], dict[str, float]]:
+    """Return `(params, state) -> metrics` of the classifier."""
+
+    @jax.jit
+    def measured(weights: Any, inputs: Any, labels: Any) -> dict[str, Array]:
+        logits = model.merge(*weights).classify(vectors(inputs))
+        return {
+            "accuracy": (jnp.argmax(logits, -1) == labels).astype(jnp.float32),
+            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+        }
+
+    def measure(params: Any, state: Any) -> dict[str, float]:
+        found = evaluation.masked_mean(
+            lambda inputs, labels, _: measured((params, state), inputs, labels),
+            dataset.test,
+            config.evaluation.batch_size,
+        )
+        return {f"test/{name}": value for name, value in found.items()}
+
+    return measure
