@@ -42,6 +42,16 @@ def test_linear_field_has_a_closed_form(solver, regularize, x64):
         assert result.frobenius_squared is None
 
 
+def test_the_norm_above_the_dense_dimensions_is_the_same(x64, monkeypatch):
+    xs = jax.random.normal(KEY, (2, 3))
+    solver = FlowSolver("rk4", step_size=0.5)
+    dense = log_density(linear, xs, solver=solver, regularize=True)
+    monkeypatch.setattr("models.flow._integrate._DENSE_DIMENSIONS", 2)
+    chunked = log_density(linear, xs, solver=solver, regularize=True)
+    np.testing.assert_allclose(chunked.log_density, dense.log_density, rtol=1e-12)
+    np.testing.assert_allclose(chunked.frobenius_squared, dense.frobenius_squared, rtol=1e-12)
+
+
 def test_samples_invert_the_flow(x64):
     result = sample(linear, (4, 3), solver=FINE[1], key=KEY)
     latents = log_density(linear, result.values, solver=FINE[1]).values
@@ -134,7 +144,24 @@ def test_giving_up_is_reported():
     result = log_density(lambda xs, ts: jnp.sin(50 * xs), jnp.ones((2, 2)), solver=solver)
     assert not result.converged
     assert result.num_evaluations == 1 + 6 * 3
-    assert log_density(linear, jnp.ones((2, 3)), solver=FlowSolver()).converged
+    assert 0.9 < result.remaining < 1
+    whole = log_density(linear, jnp.ones((2, 3)), solver=FlowSolver())
+    assert whole.converged
+    assert whole.remaining == 0
+
+
+def test_what_remains_is_the_share_of_the_time():
+    # The pole at 0.6 of the two units of time cannot be passed.
+    solver = FlowSolver("dopri5", end_time=2.0, max_steps=40)
+
+    def field(xs, ts):
+        return 0 * xs + 1 / (1.2 - ts[:, None]) ** 2
+
+    result = log_density(field, jnp.ones((2, 1)), solver=solver)
+    assert not result.converged
+    np.testing.assert_allclose(result.remaining, 0.4, atol=1e-3)
+    backwards = sample(field, (2, 1), solver=solver, key=KEY)
+    np.testing.assert_allclose(backwards.remaining, 0.6, atol=1e-3)
 
 
 def test_bits_per_dimension():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 
 Field = Callable[..., Any]
 
+_DENSE_DIMENSIONS = 64
+
 
 class FlowResult(NamedTuple):
     """What integrating a flow gives; see `log_density` and `sample`.
@@ -31,6 +34,7 @@ class FlowResult(NamedTuple):
       num_evaluations: how often the solver called the field on the batch (NFE).
       converged: whether the solver reached the end within its steps. Where it is False the
         other values are those of the time at which it gave up, and not to be used.
+      remaining: the share of the time that was left when it gave up; 0 where it converged.
     """
 
     log_density: Float[Array, " N"] | None
@@ -39,6 +43,7 @@ class FlowResult(NamedTuple):
     frobenius_squared: Float[Array, " N"] | None
     num_evaluations: Int[Array, ""]
     converged: Bool[Array, ""]
+    remaining: Float[Array, ""]
 
 
 def log_density(
@@ -65,7 +70,8 @@ def log_density(
         A stochastic method keeps its probes for the whole solve, as FFJORD does.
       regularize: integrate kinetic energy and Frobenius norm alongside (Finlay et al. 2020,
         RNODE; sums over dimensions, they divide by the number of these). With `Exact` the norm
-        is exact; with `Hutchinson` one probe serves both it and the divergence at no further
+        is exact, in the products of the divergence up to 64 dimensions and in as many again
+        above; with `Hutchinson` one probe serves both it and the divergence at no further
         cost; with any other method it is estimated by one Rademacher probe, which needs a key.
       key: for stochastic methods.
 
@@ -75,15 +81,16 @@ def log_density(
     """
     _check_field(field, xs)
     rates = _rates(field, xs, method, regularize, key)
+    end = solver.end_time
     zeros = jnp.zeros(xs.shape[0], xs.dtype)
     state = (xs, *([zeros] * (3 if regularize else 1)))
-    solution, values = _solve(rates, state, solver, 0.0, solver.end_time)
+    solution, values = _solve(rates, state, solver, 0.0, end)
     latents, trace, *regularizers = values
     energy, norm = regularizers if regularize else (None, None)
     axes = tuple(range(1, xs.ndim))
-    dimensions = xs.size // max(1, xs.shape[0])
+    dimensions = math.prod(xs.shape[1:])
     base = -0.5 * jnp.sum(latents**2, axes) - 0.5 * dimensions * jnp.log(2 * jnp.pi)
-    return FlowResult(base + trace, latents, energy, norm, *_report(solution, solver))
+    return FlowResult(base + trace, latents, energy, norm, *_report(solution, solver, end))
 
 
 def sample(
@@ -104,13 +111,16 @@ def sample(
         return (field(state[0], _times(t, state[0])),)
 
     solution, (values,) = _solve(rates, (latents,), solver, solver.end_time, 0.0)
-    return FlowResult(None, values, None, None, *_report(solution, solver))
+    return FlowResult(None, values, None, None, *_report(solution, solver, 0.0))
 
 
 def _rates(field: Field, xs, method, regularize: bool, key):
     """The time derivative of (position, trace, energy, norm), the last two if regularised."""
     probes = None
     one_pass = regularize and isinstance(method, jacreg.Hutchinson)
+    dimensions = math.prod(xs.shape[1:])
+    # Divergence and norm from the same products, as long as the matrices are small.
+    dense = regularize and isinstance(method, jacreg.Exact) and dimensions <= _DENSE_DIMENSIONS
     if regularize and not isinstance(method, jacreg.Exact):
         if key is None:
             raise ValueError("A stochastic method or regulariser needs a key, got None.")
@@ -123,13 +133,19 @@ def _rates(field: Field, xs, method, regularize: bool, key):
 
     def rates(t, state):
         lin = jacreg.linearize(field, state[0], _times(t, state[0]))
+        axes = tuple(range(1, lin.value.ndim))
+        if dense:
+            matrices = jacreg.jacobian(lin, chunk_size=method.chunk_size)
+            matrices = matrices.reshape(-1, dimensions, dimensions)
+            norm = jnp.sum(matrices**2, (1, 2))
+            trace = jnp.trace(matrices, axis1=1, axis2=2)
+            return lin.value, trace, jnp.sum(lin.value**2, axes), norm
         if one_pass and probes is not None:
             terms = jacreg.losses.flow_regularizers(lin, probes)
             return lin.value, terms.divergence, terms.kinetic_energy, terms.frobenius_squared
         trace = jacreg.divergence(lin, method, key=key)
         if not regularize:
             return lin.value, trace
-        axes = tuple(range(1, lin.value.ndim))
         if probes is None:
             norm = jacreg.frobenius_squared(lin, method)
         else:
@@ -148,10 +164,12 @@ def _times(t, xs) -> Float[Array, " N"]:
     return jnp.full(xs.shape[0], t, xs.dtype)
 
 
-def _report(solution: diffrax.Solution, solver: FlowSolver):
+def _report(solution: diffrax.Solution, solver: FlowSolver, end: float):
     steps = solution.stats["num_steps"]
     evaluations = solver.first_evaluations + solver.evaluations_per_step * steps
-    return evaluations, diffrax.is_successful(solution.result)
+    converged = diffrax.is_successful(solution.result)
+    left = jnp.abs(end - solution.ts[-1]) / solver.end_time
+    return evaluations, converged, jnp.where(converged, 0, left)
 
 
 def _check_field(field: Field, xs) -> None:
