@@ -4,5 +4,7 @@ from train.figures._curves import curves as curves
 from train.figures._decision_cells import decision_cells as decision_cells
 from train.figures._draw import pyplot as pyplot
 from train.figures._draw import save as save
+from train.figures._equilibrium import evaluations as evaluations
 from train.figures._run import CELLS as CELLS
+from train.figures._run import EQUILIBRIUM as EQUILIBRIUM
 from train.figures._run import draw_run as draw_run

@@ -9,13 +9,16 @@ from typing import Any
 from train import records
 from train.figures._curves import curves
 from train.figures._decision_cells import decision_cells
+from train.figures._equilibrium import evaluations
 
 CELLS = Path("figures") / "decision_cells.npz"
+EQUILIBRIUM = Path("figures") / "equilibrium.npz"
 
 # What a task's report may write, and how it is drawn: `(arrays, png) -> png`. Adding a picture
 # is adding a row.
 DRAWINGS: Mapping[Path, Callable[[Mapping[str, Any], Path], Path]] = {
     CELLS: lambda arrays, path: decision_cells({"": arrays}, path),
+    EQUILIBRIUM: lambda arrays, path: evaluations({"": arrays}, path),
 }
 
 

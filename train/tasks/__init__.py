@@ -8,5 +8,9 @@ from collections.abc import Callable, Mapping
 
 from train.problem import Problem
 from train.tasks._classification import classification
+from train.tasks._equilibrium import equilibrium
 
-TASKS: Mapping[str, Callable[..., Problem]] = {"classification": classification}
+TASKS: Mapping[str, Callable[..., Problem]] = {
+    "classification": classification,
+    "equilibrium": equilibrium,
+}

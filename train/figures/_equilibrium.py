@@ -1,0 +1,62 @@
+"""How many evaluations the equilibria of test examples took."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+
+from train.figures._draw import pyplot, save
+
+
+def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Path:
+    """Draw the distribution of NFE, of residuals and of spectral radii, of one run or several.
+
+    Args:
+        runs: title to the record of the task `equilibrium`.
+        path: the PNG to write.
+    """
+    plt = pyplot()
+    figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")
+    most = max(int(np.max(record["nfe"])) for record in runs.values())
+    bins = np.arange(0.5, most + 1.5)
+    residuals = np.concatenate([_positive(record["residual"]) for record in runs.values()])
+    edges = np.geomspace(residuals.min() / 1.1, residuals.max() * 1.1, 60)
+    colors = plt.get_cmap("tab10")
+    for number, (title, record) in enumerate(runs.items()):
+        mean, share = np.mean(record["nfe"]), np.mean(record["unconverged"])
+        words = f"mean {mean:.1f}" + (f", {share:.1%} unconverged" if share else "")
+        style = {"color": colors(number), "alpha": 0.5, "label": f"{title}  {words}".strip()}
+        axes[0].hist(record["nfe"], bins, density=True, **style)
+        axes[0].axvline(mean, color=colors(number), linestyle="--")
+        axes[1].hist(_positive(record["residual"]), edges, **style)
+        _spread(axes[2], number, record["spectral_radius"], colors(number))
+    tolerances = sorted({float(record["tolerance"]) for record in runs.values()})
+    for tolerance in tolerances:
+        axes[1].axvline(tolerance, color="black", linestyle=":")
+    axes[0].set(xlabel="evaluations of the cell (NFE)", ylabel="share of test examples")
+    axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.25))
+    axes[1].set(xlabel="last relative residual (dotted: tolerance)", ylabel="test examples")
+    axes[1].set_xscale("log")
+    axes[2].axhline(1, color="black", linestyle=":")
+    axes[2].set(ylabel="spectral radius at z*")
+    axes[2].set_xticks(range(len(runs)), [title or "test" for title in runs], fontsize=8)
+    for axis in axes:
+        axis.grid(alpha=0.3)
+    return save(figure, path)
+
+
+def _positive(residuals: np.ndarray) -> np.ndarray:
+    """Return the residuals, one of exactly 0 as the smallest that a log axis should show."""
+    return np.maximum(residuals, 1e-12)
+
+
+def _spread(axis, place: int, radii: np.ndarray, color) -> None:
+    """Draw one dot a radius, side by side where there are several."""
+    found = np.sort(radii[np.isfinite(radii)])
+    offsets = np.linspace(-0.2, 0.2, len(found)) if len(found) > 1 else np.zeros(len(found))
+    axis.plot(place + offsets, found, "o", color=color, markersize=4)
+    missing = len(radii) - len(found)
+    if missing:
+        axis.annotate(f"{missing} not found", (place, 1), fontsize=8, ha="center")

@@ -1,0 +1,214 @@
+"""Equilibrium models: networks whose output is read from a fixed point z* = f(z*; x).
+
+Classification where the data has classes, otherwise regression with the squared error. What a
+solve took (NFE, the evaluations of the cell) and whether it got there is recorded throughout.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+
+from train import evaluation, figures, records
+from train.errors import ConfigError, DivergedError
+from train.expect import integer, number, string
+from train.models import BuiltModel, build_model
+from train.objective import Pass, make_terms, penalised
+from train.penalties import EquilibriumPoint
+from train.problem import Problem
+from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
+from train.tasks._equilibrium_report import Measured, make_measure
+from train.tasks._scaling import scaling
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.data import Dataset
+
+# What the task calls on a model, one example at a time.
+_INTERFACE = ("inject", "cell", "start", "readout")
+
+
+def equilibrium(
+    config: Config,
+    dataset: Dataset,
+    *,
+    on_failure: Annotated[str, string(("stop", "continue"))] = "stop",
+    evaluation_tolerance: Annotated[float | None, number(above=0)] = None,
+    evaluation_max_steps: Annotated[int | None, integer(least=1)] = None,
+    quick_examples: Annotated[int, integer(least=1)] = 500,
+    spectral_examples: Annotated[int, integer(least=0)] = 16,
+) -> Problem:
+    """Return the problem of predicting `dataset`'s targets from equilibria.
+
+    Args:
+        config: the config; `model.tolerance` and `model.max_steps` are those of training.
+        dataset: with class labels, or with one array of targets `[N, K]`.
+        on_failure: "stop" ends training at the first log line whose steps had an example that
+            did not reach the tolerance; "continue" records the share of such examples.
+        evaluation_tolerance, evaluation_max_steps: of the solves on test examples; training's
+            where they are left out.
+        quick_examples: during training the first so many test examples are measured, at the end
+            all of them.
+        spectral_examples: the spectral radius is measured on the first so many test examples.
+
+    Raises:
+        ConfigError: the model is no equilibrium model, or does not fit the data.
+    """
+    width = _width(dataset)
+    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    built = build_model(config.model, dataset, width, key)
+    _check_interface(built)
+    dataset = built.arrange(dataset)
+    pixels, normalize = scaling(config, dataset, built.channel_axis)
+    built.check_outputs(normalize(pixels(dataset.train.inputs[:2])), width)
+    terms = make_terms(config.penalty, config.training.steps, offers=("equilibrium",))
+    solver = built.merge(built.params, built.state).spec.equilibrium_solver()
+    loss = _cross_entropy if dataset.classes else _squared_error
+
+    def forward(params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: Any) -> Pass:
+        outputs, result, point = solved(built.merge(params, state), xs, solver)
+        metrics = {
+            "nfe": jnp.mean(result.num_evaluations.astype(jnp.float32)),
+            "residual": jnp.mean(result.residual),
+            "unconverged": jnp.mean(1.0 - result.converged),
+        }
+        return Pass(loss(outputs, targets), state, {"equilibrium": point}, metrics)
+
+    changes = {"tolerance": evaluation_tolerance, "max_steps": evaluation_max_steps}
+    tester = dataclasses.replace(
+        solver, **{name: value for name, value in changes.items() if value is not None}
+    )
+    score = _accuracy if dataset.classes else _squared_errors
+
+    @jax.jit
+    def test(weights: Any, raw: Any, targets: Any) -> dict[str, Any]:
+        outputs, result, _ = solved(built.merge(*weights), normalize(pixels(raw)), tester)
+        return {
+            **score(outputs, targets),
+            "nfe": result.num_evaluations,
+            "residual": result.residual,
+            "unconverged": ~result.converged,
+        }
+
+    def point(weights: Any, raw: Any) -> EquilibriumPoint:
+        return solved(built.merge(*weights), normalize(pixels(raw)), tester)[2]
+
+    nearby = evaluation.first(dataset.test, spectral_examples) if spectral_examples else None
+    measure = make_measure(
+        test,
+        point,
+        batch_size=config.evaluation.batch_size,
+        key=purpose_key(config.experiment.seed, EVALUATION_PURPOSE),
+    )
+    last: list[Measured] = []
+
+    def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
+        examples = evaluation.first(dataset.test, 0 if final else quick_examples)
+        found = measure((params, state), examples, nearby)
+        if final:
+            last[:] = [found]
+        return found.metrics()
+
+    def report(params: Any, state: Any, workdir: Path) -> None:
+        if not last:
+            evaluate(params, state, True)
+        arrays = last[0].arrays()
+        limits = {"tolerance": tester.tolerance, "max_steps": tester.max_steps}
+        arrays |= {name: np.asarray(value) for name, value in limits.items()}
+        records.write_arrays(workdir / figures.EQUILIBRIUM, arrays)
+
+    return Problem(
+        params=built.params,
+        state=built.state,
+        examples={"inputs": dataset.train.inputs, "targets": np.asarray(dataset.train.targets)},
+        prepare=lambda rows: (normalize(pixels(rows["inputs"])), rows["targets"]),
+        objective=penalised(forward, terms),
+        evaluate=evaluate,
+        report=report,
+        check=_stop_unconverged(solver) if on_failure == "stop" else lambda step, metrics: None,
+        notes={
+            "solver": dataclasses.asdict(solver),
+            "test_solver": dataclasses.asdict(tester),
+            "on_failure": on_failure,
+        },
+    )
+
+
+def solved(model: Any, xs: Any, solver: Any) -> tuple[Any, Any, EquilibriumPoint]:
+    """Return the outputs of a batch, its `EquilibriumResult`, and the cell where it is at rest.
+
+    One solve an example. The cell closes over what it was injected with, so that the gradient
+    of a penalty on it reaches all parameters but never goes through the solver.
+    """
+    from models.equilibrium import solve
+
+    injected = jax.vmap(model.inject)(xs)
+
+    def rest(one: Any) -> Any:
+        return solve(lambda state: model.cell(state, one), model.start(one), solver=solver)
+
+    result = jax.vmap(rest)(injected)
+    point = EquilibriumPoint(lambda states: jax.vmap(model.cell)(states, injected), result.state)
+    return jax.vmap(model.readout)(result.state), result, point
+
+
+def _width(dataset: Dataset) -> int:
+    """Return how many numbers the model must give for one example."""
+    if dataset.classes:
+        return len(dataset.classes)
+    targets = dataset.train.targets
+    if not isinstance(targets, np.ndarray) or targets.ndim != 2:
+        came = "none" if targets is None else "several arrays or no vectors"
+        raise ConfigError(
+            f'task.name: got "equilibrium" with {dataset.name}, whose targets are {came}; expected '
+            "class labels or one vector an example, such as those of synthetic-equilibrium."
+        )
+    return targets.shape[1]
+
+
+def _check_interface(built: BuiltModel) -> None:
+    model = built.merge(built.params, built.state)
+    if not all(hasattr(model, name) for name in _INTERFACE):
+        raise ConfigError(
+            f'model.name: got "{built.name}", but the task "equilibrium" needs a model with '
+            'a cell to solve: "equilibrium" or "mdeq".'
+        )
+
+
+def _cross_entropy(logits: Any, labels: Any) -> Any:
+    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+
+
+def _squared_error(outputs: Any, targets: Any) -> Any:
+    return jnp.sum((outputs - targets) ** 2, -1)
+
+
+def _accuracy(logits: Any, labels: Any) -> dict[str, Any]:
+    return {"accuracy": jnp.argmax(logits, -1) == labels, "loss": _cross_entropy(logits, labels)}
+
+
+def _squared_errors(outputs: Any, targets: Any) -> dict[str, Any]:
+    return {"mse": jnp.mean((outputs - targets) ** 2, -1)}
+
+
+def _stop_unconverged(solver: Any) -> Callable[[int, Any], None]:
+    def check(step: int, metrics: Any) -> None:
+        share = metrics.get("train/unconverged", 0.0)
+        if share > 0:
+            raise DivergedError(
+                f"by step {step} {share:.2%} of the examples since the last log line did not reach "
+                f"model.tolerance = {solver.tolerance:g} in model.max_steps = {solver.max_steps} "
+                f"evaluations: mean residual {metrics['train/residual']:.3g}, mean NFE "
+                f"{metrics['train/nfe']:.1f}. Raise model.max_steps or model.tolerance, add the "
+                'penalty "equilibrium_jacobian", lower optimizer.learning_rate, or set '
+                'task.on_failure = "continue" to train on and record the share.'
+            )
+
+    return check
