@@ -7,4 +7,7 @@ from train.figures._draw import save as save
 from train.figures._equilibrium import evaluations as evaluations
 from train.figures._run import CELLS as CELLS
 from train.figures._run import EQUILIBRIUM as EQUILIBRIUM
+from train.figures._run import REGRESSION as REGRESSION
+from train.figures._run import SAMPLES as SAMPLES
+from train.figures._run import SCORE_FIELD as SCORE_FIELD
 from train.figures._run import draw_run as draw_run

@@ -10,15 +10,23 @@ from train import records
 from train.figures._curves import curves
 from train.figures._decision_cells import decision_cells
 from train.figures._equilibrium import evaluations
+from train.figures._regression import regression
+from train.figures._samples import samples, score_field
 
 CELLS = Path("figures") / "decision_cells.npz"
 EQUILIBRIUM = Path("figures") / "equilibrium.npz"
+SAMPLES = Path("figures") / "samples.npz"
+SCORE_FIELD = Path("figures") / "score_field.npz"
+REGRESSION = Path("figures") / "regression.npz"
 
 # What a task's report may write, and how it is drawn: `(arrays, png) -> png`. Adding a picture
 # is adding a row.
 DRAWINGS: Mapping[Path, Callable[[Mapping[str, Any], Path], Path]] = {
     CELLS: lambda arrays, path: decision_cells({"": arrays}, path),
     EQUILIBRIUM: lambda arrays, path: evaluations({"": arrays}, path),
+    SAMPLES: samples,
+    SCORE_FIELD: score_field,
+    REGRESSION: regression,
 }
 
 

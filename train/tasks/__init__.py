@@ -7,10 +7,16 @@ the further keys of `[task]`.
 from collections.abc import Callable, Mapping
 
 from train.problem import Problem
+from train.tasks._autoencoder import autoencoder
 from train.tasks._classification import classification
 from train.tasks._equilibrium import equilibrium
+from train.tasks._regression import regression
+from train.tasks._score import score
 
 TASKS: Mapping[str, Callable[..., Problem]] = {
     "classification": classification,
     "equilibrium": equilibrium,
+    "regression": regression,
+    "score": score,
+    "autoencoder": autoencoder,
 }

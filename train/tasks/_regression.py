@@ -1,0 +1,126 @@
+"""Regression: squared error on values, and the Jacobians that the data may give as targets."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+import numpy as np
+
+import jacreg
+from train.errors import ConfigError
+from train.methods import resolved
+from train.models import build_model
+from train.objective import Pass, make_terms, penalised
+from train.problem import Problem
+from train.step import INIT_PURPOSE, purpose_key
+from train.tasks._regression_network import Network
+from train.tasks._regression_report import make_evaluate, make_report
+from train.tasks._scaling import scaling
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.data import Dataset
+
+
+def regression(config: Config, dataset: Dataset) -> Problem:
+    """Return the problem of predicting `dataset`'s targets, `float[N, K]`.
+
+    The loss is the squared error, a sum over outputs. Where the data gives
+    Jacobians too (`{"value": [N, K], "jacobian": [N, K, D]}`) the penalty `jacobian_matching`
+    fits them (Lutter et al. 2019). All Jacobians are with respect to the data's own
+    coordinates, before `data.mean` and `data.std`.
+
+    Raises:
+        ConfigError: the data has no such targets, or the network does not fit them.
+    """
+    targets = check_targets(dataset, dataset.train.targets)
+    check_targets(dataset, dataset.test.targets)
+    width = targets["value"].shape[1]
+    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    model = build_model(config.model, dataset, width, key)
+    dataset = model.arrange(dataset)
+    pixels, normalize = scaling(config, dataset, model.channel_axis)
+    sample = pixels(dataset.train.inputs[:2])
+    network = Network(model, normalize, config.model.name == "differential_mlp")
+    network.check(sample, width)
+    coupled = model.is_coupled(normalize(sample)) if not network.carries_jacobian else False
+    if coupled:
+        raise ConfigError(
+            f'model.name: "{config.model.name}" normalises by the whole batch (BatchNorm), so its '
+            "rows have no Jacobians of their own; this task takes networks without it."
+        )
+
+    def resolve(method: Any) -> Any:
+        def train_pass(xs: Any) -> Any:
+            return network(model.params, model.state, xs, train=True, key=key)
+
+        return resolved(method, train_pass, sample, quantity="frobenius")
+
+    offers = ("lin", "jacobians") if "jacobian" in targets else ("lin",)
+    terms = make_terms(config.penalty, config.training.steps, offers=offers, resolve=resolve)
+
+    def forward(
+        params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: frozenset[str]
+    ) -> Pass:
+        def train_pass(xs: Any) -> Any:
+            return network(params, state, xs, train=True, key=key)
+
+        sources = {"jacobians": targets["jacobian"]} if "jacobian" in targets else {}
+        if "lin" in needs:
+            lin = sources["lin"] = jacreg.linearize(train_pass, xs)
+            ys = lin.value
+        else:
+            ys = train_pass(xs)
+        return Pass(jnp.sum((ys - targets["value"]) ** 2, axis=1), state, sources)
+
+    def prepare(rows: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
+        return pixels(rows["inputs"]), {name: rows[name] for name in targets}
+
+    return Problem(
+        params=model.params,
+        state=model.state,
+        examples={"inputs": dataset.train.inputs, **targets},
+        prepare=prepare,
+        objective=penalised(forward, terms),
+        evaluate=make_evaluate(config, dataset, network, pixels),
+        report=make_report(config, dataset, network, pixels),
+        notes={"jacobian": "carried forward" if network.carries_jacobian else "differentiated"},
+    )
+
+
+def check_targets(dataset: Dataset, targets: Any) -> dict[str, np.ndarray]:
+    """Return the targets by name, `value` and where there are such `jacobian`.
+
+    Raises:
+        ConfigError: they are labels, absent or of another shape.
+    """
+    name = f"task.name: regression needs targets that are numbers, but {dataset.name}"
+    if dataset.classes:
+        raise ConfigError(f'{name} has class labels; use task.name="classification".')
+    if targets is None:
+        raise ConfigError(
+            f"{name} has none; give data.target_columns of a csv table, or use function-1d."
+        )
+    named = dict(targets) if isinstance(targets, Mapping) else {"value": targets}
+    unknown = sorted(named.keys() - {"value", "jacobian"})
+    if unknown or "value" not in named:
+        raise ConfigError(
+            f'{name} has targets named {sorted(named)}; expected "value" and perhaps "jacobian".'
+        )
+    value = np.asarray(named["value"])
+    if value.ndim != 2 or 0 in value.shape or value.dtype.kind != "f":
+        raise ConfigError(
+            f"{name} has values of shape {value.shape} and type {value.dtype}; expected floats "
+            "[N, K], one row an example: reshape one number an example to [N, 1]."
+        )
+    if "jacobian" in named:
+        jacobian = np.asarray(named["jacobian"])
+        expected = (*value.shape, *dataset.input_shape)
+        if jacobian.shape != expected:
+            raise ConfigError(
+                f"{name} has Jacobians of shape {jacobian.shape}; expected {expected}: rows, "
+                "outputs, then the inputs' own axes, d value[i, j] / d input[i, k]."
+            )
+    return {key: np.asarray(array, np.float32) for key, array in named.items()}

@@ -1,0 +1,80 @@
+"""A network for regression as a function of the data's own coordinates."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from train.errors import ConfigError
+from train.models import BuiltModel
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+
+class Network:
+    """A network as a function of the data's own coordinates, `[N, *in] -> [N, K]`.
+
+    Attributes:
+        carries_jacobian: the model returns (y, dy/dx); the function's derivative is then what
+            the model returned, not a derivative of y.
+    """
+
+    def __init__(
+        self, model: BuiltModel, normalize: Callable[[Any], Any], carries_jacobian: bool
+    ) -> None:
+        self.model = model
+        self.normalize = normalize
+        self.carries_jacobian = carries_jacobian
+
+    def __call__(
+        self, params: Any, state: Any, xs: Any, train: bool = False, key: Any = None
+    ) -> Float[Array, "N K"]:
+        """Return the values; linearise in `xs` for the Jacobian."""
+
+        def apply(xs: Any) -> Any:
+            return self.model.apply(params, state, xs, train=train, key=key)[0]
+
+        xs = self.normalize(xs)
+        if not self.carries_jacobian:
+            return apply(xs)
+        ys, _ = apply(jax.lax.stop_gradient(xs))
+        return _with_derivative(xs, ys, apply(xs)[1])
+
+    def check(self, sample: Array, width: int) -> None:
+        """Raise unless a batch gives `[N, width]`.
+
+        Raises:
+            ConfigError: it does not fit the data.
+        """
+        model = self.model
+        try:
+            ys = jax.eval_shape(lambda xs: self(model.params, model.state, xs), sample)
+        except (AttributeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:400]
+            raise ConfigError(
+                f'model.name: "{model.name}" does not take inputs of shape {sample.shape[1:]} '
+                f"({reason})."
+            ) from None
+        if getattr(ys, "shape", None) != (len(sample), width):
+            shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
+            raise ConfigError(
+                f'model.name: "{model.name}" returns shape {shapes} for a batch of {len(sample)}, '
+                f"expected {(len(sample), width)}: the targets' shape."
+            )
+
+
+@jax.custom_jvp
+def _with_derivative(xs: Array, ys: Array, jacobian: Array) -> Array:
+    """Return `ys`, with `jacobian` for its derivative in `xs`, to every order."""
+    return ys
+
+
+@_with_derivative.defjvp
+def _with_derivative_jvp(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    _, ys, jacobian = primals
+    along_xs, along_ys, _ = tangents
+    return ys, along_ys + jnp.einsum("nkd,nd->nk", jacobian, along_xs)

@@ -1,0 +1,115 @@
+"""What a regression is measured by, and the record of its picture."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+import jacreg
+from train import evaluation, figures, records
+from train.data import FUNCTIONS
+from train.tasks._regression_network import Network
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+    from train.config import Config
+    from train.data import Dataset
+
+# Points across the picture of a known function.
+_ACROSS = {1: 400, 2: 60}
+
+
+def _make_derivatives(network: Network, known: Any) -> Callable[..., dict[str, Array]]:
+    """Return the jitted `(weights, xs) -> {value, jacobian[, hessian]}`, `hessian` of a `known`."""
+
+    def jacobian_at(weights: Any, xs: Any) -> Any:
+        return jacreg.jacobian(jacreg.linearize(lambda xs: network(weights[0], weights[1], xs), xs))
+
+    @jax.jit
+    def derivatives(weights: Any, xs: Any) -> dict[str, Array]:
+        found = {"value": network(weights[0], weights[1], xs), "jacobian": jacobian_at(weights, xs)}
+        if known is not None:
+            lin = jacreg.linearize(lambda xs: jacobian_at(weights, xs), xs)
+            found["hessian"] = jacreg.jacobian(lin)
+        return found
+
+    return derivatives
+
+
+def _known(config: Config) -> Any:
+    """Return the function of a built-in with its derivatives, None for other data."""
+    return None if config.data.path is not None else FUNCTIONS.get(str(config.data.name))
+
+
+def make_evaluate(
+    config: Config, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
+) -> Callable[[Any, Any, bool], dict[str, float]]:
+    """Return the evaluation: means over examples and entries of the squared errors.
+
+    `test/mse` of the values; `test/jacobian_mse` where the data gives Jacobians;
+    `test/hessian_mse` where the function is known; `test/jacobian_norm`, Frobenius.
+    """
+    test, settings, known = dataset.test, config.evaluation, _known(config)
+    derivatives = _make_derivatives(network, known)
+    values = jax.jit(lambda weights, xs: network(weights[0], weights[1], xs))
+
+    def squared(found: Any, target: Any) -> Any:
+        errors = (np.asarray(found, np.float64) - target) ** 2
+        return errors.reshape(len(errors), -1).mean(axis=1)
+
+    def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
+        weights = (params, state)
+
+        def measure(raw: Any, targets: Any, _: int) -> dict[str, Any]:
+            named = targets if isinstance(targets, Mapping) else {"value": targets}
+            xs = pixels(raw)
+            if not final or not (settings.jacobian or "jacobian" in named):
+                return {"mse": squared(values(weights, xs), named["value"])}
+            found = derivatives(weights, xs)
+            errors = {"mse": squared(found["value"], named["value"])}
+            if "jacobian" in named:
+                errors["jacobian_mse"] = squared(found["jacobian"], named["jacobian"])
+            if known is not None:
+                errors["hessian_mse"] = squared(found["hessian"], known.hessian(raw))
+            flat = np.asarray(found["jacobian"]).reshape(len(raw), -1)
+            return errors | {"jacobian_norm": np.linalg.norm(flat, axis=1)}
+
+        found = evaluation.masked_mean(measure, test, settings.batch_size)
+        return {f"test/{name}": value for name, value in found.items()}
+
+    return evaluate
+
+
+def make_report(
+    config: Config, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
+) -> Callable[[Any, Any, Path], None]:
+    """Return the report: a known function's derivatives beside the network's, else the fit."""
+    known = _known(config)
+    derivatives = _make_derivatives(network, known)
+
+    def report(params: Any, state: Any, workdir: Path) -> None:
+        weights, test = (params, state), dataset.test.inputs
+        if known is None:
+            rows = dataset.test.take(np.arange(min(len(test), 2000)))
+            arrays = {
+                "targets": rows.targets["value"]
+                if isinstance(rows.targets, Mapping)
+                else rows.targets,
+                "values": np.asarray(network(params, state, pixels(rows.inputs))),
+            }
+        else:
+            axes = np.linspace(test.min(0), test.max(0), _ACROSS[known.dimensions]).T
+            grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
+            points = grid.reshape(-1, known.dimensions).astype(np.float32)
+            found = derivatives(weights, points)
+            arrays = {name: np.asarray(array) for name, array in found.items()}
+            arrays |= {f"true_{name}": getattr(known, name)(points) for name in found}
+            arrays["points"] = points
+        records.write_arrays(workdir / figures.REGRESSION, arrays)
+
+    return report

@@ -1,0 +1,221 @@
+"""Score matching: a field s(x) for the gradient of the data's log density, and its samples."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jacreg
+from train.errors import ConfigError
+from train.expect import integer, number, sequence
+from train.methods import METHODS, make_method, resolved
+from train.models import BuiltModel, build_model
+from train.named import Choice, Named
+from train.objective import Pass, make_terms, penalised
+from train.problem import Problem
+from train.sampling import SAMPLERS
+from train.step import INIT_PURPOSE, purpose_key
+from train.tasks._scaling import scaling
+from train.tasks._score_losses import LINEARISED, NAMES, Matching, check_options
+from train.tasks._score_report import Inputs, make_evaluate, make_report
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from train.config import Config
+    from train.data import Dataset
+
+Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_difference"]
+assert Loss.__args__ == NAMES
+# What gives a trace.
+TRACES = {
+    name: METHODS[name] for name in ("coloring", "exact", "hutchinson", "hutch_plus_plus", "xtrace")
+}
+
+
+def score(
+    config: Config,
+    dataset: Dataset,
+    *,
+    loss: Loss = "sliced_vr",
+    method: Annotated[Named | None, Choice(TRACES, make_method)] = None,
+    num_probes: Annotated[int, integer(least=1)] = 1,
+    scale: Annotated[float | None, number(above=0)] = None,
+    scales: Annotated[tuple[float, float] | None, sequence(number(above=0), 2)] = None,
+    smoothing: Annotated[float, number(least=0)] = 0.0,
+    sampler: Annotated[Named | None, Choice(SAMPLERS)] = None,
+    num_samples: Annotated[int, integer(least=1, most=100_000)] = 64,
+) -> Problem:
+    """Return the problem of learning the score of `dataset`'s inputs, as the network takes them.
+
+    Args:
+        config, dataset: of the run; targets are not used.
+        loss: "implicit" (Hyvarinen's, with the trace by `method`), "sliced" and "sliced_vr"
+            (`num_probes` slices), "denoising" (`scale` is the noise) or "finite_difference"
+            (`scale` is the step).
+        method: of the trace; a colouring where left out, so exact.
+        num_probes: slices an example.
+        scale: noise or step in units of the network's input.
+        scales: least and largest noise level of a conditional network: each example draws a
+            level, uniform in its logarithm, and its loss counts level^2 times.
+        smoothing: deviation of Gaussian noise added to the data before a loss that reads
+            the score's Jacobian: pixels are discrete and have no score without it.
+        sampler: how samples are drawn at the end, none where left out.
+        num_samples: how many.
+
+    Raises:
+        ConfigError: the network is no field on the data, or the options do not fit together.
+    """
+    check_options(loss, method, num_probes, scale, smoothing, scales)
+    _check_sampler(sampler, scales)
+    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    model = build_model(config.model, dataset, int(np.prod(dataset.input_shape)), key)
+    dataset = model.arrange(dataset)
+    pixels, normalize = scaling(config, dataset, model.channel_axis)
+    field = ScoreField(model, config.model.options.get("conditional") is True)
+    sample = normalize(pixels(dataset.train.inputs[:2]))
+    field.check(sample, scales)
+    levels = () if scales is None else (jnp.full(2, scales[1], sample.dtype),)
+
+    def train_pass(xs: Any, *levels: Any) -> Any:
+        return field(model.params, model.state, xs, *levels, train=True, key=key)
+
+    def resolve(found: Any, quantity: str) -> Any:
+        return resolved(found, train_pass, sample, *levels, quantity=quantity)
+
+    matching = Matching(
+        loss,
+        method=resolve(make_method(method or Named("coloring")), "divergence")
+        if loss == "implicit"
+        else None,
+        num_probes=num_probes,
+        scale=scale,
+        smoothing=smoothing,
+        scales=scales,
+    )
+    terms = make_terms(
+        config.penalty,
+        config.training.steps,
+        resolve=lambda found: resolve(found, "frobenius"),
+    )
+    forward = make_forward(field, matching)
+
+    def prepare(raw: Any) -> Any:
+        return normalize(pixels(raw))
+
+    inputs = Inputs(config, dataset, prepare, model.axes)
+    return Problem(
+        params=model.params,
+        state=model.state,
+        examples={"inputs": dataset.train.inputs},
+        prepare=lambda rows: (prepare(rows["inputs"]), None),
+        objective=penalised(forward, terms),
+        evaluate=make_evaluate(config, inputs, field, matching, forward),
+        report=make_report(config, inputs, field, matching, sampler, num_samples),
+        notes={"trace": repr(matching.method)} if loss == "implicit" else {},
+    )
+
+
+class ScoreField:
+    """The score that a network stands for, `[N, *in] -> [N, *in]`.
+
+    A conditional network F gives, at noise level t of data of variance about 1,
+    s(x, t) = -x / (1 + t^2) + F(x / sqrt(1 + t^2), log(t) / 4) / (t sqrt(1 + t^2)):
+    the score of white noise, which is right for large t, and a correction of size 1 / t.
+    """
+
+    def __init__(self, model: BuiltModel, conditional: bool) -> None:
+        self.model = model
+        self.conditional = conditional
+
+    def __call__(
+        self, params: Any, state: Any, xs: Any, *levels: Any, train: bool = False, key: Any = None
+    ) -> Float[Array, "N *in"]:
+        """Return the score at `xs`; a conditional network takes levels `[N]` too."""
+        apply = self.model.apply
+        if not levels:
+            return apply(params, state, xs, train=train, key=key)[0]
+        level = levels[0].reshape((-1,) + (1,) * (xs.ndim - 1))
+        spread = jnp.sqrt(1 + level**2)
+        ys, _ = apply(params, state, xs / spread, jnp.log(levels[0]) / 4, train=train, key=key)
+        return ys / (level * spread) - xs / spread**2
+
+    def check(self, sample: Array, scales: tuple[float, float] | None) -> None:
+        """Raise unless the network is a field on the data, with a condition where it needs one.
+
+        Raises:
+            ConfigError: it is not.
+        """
+        name = self.model.name
+        if scales is not None and not self.conditional:
+            raise ConfigError(
+                f'task.scales: got {list(scales)}, but the network "{name}" is not told the noise '
+                "level; set model.conditional=true (score_conv, score_unet, score_mlp), or give "
+                "one level (task.scale of denoising, task.smoothing of the others)."
+            )
+        if scales is None and self.conditional:
+            raise ConfigError(
+                "model.conditional: got true, expected false without task.scales; or give the "
+                "range of noise levels, such as task.scales=[0.05, 5.0]."
+            )
+        levels = () if scales is None else (jnp.full(len(sample), scales[1], sample.dtype),)
+        try:
+            ys = jax.eval_shape(
+                lambda xs: self(self.model.params, self.model.state, xs, *levels), sample
+            )
+        except (AttributeError, TypeError, ValueError) as error:
+            reason = " ".join(str(error).split())[:400]
+            raise ConfigError(
+                f'model.name: "{name}" is no field on inputs of shape {sample.shape[1:]} '
+                f"({reason}). Score networks: score_conv, score_unet, score_mlp; mlp on vectors."
+            ) from None
+        if getattr(ys, "shape", None) != sample.shape:
+            shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
+            raise ConfigError(
+                f'model.name: "{name}" returns shape {shapes} for a batch of shape '
+                f"{sample.shape}; expected the same: a score has the shape of its input."
+            )
+
+
+def make_forward(field: ScoreField, matching: Matching) -> Any:
+    """Return the task's pass (see `train.objective`); it offers `lin`, the linearised score.
+
+    With a loss that only calls the score, `lin` is at the data under noise of its own draw and
+    costs a further pass.
+    """
+
+    def forward(
+        params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: frozenset[str]
+    ) -> Pass:
+        noise_key, loss_key, model_key = jax.random.split(key, 3)
+        points, args, weights = matching.at_noise(xs, noise_key)
+
+        def score_of(xs: Any, *args: Any) -> Any:
+            return field(params, state, xs, *args, train=True, key=model_key)
+
+        linearised = matching.name in LINEARISED
+        sources = {}
+        if linearised or "lin" in needs:
+            sources["lin"] = jacreg.linearize(score_of, points, *args)
+        if linearised:
+            losses = matching.of_linearised(sources["lin"], loss_key)
+        else:
+            clean = xs if matching.name == "denoising" else points
+            losses = matching.of_calls(lambda xs: score_of(xs, *args), clean, args, loss_key)
+        return Pass(weights * losses, state, sources)
+
+    return forward
+
+
+def _check_sampler(sampler: Named | None, scales: tuple[float, float] | None) -> None:
+    if sampler is None or scales is not None:
+        return
+    if SAMPLERS[sampler.name](**sampler.options).needs_levels:
+        raise ConfigError(
+            f'task.sampler: got "{sampler.name}", which walks down from large noise: it needs '
+            "task.scales and model.conditional=true. With one noise level use "
+            '"langevin".'
+        )
