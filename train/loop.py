@@ -213,7 +213,9 @@ class Loop:
         if metrics:
             self.log.append(step, metrics)
             self.reporter.metrics(step, metrics)
-            self.problem.check(step, metrics)
+            remark = self.problem.check(step, metrics)
+            if remark:
+                self.reporter.say(f"{self.reporter.title}: {remark}")
         return state
 
     def _diverged(self, step: int) -> DivergedError:

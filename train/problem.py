@@ -17,7 +17,7 @@ def _no_report(params: Any, state: Any, workdir: Path) -> None:
     """Write nothing."""
 
 
-def _no_check(step: int, metrics: Mapping[str, float]) -> None:
+def _no_check(step: int, metrics: Mapping[str, float]) -> str | None:
     """Accept every line."""
 
 
@@ -51,8 +51,9 @@ class Problem:
         evaluate: `(params, state, final) -> metrics`; everything where `final`, what is
             quick otherwise.
         report: `(params, state, workdir)`, called once at the end: writes arrays and figures.
-        check: `(step, metrics)`, called after each line of metrics is written; stops the run by
-            raising DivergedError.
+        check: `(step, metrics)`, called after each line of metrics is written and on those of the
+            final evaluation; stops the run by raising DivergedError, or returns what the user
+            should know.
         notes: what the summary records beside the metrics.
     """
 
@@ -63,6 +64,6 @@ class Problem:
     objective: Callable[..., Any]
     evaluate: Callable[[Any, Any, bool], dict[str, float]]
     report: Callable[[Any, Any, Path], None] = _no_report
-    check: Callable[[int, Mapping[str, float]], None] = _no_check
+    check: Callable[[int, Mapping[str, float]], str | None] = _no_check
     notes: Mapping[str, Any] = field(default_factory=dict)
     earlier: tuple[Phase, ...] = ()

@@ -70,13 +70,16 @@ def _train(
     try:
         with reporter:
             state = loop.run(interrupt)
+        reporter.say(f"{reporter.title}: evaluating")
+        metrics = loop.phase_metrics() | problem.evaluate(state.params, state.model_state, True)
+        remark = problem.check(loop.step, metrics)
     except (DivergedError, InterruptedRun) as error:
         status = "diverged" if isinstance(error, DivergedError) else "interrupted"
         record = {**base, "status": status, "steps": loop.step, "reason": str(error)}
         records.write_json(workdir / records.SUMMARY, record)
         raise
-    reporter.say(f"{reporter.title}: evaluating")
-    metrics = loop.phase_metrics() | problem.evaluate(state.params, state.model_state, True)
+    if remark:
+        reporter.say(f"{reporter.title}: {remark}")
     problem.report(state.params, state.model_state, workdir)
     figures.draw_run(workdir)
     summary = {

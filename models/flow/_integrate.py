@@ -119,8 +119,6 @@ def _rates(field: Field, xs, method, regularize: bool, key):
     probes = None
     one_pass = regularize and isinstance(method, jacreg.Hutchinson)
     dimensions = math.prod(xs.shape[1:])
-    # Divergence and norm from the same products, as long as the matrices are small.
-    dense = regularize and isinstance(method, jacreg.Exact) and dimensions <= _DENSE_DIMENSIONS
     if regularize and not isinstance(method, jacreg.Exact):
         if key is None:
             raise ValueError("A stochastic method or regulariser needs a key, got None.")
@@ -134,7 +132,8 @@ def _rates(field: Field, xs, method, regularize: bool, key):
     def rates(t, state):
         lin = jacreg.linearize(field, state[0], _times(t, state[0]))
         axes = tuple(range(1, lin.value.ndim))
-        if dense:
+        if regularize and isinstance(method, jacreg.Exact) and dimensions <= _DENSE_DIMENSIONS:
+            # Divergence and norm from the same products, as long as the matrices are small.
             matrices = jacreg.jacobian(lin, chunk_size=method.chunk_size)
             matrices = matrices.reshape(-1, dimensions, dimensions)
             norm = jnp.sum(matrices**2, (1, 2))
@@ -164,7 +163,7 @@ def _times(t, xs) -> Float[Array, " N"]:
     return jnp.full(xs.shape[0], t, xs.dtype)
 
 
-def _report(solution: diffrax.Solution, solver: FlowSolver, end: float):
+def _report(solution: Any, solver: FlowSolver, end: float):
     steps = solution.stats["num_steps"]
     evaluations = solver.first_evaluations + solver.evaluations_per_step * steps
     converged = diffrax.is_successful(solution.result)
