@@ -78,7 +78,7 @@ class TestRun:
     def test_stopping_is_loud(self, finished, tmp_path):
         config, _, _ = finished
         options = {"max_steps": 2, "tolerance": 1e-5}
-        with pytest.raises(DivergedError, match=r"did not reach model.tolerance = 1e-05") as caught:
+        with pytest.raises(DivergedError, match=r"did not reach the tolerance 1e-05") as caught:
             run(tiny(model=options), tmp_path)
         assert caught.value.exit_code == 3
         assert "mean residual" in str(caught.value)
@@ -134,6 +134,19 @@ def test_penalty_and_radius_are_of_the_cell_at_the_equilibrium():
     assert float(jnp.abs(slopes).max()) > 0.01
 
 
+def test_going_on_tells_of_failures():
+    check = make(tiny(task={"on_failure": "continue", "evaluation_max_steps": 99})).check
+    solves = {"nfe": 50.0, "residual": 0.25, "unconverged": 0.125}
+    said = check(
+        1, {f"{split}/{key}": value for split in ("train", "test") for key, value in solves.items()}
+    )
+    assert "12.50% of the train examples" in said
+    assert "in 50 evaluations" in said
+    assert "12.50% of the test examples" in said
+    assert "in 99 evaluations" in said
+    assert check(1, {"train/unconverged": 0.0, "test/unconverged": 0.0}) is None
+
+
 def test_radii_that_were_not_found_are_counted():
     values = {"nfe": np.array([1, 2, 6]), "unconverged": np.array([False, False, True])}
     found = Measured(values, np.array([0.5, np.nan, 1.5, np.nan])).metrics()
@@ -177,7 +190,7 @@ def test_synthetic_data():
     ("sections", "message"),
     [
         ({"model": {"name": "mlp", "hidden": [4]}}, 'model.name: got "mlp", but the task'),
-        ({"data": {"name": "two-moons"}}, "whose targets are none"),
+        ({"data": {"name": "gaussian"}}, "whose targets are none"),
         ({"data": {"name": "function-1d"}}, "several arrays"),
         ({"penalty": [{"name": "jacobian", "weight": 1.0}]}, "which reads lin"),
         ({"model": {"name": "equilibrium", "tolerance": 0.0}}, "model.tolerance"),

@@ -51,7 +51,7 @@ def equilibrium(
         config: the config; `model.tolerance` and `model.max_steps` are those of training.
         dataset: with class labels, or with one array of targets `[N, K]`.
         on_failure: "stop" ends training at the first log line whose steps had an example that
-            did not reach the tolerance; "continue" records the share of such examples.
+            did not reach the tolerance; "continue" records their share and tells of it.
         evaluation_tolerance, evaluation_max_steps: of the solves on test examples; training's
             where they are left out.
         quick_examples: during training the first so many test examples are measured, at the end
@@ -132,7 +132,7 @@ def equilibrium(
         objective=penalised(forward, terms),
         evaluate=evaluate,
         report=report,
-        check=_stop_unconverged(solver) if on_failure == "stop" else lambda step, metrics: None,
+        check=_failures(solver, tester, stop=on_failure == "stop"),
         notes={
             "solver": dataclasses.asdict(solver),
             "test_solver": dataclasses.asdict(tester),
@@ -198,17 +198,31 @@ def _squared_errors(outputs: Any, targets: Any) -> dict[str, Any]:
     return {"mse": jnp.mean((outputs - targets) ** 2, -1)}
 
 
-def _stop_unconverged(solver: Any) -> Callable[[int, Any], None]:
-    def check(step: int, metrics: Any) -> None:
-        share = metrics.get("train/unconverged", 0.0)
-        if share > 0:
+def _failures(solver: Any, tester: Any, *, stop: bool) -> Callable[[int, Any], str | None]:
+    """Return what stops at, or tells of, examples whose solve did not converge."""
+
+    def told(metrics: Any, split: str, used: Any) -> str:
+        return (
+            f"{metrics[f'{split}/unconverged']:.2%} of the {split} examples did not reach the "
+            f"tolerance {used.tolerance:g} in {used.max_steps} evaluations of the cell (mean "
+            f"residual {metrics[f'{split}/residual']:.3g}, mean NFE {metrics[f'{split}/nfe']:.1f})"
+        )
+
+    def check(step: int, metrics: Any) -> str | None:
+        # The parameters that a failed test solve saw are still those of a good training step:
+        # only training stops.
+        if stop and metrics.get("train/unconverged", 0.0) > 0:
             raise DivergedError(
-                f"by step {step} {share:.2%} of the examples since the last log line did not reach "
-                f"model.tolerance = {solver.tolerance:g} in model.max_steps = {solver.max_steps} "
-                f"evaluations: mean residual {metrics['train/residual']:.3g}, mean NFE "
-                f"{metrics['train/nfe']:.1f}. Raise model.max_steps or model.tolerance, add the "
-                'penalty "equilibrium_jacobian", lower optimizer.learning_rate, or set '
-                'task.on_failure = "continue" to train on and record the share.'
+                f"by step {step} {told(metrics, 'train', solver)} since the last log line. Raise "
+                "model.max_steps or model.tolerance, add the penalty "
+                '"equilibrium_jacobian", lower optimizer.learning_rate, or set '
+                'task.on_failure = "continue" to train on and be told.'
             )
+        failed = [
+            told(metrics, split, used)
+            for split, used in (("train", solver), ("test", tester))
+            if metrics.get(f"{split}/unconverged", 0.0) > 0
+        ]
+        return "; ".join(failed) or None
 
     return check
