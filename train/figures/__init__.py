@@ -6,6 +6,7 @@ from train.figures._draw import pyplot as pyplot
 from train.figures._draw import save as save
 from train.figures._equilibrium import evaluations as evaluations
 from train.figures._run import CELLS as CELLS
+from train.figures._run import DENSITY as DENSITY
 from train.figures._run import EQUILIBRIUM as EQUILIBRIUM
 from train.figures._run import REGRESSION as REGRESSION
 from train.figures._run import SAMPLES as SAMPLES

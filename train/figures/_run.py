@@ -9,11 +9,13 @@ from typing import Any
 from train import records
 from train.figures._curves import curves
 from train.figures._decision_cells import decision_cells
+from train.figures._density import density
 from train.figures._equilibrium import evaluations
 from train.figures._regression import regression
 from train.figures._samples import samples, score_field
 
 CELLS = Path("figures") / "decision_cells.npz"
+DENSITY = Path("figures") / "density.npz"
 EQUILIBRIUM = Path("figures") / "equilibrium.npz"
 SAMPLES = Path("figures") / "samples.npz"
 SCORE_FIELD = Path("figures") / "score_field.npz"
@@ -23,6 +25,7 @@ REGRESSION = Path("figures") / "regression.npz"
 # is adding a row.
 DRAWINGS: Mapping[Path, Callable[[Mapping[str, Any], Path], Path]] = {
     CELLS: lambda arrays, path: decision_cells({"": arrays}, path),
+    DENSITY: density,
     EQUILIBRIUM: lambda arrays, path: evaluations({"": arrays}, path),
     SAMPLES: samples,
     SCORE_FIELD: score_field,

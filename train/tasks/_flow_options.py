@@ -1,0 +1,107 @@
+"""Solvers and divergences of a flow, by the names that a config uses."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+from typing import TYPE_CHECKING, Annotated, Any
+
+import jax
+import jax.numpy as jnp
+
+import jacreg
+from train.errors import ConfigError
+from train.expect import integer, number
+from train.methods import METHODS, make_method, resolved
+from train.named import Named
+
+if TYPE_CHECKING:
+    from models.flow import FlowSolver
+
+Tolerance = Annotated[float, number(above=0, most=1)]
+
+
+def dopri5(
+    *,
+    rtol: Tolerance = 1e-5,
+    atol: Tolerance = 1e-5,
+    max_steps: Annotated[int, integer(least=1, most=100_000)] = 1000,
+) -> FlowSolver:
+    """Dormand and Prince's adaptive steps, one size for the batch; gives up after `max_steps`."""
+    from models.flow import FlowSolver
+
+    return FlowSolver("dopri5", rtol=rtol, atol=atol, max_steps=max_steps)
+
+
+def rk4(*, step_size: Annotated[float, number(above=0)] = 0.25) -> FlowSolver:
+    """The classical Runge-Kutta method with steps of `step_size`."""
+    from models.flow import FlowSolver
+
+    return FlowSolver("rk4", step_size=step_size)
+
+
+SOLVERS: Mapping[str, Callable[..., FlowSolver]] = {"dopri5": dopri5, "rk4": rk4}
+DIVERGENCES = {name: METHODS[name] for name in ("coloring", "exact", "hutchinson")}
+ACCURATE = Named("dopri5", {"rtol": 1e-5, "atol": 1e-5, "max_steps": 1000})
+
+
+def make_solver(named: Named, end_time: float) -> FlowSolver:
+    """Return the solver that a config names, up to `end_time`."""
+    return replace(SOLVERS[named.name](**named.options), end_time=end_time)
+
+
+def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any:
+    """Return the method of a field's divergence; exact in another way where nothing is local.
+
+    Args:
+        named: from the config.
+        field: `(xs, ts) -> [N, *in]`.
+        sample: a batch.
+    """
+    times = jnp.zeros(len(sample), sample.dtype)
+    method = resolved(make_method(named), field, sample, times, quantity="divergence")
+    if isinstance(method, jacreg.Coloring) and method.is_dense:
+        return jacreg.Exact(method.chunk_size)
+    return method
+
+
+def describe(method: Any) -> str:
+    """Return a method in one line, for the summary."""
+    if isinstance(method, jacreg.Coloring):
+        return f"coloring, {method.num_colors} products"
+    return repr(method)
+
+
+def check_one_probe(method: Any) -> None:
+    """Raise unless a stochastic divergence can share its probe with the penalties.
+
+    Raises:
+        ConfigError: it has several probes, or others than signs.
+    """
+    if isinstance(method, jacreg.Hutchinson) and method != jacreg.Hutchinson():
+        raise ConfigError(
+            f"task.method: got {method}, but penalties of the flow take their norm from the "
+            'same probe: expected one Rademacher probe, "hutchinson" without options.'
+        )
+
+
+def check_field(name: str, field: Callable[..., Any], sample: Any) -> None:
+    """Raise unless the network is a vector field on the data: `(xs, ts) -> [N, *in]`.
+
+    Raises:
+        ConfigError: it takes something else, or returns another shape.
+    """
+    try:
+        found = jax.eval_shape(field, sample, jax.ShapeDtypeStruct(sample.shape[:1], sample.dtype))
+    except (TypeError, ValueError) as error:
+        reason = " ".join(str(error).split())[:300]
+        raise ConfigError(
+            f'model.name: "{name}" is no vector field f(x, t) on inputs of shape '
+            f'{sample.shape[1:]} ({reason}); expected one such as "flow" for vectors or '
+            '"flow_conv" for images.'
+        ) from None
+    if found.shape != sample.shape:
+        raise ConfigError(
+            f'model.name: "{name}" returns shape {found.shape} for {sample.shape}; the field of '
+            "a flow must keep the shape, or its Jacobian is not square and has no trace."
+        )
