@@ -32,6 +32,7 @@ $(VENV)/.dev: $(ASKED)
 	@$(MAKE) --no-print-directory install EXTRA=dev
 	@touch $(VENV)/.train $@
 
+# The suite starts many interpreters, so its packages are compiled once; one run compiles as it goes.
 .PHONY: install
 EXTRA ?= dev
 install:
@@ -40,11 +41,11 @@ install:
 	@echo "Installing jacreg[$(EXTRA)] into $(VENV) ..."
 ifeq ($(UV),)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-compile \
+	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(filter dev,$(EXTRA)),,--no-compile) \
 		--constraint constraints.txt --editable ".[$(EXTRA)]"
 else
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
-	@$(UV) pip install --quiet --python $(BIN)/python \
+	@$(UV) pip install --quiet $(if $(filter dev,$(EXTRA)),--compile-bytecode) --python $(BIN)/python \
 		--constraint constraints.txt --editable ".[$(EXTRA)]"
 endif
 
