@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import argparse
 import os
+import shlex
 import shutil
 import subprocess
 import sys
@@ -19,8 +20,16 @@ from pathlib import Path
 from typing import NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
+# What a mutant of a file must be seen by: the tests of that file, quickest first.
 ESTIMATORS = "tests/test_estimators.py tests/test_linearize.py"
-COLORING = "tests/test_dependence.py tests/test_coloring.py"
+INPUTS = "tests/test_linearize.py"
+GRAM = "tests/test_gram.py"
+VOLUME = "tests/test_estimators.py -k pseudo_determinant"
+QUADRATURE = "tests/test_lanczos_quadrature.py"
+SERIES = "tests/test_log_determinant.py"
+LOW_RANK = "tests/test_low_rank_traces.py"
+COLORING = "tests/test_coloring.py"
+READING = "tests/test_dependence.py tests/test_coloring.py"
 
 
 class Mutant(NamedTuple):
@@ -64,14 +73,35 @@ MUTANTS = [
            ESTIMATORS),
     Mutant("_basis.py", "return lin.outputs.size < lin.inputs.size", "return True", ESTIMATORS),
     Mutant("_basis.py", "            return second()", "            return first()", ESTIMATORS),
-    Mutant("_gram.py", "left.jvp(right.row(index))", "left.jvp(left.row(index))", ESTIMATORS),
-    Mutant("_gram.py", "other = lin if other is None else other", "other = lin", ESTIMATORS),
-    Mutant("_gram.py", "left.row(i) * cotangent_row", "left.row(i)", ESTIMATORS),
-    Mutant("_pseudo_determinant.py", "jnp.log(jnp.abs(", "jnp.log1p(jnp.abs(", ESTIMATORS),
-    Mutant("_pseudo_determinant.py", "> threshold * singular", "> -1 * singular", ESTIMATORS),
+    Mutant("_gram.py", "left.jvp(right.row(index))", "left.jvp(left.row(index))", GRAM),
+    Mutant("_gram.py", "other is None or other is lin", "True", GRAM),
+    Mutant("_gram.py", "left.row(i) * row", "left.row(i)", GRAM),
+    Mutant("_gram.py", "(sum_ + part(i), None)", "(part(i), None)", GRAM),
+    Mutant("_gram.py", "total if whole == count else", "total if True else", GRAM),
+    Mutant("_gram.py", "first if right is left else", "first if True else", GRAM),
+    Mutant("_gram.py", "jnp.swapaxes(_columns(right, left, chunk), 1, 2)",
+           "_columns(right, left, chunk)", GRAM),
+    Mutant("_pseudo_determinant.py", "jnp.log(jnp.abs(", "jnp.log1p(jnp.abs(", VOLUME),
+    Mutant("_pseudo_determinant.py", "> threshold * singular", "> -1 * singular", VOLUME),
+    Mutant("_pseudo_determinant.py", "finite, -jnp.inf, jnp.nan", "finite, jnp.nan, -jnp.inf", VOLUME),
+    Mutant("_lanczos_quadrature.py", "0.5 * jnp.sum(ends", "jnp.sum(ends", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "length**2 * value", "value", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "~(coupling > tolerance * largest)", "(coupling < 0)", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "weights / safe**2", "weights / safe", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "* jnp.log(scale[:, 0])", "* 0", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "where(used[:, None], basis, 0)", "where(True, basis, 0)", QUADRATURE),
+    Mutant("_lanczos_quadrature.py", "singular = values[-1] <=", "singular = values[-1] <", QUADRATURE),
+    Mutant("_hutch_plus_plus.py", "rest - basis @", "rest + basis @", LOW_RANK),
+    Mutant("_hutch_plus_plus.py", "axis=(1, 2)) / left", "axis=(1, 2))", LOW_RANK),
+    Mutant("_basis.py", "return second(vector)", "return first(vector)", LOW_RANK),
+    Mutant("_log_determinant.py", "weight / max(continuation, 1e-30)", "weight", SERIES),
+    Mutant("_log_determinant.py", "k >= num_terms", "k > num_terms", SERIES),
+    Mutant("_log_determinant.py", "lambda q, p: -q", "lambda q, p: q", SERIES),
+    Mutant("_log_determinant.py", "c + weight * p.astype", "c + p.astype", SERIES),
+    Mutant("_standard_error.py", "ddof=1", "ddof=0", "tests/test_standard_error.py"),
     Mutant("_structure.py", "start += size", "start += 0", ESTIMATORS),
-    Mutant("_linearize.py", "y.shape[0] != num_examples", "False", ESTIMATORS),
-    Mutant("_linearize.py", "raise TypeError(\"it has a custom VJP\")", "pass", ESTIMATORS),
+    Mutant("_linearize.py", "y.shape[0] != num_examples", "False", INPUTS),
+    Mutant("_linearize.py", "raise TypeError(\"it has a custom VJP\")", "pass", INPUTS),
     # Colouring
     Mutant("_coloring/_plan.py", "boolean(f.matrix + f.matrix.T)", "boolean(f.matrix)", COLORING),
     Mutant("_coloring/_plan.py", "boolean(matrix.T @ matrix)", "boolean(matrix)", COLORING),
@@ -93,53 +123,71 @@ MUTANTS = [
     Mutant("_coloring/_verify.py", "> tolerance:", "> 1e9:", COLORING),
     Mutant("_coloring/_relation.py", "total = boolean(total + block)", "total = block", COLORING),
     # Dependence
-    Mutant("_dependence/_windows.py", "tap * tap_dilation - low", "tap * tap_dilation", COLORING),
-    Mutant("_dependence/_windows.py", "tap * tap_dilation", "tap", COLORING),
-    Mutant("_dependence/_windows.py", "out * stride", "out", COLORING),
+    Mutant("_dependence/_windows.py", "tap * tap_dilation - low", "tap * tap_dilation", READING),
+    Mutant("_dependence/_windows.py", "tap * tap_dilation", "tap", READING),
+    Mutant("_dependence/_windows.py", "out * stride", "out", READING),
     Mutant("_dependence/_windows.py", "np.divmod(position, input_dilation)",
-           "np.divmod(position, 1)", COLORING),
+           "np.divmod(position, 1)", READING),
     Mutant("_dependence/_windows.py", "[one] * groups", "[one.any(keepdims=True)] * groups",
-           COLORING),
+           READING),
     Mutant("_dependence/_pattern.py", "boolean(collect @ g.matrix)",
-           "boolean(g.matrix[: rest])", COLORING),
-    Mutant("_dependence/_pattern.py", "boolean(a.matrix + b.matrix)", "a.matrix", COLORING),
+           "boolean(g.matrix[: rest])", READING),
+    Mutant("_dependence/_pattern.py", "boolean(a.matrix + b.matrix)", "a.matrix", READING),
     Mutant("_dependence/_pattern.py", "boolean(joined[0].matrix + joined[1].matrix)",
-           "joined[0].matrix", COLORING),
+           "joined[0].matrix", READING),
     Mutant("_dependence/_rules_linear.py", "for axis in reversed(range(len(batch) + len(free)",
-           "for axis in reversed(range(len(batch) + len(free) + 1", COLORING),
+           "for axis in reversed(range(len(batch) + len(free) + 1", READING),
     Mutant("_dependence/_rules_linear.py", "apply_axis(pattern, axis, forward.T)",
-           "apply_axis(pattern, axis, forward.T * 0)", COLORING),
+           "apply_axis(pattern, axis, forward.T * 0)", READING),
     Mutant("_dependence/_rules_elementwise.py", "which.value.astype(int) == number",
-           "which.value.astype(int) != number", COLORING),
-    Mutant("_dependence/_rules_index.py", "if (read < 0).any():", "if False:", COLORING),
+           "which.value.astype(int) != number", READING),
+    Mutant("_dependence/_rules_index.py", "if (read < 0).any():", "if False:", READING),
     Mutant("_dependence/_rules_index.py", "pattern = reduce_axis(pattern, axis)\n    places",
-           "pattern = pattern\n    places", COLORING),
+           "pattern = pattern\n    places", READING),
     Mutant("_dependence/_rules_control.py", "for position in order:",
-           "for position in list(order)[:1]:", COLORING),
+           "for position in list(order)[:1]:", READING),
     Mutant("_dependence/_rules_control.py", "for branch in branches]", "for branch in branches[:1]]",
-           COLORING),
-    Mutant("_dependence/_reshape.py", "!= factor.matrix.nnz:", "< 0:", COLORING),
-    Mutant("_dependence/_read.py", 'not in "iub"', 'not in "iubf"', COLORING),
+           READING),
+    Mutant("_dependence/_reshape.py", "!= factor.matrix.nnz:", "< 0:", READING),
+    Mutant("_dependence/_read.py", 'not in "iub"', 'not in "iubf"', READING),
 ]  # fmt: skip
 
 
-def run(mutant: Mutant) -> str:
-    """Return "caught", "survived" or "stale" for one mutant."""
-    source = (ROOT / "jacreg" / mutant.path).read_text()
-    if mutant.old not in source:
-        return "stale"
+def run_tests(tests: str, mutant: Mutant | None, cache: str) -> bool:
+    """Whether the tests pass on a copy of the package with the mutant in it, or with none."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
         for part in ("jacreg", "tests"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
-        changed = source.replace(mutant.old, mutant.new, 1)
-        (copy / "jacreg" / mutant.path).write_text(changed)
-        environment = {**os.environ, "PYTHONPATH": str(copy), "PYTHONDONTWRITEBYTECODE": "1"}
-        command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider",
-                   *mutant.tests.split()]  # fmt: skip
+        if mutant is not None:
+            target = copy / "jacreg" / mutant.path
+            target.write_text(target.read_text().replace(mutant.old, mutant.new, 1))
+        environment = {
+            **os.environ,
+            "PYTHONPATH": str(copy),
+            "PYTHONDONTWRITEBYTECODE": "1",
+            # Most of a test's time is compilation, of programs that run once, and most of them
+            # are the same for every mutant.
+            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            "JAX_COMPILATION_CACHE_DIR": cache,
+            "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+            "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
+        }
+        command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow",
+                   "-p", "no:cacheprovider", *shlex.split(tests)]  # fmt: skip
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
-    return "survived" if done.returncode == 0 else "caught"
+    # 1: a test failed; 2: the mutant broke an import. Anything else is an error of this script.
+    if done.returncode not in (0, 1, 2):
+        raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout.decode()}")
+    return done.returncode == 0
+
+
+def run(mutant: Mutant, cache: str) -> str:
+    """Return "caught", "survived" or "stale" for one mutant."""
+    if mutant.old not in (ROOT / "jacreg" / mutant.path).read_text():
+        return "stale"
+    return "survived" if run_tests(mutant.tests, mutant, cache) else "caught"
 
 
 def main() -> int:
@@ -147,11 +195,22 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.mutants", description=__doc__)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--only", default="", help="run the mutants whose file holds this text")
+    parser.add_argument("--first", type=int, default=0, help="number of the first one to run")
+    parser.add_argument("--last", type=int, default=len(MUTANTS), help="number after the last one")
+    parser.add_argument("--no-baseline", action="store_true", help="do not run the tests unchanged")
     chosen = parser.parse_args()
-    mutants = [m for m in MUTANTS if chosen.only in m.path]
+    mutants = [m for m in MUTANTS[chosen.first : chosen.last] if chosen.only in m.path]
     results = []
-    with ThreadPoolExecutor(chosen.jobs) as pool:
-        for mutant, result in zip(mutants, pool.map(run, mutants), strict=True):
+    with ThreadPoolExecutor(chosen.jobs) as pool, tempfile.TemporaryDirectory() as cache:
+        if not chosen.no_baseline:
+            groups = sorted({m.tests for m in mutants})
+            for tests, passed in zip(
+                groups, pool.map(lambda t: run_tests(t, None, cache), groups), strict=True
+            ):
+                print(f"{'passes' if passed else 'FAILS':9} without a mutant: {tests}", flush=True)
+                if not passed:
+                    return 2
+        for mutant, result in zip(mutants, pool.map(lambda m: run(m, cache), mutants), strict=True):
             results.append(result)
             change = f"{mutant.old!r} -> {mutant.new!r}"
             print(f"{result:9} {mutant.path}: {change}", flush=True)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._errors import DirectionError
 from ._flops import count_flops
 from ._methods import check_count
 from ._structure import BatchStructure
@@ -40,7 +41,8 @@ def empirical_ntk(
     The parameter Jacobian of the whole batch is never in memory. Two strategies, the one
     with fewer operations: blocks of it, contracted with each other (the rows of a
     symmetric kernel once); or, where one example's M x P block is itself too large or
-    the outputs are many, one column at a time by a vjp and the jvp after it.
+    the outputs are many, one column at a time by a vjp and the jvp after it. A network with
+    one direction only (a custom VJP, a `while_loop`) takes the blocks, by that direction.
 
     Args:
         apply: `apply(params, xs) -> [N, *out]`, for any N, its rows independent.
@@ -81,11 +83,41 @@ def empirical_ntk(
         return outputs.flatten(call(values, batch))
 
     block = chunk_size or _block_size(floats, m, n1, n2)
-    if _contraction_is_cheaper(rows, floats, xs, (n1, n2, m), block, trace_outputs, symmetric):
-        kernel = _by_contraction(rows, floats, xs, others, trace_outputs, block, symmetric)
+    transform, both = _directions(rows, floats, xs)
+    if not both or _contraction_is_cheaper(
+        rows, floats, xs, (n1, n2, m), block, trace_outputs, symmetric
+    ):
+        kernel = _by_contraction(
+            rows, floats, xs, others, trace_outputs, block, symmetric, transform
+        )
     else:
         kernel = _by_products(rows, floats, xs, others, trace_outputs, chunk_size or 1)
     return kernel.astype(outputs.dtype)
+
+
+def _directions(
+    rows: RowFunction, floats: list[Array], xs: PyTree
+) -> tuple[Callable[..., Any], bool]:
+    """`jax.jacrev`, or `jax.jacfwd` where only that works, and whether both do.
+
+    Raises:
+        DirectionError: neither works.
+    """
+    first = jax.tree.map(lambda x: x[:1], xs)
+    working, errors = [], []
+    for transform in (jax.jacrev, jax.jacfwd):
+        try:
+            jax.eval_shape(transform(lambda v: rows(v, first)), floats)
+        except (TypeError, ValueError, NotImplementedError) as error:
+            errors.append(error)
+        else:
+            working.append(transform)
+    if not working:
+        raise DirectionError(
+            "empirical_ntk: apply has neither a reverse-mode nor a forward-mode derivative in its "
+            f"parameters: {errors[0]}"
+        ) from errors[0]
+    return working[0], len(working) == 2
 
 
 def _over_floats(apply: Callable[..., Any], params: PyTree) -> tuple[list[Array], Any]:
@@ -168,13 +200,14 @@ def _by_contraction(
     traced: bool,
     block: int,
     symmetric: bool,
+    transform: Callable[..., Any],
 ) -> Float[Array, "N1 N2 ..."]:
     left, right = _blocks(xs, block), _blocks(others, block)
     count1, count2 = _length(left), _length(right)
 
     def jacobians(batch: PyTree) -> list[Float[Array, "B M P"]]:
         def one(x: PyTree) -> list[Array]:
-            return jax.jacrev(lambda v: rows(v, jax.tree.map(lambda a: a[None], x))[0])(floats)
+            return transform(lambda v: rows(v, jax.tree.map(lambda a: a[None], x))[0])(floats)
 
         found = jax.vmap(one)(batch)
         return [j.reshape((*j.shape[:2], -1)) for j in found]

@@ -40,7 +40,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
 
     def probes(key: Array, count: int) -> Float[Array, "N n k"]:
         keys = jax.random.split(key, count)
-        return jnp.stack([draw(k, like, "rademacher") for k in keys], axis=2)
+        return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
     basis = jnp.linalg.qr(products(probes(sketch_key, thirds)))[0]
     held = jnp.sum(basis * products(basis), axis=(1, 2))

@@ -102,21 +102,29 @@ def coupled(xs):
 
 
 def test_coupled_batch_is_exact_over_all_signs(x64, monkeypatch):
-    full = np.asarray(jax.jacobian(coupled)(batch()))
+    """The mean over every pair of sign draws and a frame of probes is the blocks' norm."""
+    full = np.asarray(jax.jit(jax.jacobian(coupled))(batch()))
     truth = np.stack([(full[n, :, n] ** 2).sum() for n in range(N)])
     lin = jacreg.linearize(coupled, batch())
-    signs = [jnp.asarray(s) for s in product((-1, 1), repeat=N)]
-    # The mean over s and t of <s J^T(s v), t J^T(t v)> is |J_nn^T v_n|^2.
-    total = 0.0
-    frames = frame(OUT)
-    for probe in frames:
-        products = []
-        for s in signs:
-            flip = s[:, None].astype(float)
-            products.append(np.asarray(flip * lin.vjp(flip * probe)))
-        mean = np.mean(products, 0)
-        total = total + (mean**2).sum(1) / len(frames)
-    np.testing.assert_allclose(total, truth, rtol=1e-11)
+    signs = jnp.array(list(product((-1, 1), repeat=N)))
+    frames = jnp.stack(frame(OUT))
+    probes, first, second = (
+        i.reshape(-1) for i in jnp.meshgrid(*map(jnp.arange, (OUT, len(signs), len(signs))))
+    )
+
+    @jax.jit
+    @jax.vmap
+    def estimate(probe, s, t):
+        draws = iter([signs[s], signs[t]])
+        monkeypatch.setattr(_frobenius, "draw", lambda *_: frames[probe])
+        monkeypatch.setattr(jax.random, "rademacher", lambda *_: next(draws))
+        return jacreg.frobenius_squared(lin, jacreg.CoupledBatch(), key=jax.random.key(0))
+
+    found = estimate(probes, first, second)
+    np.testing.assert_allclose(found.mean(0), truth, rtol=1e-11)
+    # Equal signs in both leave the other examples in: what the second draw is for.
+    same = first == second
+    assert (np.abs(found[same].mean(0) - truth) > 0.01 * truth).all()
 
 
 def test_coupled_batch_draws_and_the_naive_projection_misses(x64):
@@ -227,6 +235,26 @@ def test_gradients_of_penalties_are_central_differences(x64):
     check_grads(lambda s: penalty(s, jacreg.Exact()), (1.0,), order=2, rtol=1e-6)
 
 
+@pytest.mark.parametrize(
+    ("outputs", "mode", "used"),
+    [(2, "both", "vjp"), (9, "both", "jvp"), (IN, "both", "jvp"), (9, "reverse", "vjp"),
+     (2, "forward", "jvp")],
+)  # fmt: skip
+def test_dense_quantities_take_the_cheaper_direction(outputs, mode, used, monkeypatch):
+    taken = set()
+    for name in ("jvp", "vjp"):
+        original = getattr(jacreg.Linearization, name)
+        monkeypatch.setattr(
+            jacreg.Linearization,
+            name,
+            lambda lin, v, name=name, original=original: (taken.add(name), original(lin, v))[1],
+        )
+    lin = jacreg.linearize(lambda xs: xs @ jnp.ones((IN, outputs)), batch(), mode=mode)
+    jacreg.frobenius_squared(lin, jacreg.Exact())
+    jacreg.jacobian(lin)
+    assert taken == {used}
+
+
 def test_pseudo_determinant(x64):
     wide, tall = dense(rectangular), dense(square)
     np.testing.assert_allclose(
@@ -239,6 +267,12 @@ def test_pseudo_determinant(x64):
     )  # fmt: skip
     singular = jacreg.linearize(lambda xs: jnp.stack([xs[:, 0], xs[:, 0] * 2], 1), batch())
     np.testing.assert_array_equal(jacreg.log_pseudo_determinant(singular), -np.inf)
+    # Of rank two but for rounding, which alone would give a finite logarithm.
+    thin = jacreg.linearize(lambda xs: xs @ jnp.asarray(A[:, :2] @ B[:2, :4]), batch())
+    assert (np.linalg.svd(A[:, :2] @ B[:2, :4], compute_uv=False)[-1] > 0).all()
+    np.testing.assert_array_equal(jacreg.log_pseudo_determinant(thin), -np.inf)
+    broken = jacreg.linearize(lambda xs: xs @ jnp.asarray(A) * jnp.nan, batch())
+    assert jnp.isnan(jacreg.log_pseudo_determinant(broken)).all()
     gradient = jax.grad(
         lambda s: jnp.sum(
             jnp.where(jnp.arange(N) > 0, jacreg.log_pseudo_determinant(
