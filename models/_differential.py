@@ -5,7 +5,11 @@ from __future__ import annotations
 import dataclasses
 
 from ._checks import positive_integer, positive_integers
+from ._nearest import unknown
 from .conv import CHANNELS_LAST, ConvLayout
+
+# Those whose derivative `jacreg`'s differential layers carry along.
+ACTIVATIONS = ("relu", "softplus", "tanh", "cos", "identity")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -34,3 +38,7 @@ class DifferentialMLPSpec:
         object.__setattr__(self, "input_shape", shape)
         object.__setattr__(self, "hidden", positive_integers("hidden", self.hidden))
         positive_integer("outputs", self.outputs)
+        if self.activation not in ACTIVATIONS:
+            raise unknown("activation", self.activation, ACTIVATIONS)
+        if not 0 < self.beta < float("inf"):
+            raise ValueError(f"beta must be finite and above 0, got {self.beta}.")
