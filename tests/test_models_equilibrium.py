@@ -3,6 +3,7 @@
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import lineax as lx
 import numpy as np
 import pytest
 
@@ -10,6 +11,7 @@ import jacreg
 import models
 from models.conv import transpose_axes
 from models.equilibrium import EquilibriumSolver, solve
+from models.equilibrium._linear import TruncatedGMRES
 
 KEY = jax.random.key(0)
 TIGHT = {"tolerance": 1e-12, "max_steps": 200, "backward_tolerance": 1e-12}
@@ -52,6 +54,26 @@ def test_affine_cell_and_its_gradient(method, x64):
     )
     want = jax.grad(lambda a, b: loss(jnp.linalg.solve(jnp.eye(4) - a, b)), (0, 1))(matrix, offset)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7), got, want)
+
+
+def test_backward_solve_is_gmres_cut_short(x64):
+    """After k products the solution is the best one in the Krylov space of dimension k."""
+    matrix, right = affine()
+    matrix = jnp.eye(4) - matrix
+
+    def solution(rtol, steps, transposed=False):
+        operator = lx.MatrixLinearOperator(matrix)
+        operator = operator.T if transposed else operator
+        return lx.linear_solve(operator, right, TruncatedGMRES(rtol, steps), throw=False).value
+
+    for transposed, used, steps in ((False, matrix, 2), (True, matrix.T, 3)):
+        powers = [jnp.linalg.matrix_power(used, power) @ right for power in range(steps)]
+        space = jnp.stack(powers, 1)
+        best = space @ jnp.linalg.lstsq(used @ space, right)[0]
+        np.testing.assert_allclose(solution(1e-13, steps, transposed), best, rtol=1e-8)
+    # A tolerance that fewer products reach ends it before the space is full.
+    residual = jnp.linalg.norm(matrix @ solution(0.3, 4) - right) / jnp.linalg.norm(right)
+    assert 1e-3 < residual <= 0.3
 
 
 def test_evaluations_are_counted_as_they_happen():

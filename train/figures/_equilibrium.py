@@ -22,7 +22,10 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
     most = max(int(np.max(record["nfe"])) for record in runs.values())
     bins = np.arange(0.5, most + 1.5)
     residuals = np.concatenate([_positive(record["residual"]) for record in runs.values()])
-    edges = np.geomspace(residuals.min() / 1.1, residuals.max() * 1.1, 60)
+    # Twenty bins a decade, with an edge at the first run's tolerance.
+    tolerances = [float(record["tolerance"]) for record in runs.values()]
+    first, last = 20 * np.log10([residuals.min() / tolerances[0], residuals.max() / tolerances[0]])
+    edges = tolerances[0] * 10 ** (np.arange(np.floor(first), np.ceil(last) + 1.5) / 20)
     colors = plt.get_cmap("tab10")
     for number, (title, record) in enumerate(runs.items()):
         mean, share = np.mean(record["nfe"]), np.mean(record["unconverged"])
@@ -32,8 +35,7 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
         axes[0].axvline(mean, color=colors(number), linestyle="--")
         axes[1].hist(_positive(record["residual"]), edges, **style)
         _spread(axes[2], number, record["spectral_radius"], colors(number))
-    tolerances = sorted({float(record["tolerance"]) for record in runs.values()})
-    for tolerance in tolerances:
+    for tolerance in set(tolerances):
         axes[1].axvline(tolerance, color="black", linestyle=":")
     axes[0].set(xlabel="evaluations of the cell (NFE)", ylabel="share of test examples")
     axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.25))
