@@ -33,12 +33,16 @@ READING = "tests/test_dependence.py tests/test_coloring.py"
 
 
 class Mutant(NamedTuple):
-    """One change: in `path`, the first `old` becomes `new`; `tests` must notice."""
+    """One change: in `path`, the first `old` becomes `new`; `tests` must notice.
+
+    `hint` selects the tests (`-k`) that should notice first; all of them run only if they do not.
+    """
 
     path: str
     old: str
     new: str
     tests: str
+    hint: str = ""
 
 
 MUTANTS = [
@@ -111,45 +115,72 @@ MUTANTS = [
     Mutant("_coloring/_greedy.py", "colors[node] = np.argmax(taken[:most] != step)",
            "colors[node] = np.argmax(taken[:most] != step) % 5", COLORING),
     Mutant("_coloring/_greedy.py", "for round_number in range(_ROUNDS)",
-           "for round_number in range(0)", COLORING),
-    Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING),
-    Mutant("_coloring/_apply.py", "        return mask * product", "        return product", COLORING),
-    Mutant("_coloring/_apply.py", "jnp.where(allowed, spread", "jnp.where(True, spread", COLORING),
-    Mutant("_coloring/_apply.py", "spread = jnp.swapaxes(spread, 1, 2)", "pass", COLORING),
+           "for round_number in range(0)", COLORING,
+           "counts"),
+    Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
+           "diagonal_and and conv_net"),
+    Mutant("_coloring/_apply.py", "        return mask * product", "        return product", COLORING,
+           "diagonal_and and conv_net"),
+    Mutant("_coloring/_apply.py", "jnp.where(allowed, spread", "jnp.where(True, spread", COLORING,
+           "norm_and_jacobian and depthwise"),
+    Mutant("_coloring/_apply.py", "spread = jnp.swapaxes(spread, 1, 2)", "pass", COLORING,
+           "norm_and_jacobian and depthwise or reverse_only"),
     Mutant("_coloring/_check.py", "    raise ColoringError(\n        f\"{quantity}: this colouring",
-           "    str(\n        f\"{quantity}: this colouring", COLORING),
-    Mutant("_coloring/_check.py", "        if fits(coloring, lin):", "        if True:", COLORING),
-    Mutant("_coloring/_verify.py", "if outside.any():", "if False:", COLORING),
-    Mutant("_coloring/_verify.py", "> tolerance:", "> 1e9:", COLORING),
-    Mutant("_coloring/_relation.py", "total = boolean(total + block)", "total = block", COLORING),
+           "    str(\n        f\"{quantity}: this colouring", COLORING,
+           "another_function"),
+    Mutant("_coloring/_check.py", "        if fits(coloring, lin):", "        if True:", COLORING,
+           "another_function"),
+    Mutant("_coloring/_verify.py", "if outside.any():", "if False:", COLORING,
+           "planted"),
+    Mutant("_coloring/_verify.py", "> tolerance:", "> 1e9:", COLORING,
+           "planted"),
+    Mutant("_coloring/_relation.py", "total = boolean(total + block)", "total = block", COLORING,
+           "pytrees"),
     # Dependence
-    Mutant("_dependence/_windows.py", "tap * tap_dilation - low", "tap * tap_dilation", READING),
-    Mutant("_dependence/_windows.py", "tap * tap_dilation", "tap", READING),
-    Mutant("_dependence/_windows.py", "out * stride", "out", READING),
+    Mutant("_dependence/_windows.py", "tap * tap_dilation - low", "tap * tap_dilation", READING,
+           "no_edge and conv"),
+    Mutant("_dependence/_windows.py", "tap * tap_dilation", "tap", READING,
+           "no_edge and dilated"),
+    Mutant("_dependence/_windows.py", "out * stride", "out", READING,
+           "no_edge and strided"),
     Mutant("_dependence/_windows.py", "np.divmod(position, input_dilation)",
-           "np.divmod(position, 1)", READING),
+           "np.divmod(position, 1)", READING,
+           "no_edge and strided"),
     Mutant("_dependence/_windows.py", "[one] * groups", "[one.any(keepdims=True)] * groups",
-           READING),
+           READING,
+           "no_edge and depthwise"),
     Mutant("_dependence/_pattern.py", "boolean(collect @ g.matrix)",
-           "boolean(g.matrix[: rest])", READING),
-    Mutant("_dependence/_pattern.py", "boolean(a.matrix + b.matrix)", "a.matrix", READING),
+           "boolean(g.matrix[: rest])", READING,
+           "no_edge and norm"),
+    Mutant("_dependence/_pattern.py", "boolean(a.matrix + b.matrix)", "a.matrix", READING,
+           "no_edge and residual"),
     Mutant("_dependence/_pattern.py", "boolean(joined[0].matrix + joined[1].matrix)",
-           "joined[0].matrix", READING),
+           "joined[0].matrix", READING,
+           "no_edge and (coupling or unet)"),
     Mutant("_dependence/_rules_linear.py", "for axis in reversed(range(len(batch) + len(free)",
-           "for axis in reversed(range(len(batch) + len(free) + 1", READING),
+           "for axis in reversed(range(len(batch) + len(free) + 1", READING,
+           "no_edge and (attention or einsum or merged)"),
     Mutant("_dependence/_rules_linear.py", "apply_axis(pattern, axis, forward.T)",
-           "apply_axis(pattern, axis, forward.T * 0)", READING),
+           "apply_axis(pattern, axis, forward.T * 0)", READING,
+           "no_edge and (cumulative or gradient or fourier)"),
     Mutant("_dependence/_rules_elementwise.py", "which.value.astype(int) == number",
-           "which.value.astype(int) != number", READING),
-    Mutant("_dependence/_rules_index.py", "if (read < 0).any():", "if False:", READING),
+           "which.value.astype(int) != number", READING,
+           "no_edge and (masked or branch)"),
+    Mutant("_dependence/_rules_index.py", "if (read < 0).any():", "if False:", READING,
+           "no_edge and (fancy or permuted or gather)"),
     Mutant("_dependence/_rules_index.py", "pattern = reduce_axis(pattern, axis)\n    places",
-           "pattern = pattern\n    places", READING),
+           "pattern = pattern\n    places", READING,
+           "no_edge and (sorted or top_k or gather)"),
     Mutant("_dependence/_rules_control.py", "for position in order:",
-           "for position in list(order)[:1]:", READING),
+           "for position in list(order)[:1]:", READING,
+           "no_edge and scan"),
     Mutant("_dependence/_rules_control.py", "for branch in branches]", "for branch in branches[:1]]",
-           READING),
-    Mutant("_dependence/_reshape.py", "!= factor.matrix.nnz:", "< 0:", READING),
-    Mutant("_dependence/_read.py", 'not in "iub"', 'not in "iubf"', READING),
+           READING,
+           "no_edge and branch"),
+    Mutant("_dependence/_reshape.py", "!= factor.matrix.nnz:", "< 0:", READING,
+           "no_edge and (merged or pool_by)"),
+    Mutant("_dependence/_read.py", 'not in "iub"', 'not in "iubf"', READING,
+           "parameters or masked"),
 ]  # fmt: skip
 
 
@@ -177,17 +208,19 @@ def run_tests(tests: str, mutant: Mutant | None, cache: str) -> bool:
         command = [sys.executable, "-m", "pytest", "-x", "-q", "-m", "not slow",
                    "-p", "no:cacheprovider", *shlex.split(tests)]  # fmt: skip
         done = subprocess.run(command, cwd=copy, env=environment, capture_output=True, check=False)
-    # 1: a test failed; 2: the mutant broke an import. Anything else is an error of this script.
-    if done.returncode not in (0, 1, 2):
+    # 1: a test failed; 2: the mutant broke an import; 5: no test selected.
+    if done.returncode not in (0, 1, 2, 5):
         raise RuntimeError(f"{' '.join(command)}: exit {done.returncode}\n{done.stdout.decode()}")
-    return done.returncode == 0
+    return done.returncode in (0, 5)
 
 
 def run(mutant: Mutant, cache: str) -> str:
     """Return "caught", "survived" or "stale" for one mutant."""
     if mutant.old not in (ROOT / "jacreg" / mutant.path).read_text():
         return "stale"
-    return "survived" if run_tests(mutant.tests, mutant, cache) else "caught"
+    stages = [f"{mutant.tests} -k '{mutant.hint}'"] if mutant.hint else []
+    passed = all(run_tests(tests, mutant, cache) for tests in [*stages, mutant.tests])
+    return "survived" if passed else "caught"
 
 
 def main() -> int:

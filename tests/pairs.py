@@ -208,7 +208,14 @@ def _stochastic_pairs():
         rtol=1e-7,
         atol=1e-7,
     )
-    yield Pair("log_determinant", "power series", series, log_determinant, _is_square_and_full)
+    yield Pair(
+        "log_determinant",
+        "power series",
+        series,
+        log_determinant,
+        _is_square_and_full,
+        prepare=lambda p: p.denses,
+    )
 
 
 def _lanczos(p, lin):

@@ -38,7 +38,7 @@ def test_seed_shapes_per_image_jacobian_of_a_batched_function(x64):
     lin = jacreg.linearize(fn, images)
     blocks = jacreg.jacobian(lin)
     assert blocks.shape == (3, 2, 2, 1, 2, 2, 1)
-    full = jax.jacobian(fn)(images)
+    full = jax.jit(jax.jacobian(fn))(images)
     for n in range(3):
         np.testing.assert_allclose(blocks[n], full[n, :, :, :, n], atol=1e-14)
     expected = np.einsum("nabcnabc->n", np.asarray(full))
@@ -47,20 +47,29 @@ def test_seed_shapes_per_image_jacobian_of_a_batched_function(x64):
 
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 def test_low_precision_is_kept(dtype):
-    lin = jacreg.linearize(layer, batch(dtype=dtype))
-    square = jacreg.linearize(jnp.sin, batch(dtype=dtype))
-    key = jax.random.key(0)
-    results = [
-        lin.value, lin.jvp(lin.xs), lin.vjp(lin.value), jacreg.jacobian(lin), jacreg.gram(lin),
-        jacreg.frobenius_squared(lin, jacreg.Exact()), jacreg.frobenius_squared(lin, key=key),
-        jacreg.divergence(square), jacreg.diagonal(square), jacreg.log_pseudo_determinant(lin),
-        jacreg.divergence(square, jacreg.Hutchinson(), key=key),
-        jacreg.losses.jacobian_penalty(lin, key=key),
-    ]  # fmt: skip
-    assert {str(r.dtype) for r in results} == {dtype}
+    @jax.jit
+    def results(xs, key):
+        lin, square = jacreg.linearize(layer, xs), jacreg.linearize(jnp.sin, xs)
+        return {
+            "norm": jacreg.frobenius_squared(lin, jacreg.Exact()),
+            "products": (lin.value, lin.jvp(lin.xs), lin.vjp(lin.value)),
+            "matrices": (jacreg.jacobian(lin), jacreg.gram(lin), jacreg.diagonal(square)),
+            "volume": jacreg.log_pseudo_determinant(lin),
+            "traces": (
+                jacreg.divergence(square),
+                jacreg.divergence(square, jacreg.Hutchinson(), key=key),
+            ),
+            "penalties": (
+                jacreg.frobenius_squared(lin, key=key),
+                jacreg.losses.jacobian_penalty(lin, key=key),
+            ),
+        }
+
+    found = results(batch(dtype=dtype), jax.random.key(0))
+    assert {str(r.dtype) for r in jax.tree.leaves(found)} == {dtype}
     exact = jacreg.frobenius_squared(jacreg.linearize(layer, batch()), jacreg.Exact())
     np.testing.assert_allclose(
-        np.asarray(results[5], np.float32), exact, rtol=0.05 if dtype != "float32" else 1e-5
+        np.asarray(found["norm"], np.float32), exact, rtol=0.05 if dtype != "float32" else 1e-5
     )
 
 
@@ -186,8 +195,11 @@ def test_pytrees_in_and_out(x64):
         return (jnp.sin(t["a"]) * t["b"][:, None, None], (t["a"] ** 2).sum((1, 2)) * t["b"])
 
     lin = jacreg.linearize(fn, tree)
-    dense = jax.vmap(jax.jacobian(lambda a, b: tuple(
-        y[0] for y in fn({"a": a[None], "b": b[None]})), argnums=(0, 1)))(tree["a"], tree["b"])  # fmt: skip  # noqa: E501
+
+    def one(a, b):
+        return tuple(y[0] for y in fn({"a": a[None], "b": b[None]}))
+
+    dense = jax.jit(jax.vmap(jax.jacobian(one, argnums=(0, 1))))(tree["a"], tree["b"])
     blocks = jacreg.jacobian(lin)
     squared = 0
     for out in range(2):
