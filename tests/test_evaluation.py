@@ -112,6 +112,23 @@ class TestAttacks:
             assert float(attacked.min()) >= 0
             assert float(attacked.max()) <= 1
 
+    def test_inputs_that_are_no_pixels_are_not_clipped(self):
+        xs, labels = jnp.full((40, 3), -3.0), jnp.zeros(40, jnp.int32)
+        slope = jnp.asarray([1.0, -2.0, 0.5])
+        free = (-np.inf, np.inf)
+
+        def logits(xs):
+            return jnp.stack([-xs @ slope, xs @ slope], -1)
+
+        worst = xs + 0.25 * jnp.sign(slope)
+        found = evaluation.fgsm(logits, xs, labels, 0.25, free)
+        np.testing.assert_allclose(found, worst, rtol=1e-6)
+        key = jax.random.key(0)
+        found = evaluation.pgd(logits, xs, labels, 0.25, 20, key, free)
+        np.testing.assert_allclose(found, worst, rtol=1e-6)
+        noised = evaluation.white_noise(xs, 0.25, key, free)
+        assert float(jnp.min(noised)) < -3.2
+
     def test_they_raise_the_loss_pgd_most(self):
         fgsm, pgd = self.attacked()
         assert loss_of(PIXELS) < loss_of(fgsm) <= loss_of(pgd) + 1e-4

@@ -190,8 +190,8 @@ def _check_experiment(experiment: Experiment) -> None:
 def _check_data(data: Data) -> None:
     if data.name is None and data.path is None:
         raise ConfigError(
-            "data.name is missing: expected a built-in data set (mnist-5k, digits) or a hub "
-            'data set ("owner/name"); or give data.path, a local folder.'
+            "data.name is missing: expected a built-in data set such as mnist-5k or a "
+            'hub data set ("owner/name"); or give data.path, a local folder.'
         )
 
 

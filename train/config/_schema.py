@@ -41,6 +41,7 @@ class Experiment:
 class Data:
     """Where the examples come from: a built-in or hub `name`, or a local `path`, which wins.
 
+    The tables (`csv`, `red-wine`, ...) need both: the name says how to read what `path` holds.
     Pixels are divided by 255, then `(x - mean) / std`, one number or one a channel.
     Other keys are the built-in's own.
     """
@@ -134,6 +135,8 @@ class Training:
 @dataclass(frozen=True, kw_only=True)
 class Evaluation:
     """What the final evaluation measures. Noise and attacks are in pixel units [0, 1], clipped.
+
+    Inputs that are no pixels are perturbed in their own units and not clipped.
 
     `attack_examples` and `jacobian_examples` use the first so many test examples, 0 for all.
     """

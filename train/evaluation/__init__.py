@@ -1,5 +1,6 @@
 """What a trained model is measured by."""
 
+from train.evaluation._attacks import PIXELS as PIXELS
 from train.evaluation._attacks import fgsm as fgsm
 from train.evaluation._attacks import pgd as pgd
 from train.evaluation._attacks import white_noise as white_noise

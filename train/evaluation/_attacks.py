@@ -1,4 +1,8 @@
-"""White noise and the L-infinity attacks FGSM and PGD on any classifier of pixels in [0, 1]."""
+"""White noise and the L-infinity attacks FGSM and PGD on a classifier of bounded inputs.
+
+`bounds` are the least and the largest value of an input: 0 and 1 for pixels, infinite where an
+input has none.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +17,19 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
 Logits = Callable[[Any], Any]
+Bounds = tuple[float, float]
+PIXELS: Bounds = (0.0, 1.0)
 
 
 def white_noise(
-    pixels: Float[Array, "N *in"], scale: Float[Array, ""], key: Array
+    pixels: Float[Array, "N *in"],
+    scale: Float[Array, ""],
+    key: Array,
+    bounds: Bounds = PIXELS,
 ) -> Float[Array, "N *in"]:
-    """Add N(0, scale^2) to every pixel and clip to [0, 1]."""
-    return jnp.clip(pixels + scale * jax.random.normal(key, pixels.shape, pixels.dtype), 0, 1)
+    """Add N(0, scale^2) to every entry and clip to the bounds."""
+    noise = scale * jax.random.normal(key, pixels.shape, pixels.dtype)
+    return jnp.clip(pixels + noise, *bounds)
 
 
 def fgsm(
@@ -27,9 +37,10 @@ def fgsm(
     pixels: Float[Array, "N *in"],
     labels: Int[Array, " N"],
     epsilon: Float[Array, ""],
+    bounds: Bounds = PIXELS,
 ) -> Float[Array, "N *in"]:
     """One step of size epsilon along the sign of the loss gradient (Goodfellow et al. 2015)."""
-    return jnp.clip(pixels + epsilon * jnp.sign(_gradient(logits, pixels, labels)), 0, 1)
+    return jnp.clip(pixels + epsilon * jnp.sign(_gradient(logits, pixels, labels)), *bounds)
 
 
 def pgd(
@@ -39,12 +50,13 @@ def pgd(
     epsilon: Float[Array, ""],
     steps: int,
     key: Array,
+    bounds: Bounds = PIXELS,
 ) -> Float[Array, "N *in"]:
     """Projected gradient ascent in the epsilon ball from a random start (Madry et al. 2018).
 
     Step size 2.5 epsilon / steps.
     """
-    low, high = jnp.maximum(pixels - epsilon, 0), jnp.minimum(pixels + epsilon, 1)
+    low, high = jnp.clip(pixels - epsilon, *bounds), jnp.clip(pixels + epsilon, *bounds)
     start = pixels + jax.random.uniform(key, pixels.shape, pixels.dtype, -epsilon, epsilon)
     size = 2.5 * epsilon / steps
 

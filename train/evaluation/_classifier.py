@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 
 import jacreg
 from train.data import Examples
-from train.evaluation._attacks import fgsm, pgd, white_noise
+from train.evaluation._attacks import PIXELS, Bounds, fgsm, pgd, white_noise
 from train.evaluation._batches import masked_mean
 
 if TYPE_CHECKING:
@@ -28,13 +29,15 @@ class Classifier:
 
     Attributes:
         logits: `(weights, xs) -> [N, classes]`, deterministic; xs as the model takes them.
-        pixels: raw `uint8` rows to pixels in [0, 1].
-        normalize: pixels in [0, 1] to what the model takes.
+        pixels: raw `uint8` rows to pixels in [0, 1]; other inputs as they are.
+        normalize: such values to what the model takes.
+        bounds: the least and the largest of such values, infinite where there is none.
     """
 
     logits: Callable[[Any, Any], Any]
     pixels: Callable[[Any], Any]
     normalize: Callable[[Any], Any]
+    bounds: Bounds = PIXELS
 
 
 def make_clean(model: Classifier) -> Callable[..., dict[str, Array]]:
@@ -71,8 +74,9 @@ def robustness(
 ) -> dict[str, float]:
     """Return accuracies under white noise (all examples), FGSM and PGD (`attack_examples`).
 
-    Scales are in pixel units [0, 1]; perturbed pixels are clipped to [0, 1]. The
-    noise depends on the key alone, so models that are compared meet the same.
+    Scales are in pixel units [0, 1], or in those of inputs that are no pixels; what is
+    perturbed is clipped to the bounds. The noise depends on the key alone, so models that are
+    compared meet the same.
     """
 
     def predict(weights: PyTree, pixels: Array) -> Array:
@@ -80,18 +84,24 @@ def robustness(
 
     @jax.jit
     def noisy(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
-        noised = white_noise(model.pixels(raw), scale, key)
+        noised = white_noise(model.pixels(raw), scale, key, model.bounds)
         return jnp.argmax(predict(weights, noised), -1) == labels
 
     @jax.jit
     def one_step(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
-        attacked = fgsm(partial(predict, weights), model.pixels(raw), labels, scale)
+        attacked = fgsm(partial(predict, weights), model.pixels(raw), labels, scale, model.bounds)
         return jnp.argmax(predict(weights, attacked), -1) == labels
 
     @jax.jit
     def many_steps(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
         attacked = pgd(
-            partial(predict, weights), model.pixels(raw), labels, scale, config.pgd_steps, key
+            partial(predict, weights),
+            model.pixels(raw),
+            labels,
+            scale,
+            config.pgd_steps,
+            key,
+            model.bounds,
         )
         return jnp.argmax(predict(weights, attacked), -1) == labels
 
@@ -119,5 +129,4 @@ def first(examples: Examples, count: int) -> Examples:
     """Return the first `count` examples, all where it is 0."""
     if count == 0 or count >= len(examples):
         return examples
-    targets = None if examples.targets is None else examples.targets[:count]
-    return Examples(examples.inputs[:count], targets)
+    return examples.take(np.arange(count))

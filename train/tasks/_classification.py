@@ -66,7 +66,10 @@ def classification(
         return optax.softmax_cross_entropy(logits, targets)
 
     classifier = evaluation.Classifier(
-        lambda weights, xs: model.apply(*weights, xs)[0], pixels, normalize
+        lambda weights, xs: model.apply(*weights, xs)[0],
+        pixels,
+        normalize,
+        evaluation.PIXELS if dataset.is_image else (-np.inf, np.inf),
     )
     clean = evaluation.make_clean(classifier)
     test, settings = dataset.test, config.evaluation
