@@ -108,6 +108,8 @@ def test_counts_of_named_cases():
     assert color(conv_net, (1, 128, 128, 3)).num_colors == 48
     assert color(unet, (1, 64, 64, 1)).num_colors <= 60
     assert color(lambda x: x**2, (1, 32, 32, 3)).num_colors == 1
+    # One colour less than first fit finds.
+    assert color(SQUARE["strided_then_transposed"], (1, 8, 8, 3)).num_colors <= 32
     # One dimension, and three.
     line = kernel((3, 2, 2))
     one = color(
@@ -196,6 +198,26 @@ def test_other_indices_are_read_again(x64):
         jacreg.divergence(jacreg.linearize(shifted(2), images()), coloring)
     lin = jacreg.linearize(shifted(3), images())
     np.testing.assert_allclose(jacreg.divergence(lin, coloring), jacreg.divergence(lin), atol=1e-12)
+
+
+def test_other_indices_are_read_again_for_norms_too(x64):
+    def windows(starts, second=1, third=2):
+        index = jnp.array(starts)
+        return lambda x: x[:, index] * x[:, index + second] * x[:, index + third]
+
+    coloring = jacreg.color(windows([0, 1, 2, 3]), images(), quantity="frobenius")
+    assert not coloring.is_dense
+    # The same neighbours in another order meet no others; wider windows do.
+    other = jacreg.linearize(windows([3, 1, 0, 2]), images())
+    np.testing.assert_allclose(
+        jacreg.frobenius_squared(other, coloring),
+        jacreg.frobenius_squared(other, jacreg.Exact()),
+        rtol=1e-11,
+    )
+
+    spread = windows([0, 1, 0, 1], 2, 3)
+    with pytest.raises(jacreg.ColoringError, match="indices"):
+        jacreg.frobenius_squared(jacreg.linearize(spread, images()), coloring)
 
 
 def test_another_quantity_is_refused(x64):
