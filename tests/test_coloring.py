@@ -202,12 +202,12 @@ def test_other_indices_are_read_again(x64):
 
 def test_other_indices_are_read_again_for_norms_too(x64):
     def windows(starts, second=1, third=2):
-        index = jnp.array(starts)
-        return lambda x: x[:, index] * x[:, index + second] * x[:, index + third]
+        first, second, third = (jnp.array(starts) + shift for shift in (0, second, third))
+        return lambda x: x[:, first] * x[:, second] * x[:, third]
 
     coloring = jacreg.color(windows([0, 1, 2, 3]), images(), quantity="frobenius")
     assert not coloring.is_dense
-    # The same neighbours in another order meet no others; wider windows do.
+    # The same windows in another order meet no others; wider ones do.
     other = jacreg.linearize(windows([3, 1, 0, 2]), images())
     np.testing.assert_allclose(
         jacreg.frobenius_squared(other, coloring),
