@@ -153,7 +153,7 @@ def test_one_direction_serves_what_it_can(jitted, x64):
     """Also under jit and in chunks, where JAX itself notices a custom VJP only when it compiles."""
     wrap = jax.jit if jitted else (lambda f: f)
     for fn, diagonal in ((reverse_only, jnp.cos), (forward_only, lambda x: jnp.cos(jnp.sin(x)) * jnp.cos(x))):  # fmt: skip  # noqa: E501
-        for chunk in (None, 1):
+        for chunk in (None, 1) if jitted else (None,):
 
             def quantities(xs, fn=fn, chunk=chunk):
                 lin = jacreg.linearize(fn, xs)
