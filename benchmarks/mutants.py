@@ -29,7 +29,7 @@ QUADRATURE = "tests/test_lanczos_quadrature.py"
 SERIES = "tests/test_log_determinant.py"
 LOW_RANK = "tests/test_low_rank_traces.py"
 COLORING = "tests/test_coloring.py"
-READING = "tests/test_dependence.py tests/test_coloring.py"
+READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
 class Mutant(NamedTuple):
@@ -148,7 +148,7 @@ MUTANTS = [
            "no_edge and strided"),
     Mutant("_dependence/_windows.py", "[one] * groups", "[one.any(keepdims=True)] * groups",
            READING,
-           "no_edge and depthwise"),
+           "no_edge and (grouped or depthwise)"),
     Mutant("_dependence/_pattern.py", "boolean(collect @ g.matrix)",
            "boolean(g.matrix[: rest])", READING,
            "no_edge and norm"),
