@@ -248,6 +248,14 @@ def test_repr_explains():
 
 
 BAD = {
+    "no array": (lambda: jacreg.linearize(layer, {}), ValueError, "no array"),
+    "two lengths": (
+        lambda: jacreg.linearize(lambda t: t["a"], {"a": batch(), "b": batch((4, 6))}),
+        ValueError, r"share the batch axis.*\[4, 5\]"),
+    "nothing returned": (
+        lambda: jacreg.linearize(lambda x: (), batch()), ValueError, "returned no array"),
+    "tree": (
+        lambda: jacreg.linearize(layer, batch()).jvp({"a": batch()}), ValueError, "tree structure"),
     "integers": (lambda: jacreg.linearize(layer, jnp.ones((5, 6), int)), TypeError, "cast"),
     "no batch": (lambda: jacreg.linearize(jnp.sin, jnp.ones(())), ValueError, "batch axis"),
     "lost batch": (lambda: jacreg.linearize(jnp.sum, batch()), ValueError, "keep the batch axis"),

@@ -1,5 +1,7 @@
 """Hutch++ and XTrace: unbiased, one batched product at a time, differentiable."""
 
+import sys
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -144,3 +146,9 @@ def test_bad_numbers_are_refused(x64):
         jacreg.diagonal(linear(), jacreg.HutchPlusPlus(6), key=jax.random.key(0))
     with pytest.raises(ValueError, match="key"):
         jacreg.divergence(linear(), jacreg.XTrace(6))
+
+
+def test_without_matfree_it_says_what_to_install(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matfree", None)
+    with pytest.raises(ImportError, match=r'XTrace.*pip install "jacreg\[traces\]"'):
+        jacreg.divergence(linear(), jacreg.XTrace(6), key=jax.random.key(0))
