@@ -1,6 +1,6 @@
 """A training step of exact score matching on images against one with 48 random slices.
 
-`python -m benchmarks.score_step [--config FILE] [--probes 48] [--batch 16] [--repeats 5]`: the
+`python -m benchmarks.score_step [--config FILE] [--probes 48] [--batch 8] [--repeats 5]`: the
 coloured trace of `configs/score/mnist-coloring.toml` against sliced score matching with
 the same network, noise, batch and optimiser, the slices one after the other (as
 `jacreg.losses.sliced_score_matching` takes them) and all at once. First the numbers must agree:
@@ -158,9 +158,9 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.score_step", description=__doc__)
     parser.add_argument("--config", type=Path, default=_CONFIG)
     parser.add_argument("--probes", type=int, default=48)
-    parser.add_argument("--batch", type=int, default=16)
+    parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--repeats", type=int, default=5)
-    parser.add_argument("--draws", type=int, default=20)
+    parser.add_argument("--draws", type=int, default=8)
     chosen = parser.parse_args()
     if min(chosen.repeats, chosen.draws) < 5 or min(chosen.probes, chosen.batch) < 1:
         parser.error("expected --repeats and --draws of at least 5, --probes and --batch of 1")
