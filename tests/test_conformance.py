@@ -4,21 +4,12 @@ The whole product takes minutes and is marked slow; one function for each pair r
 """
 
 import pytest
+from compilation import quick_compilation  # noqa: F401
 from functions import BY_NAME
 from pairs import PAIRS
 from quantities import conform, problem
 
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
-
-
-@pytest.fixture
-def quick_compilation():
-    """Each program runs twice and compiles for long: spend nothing on fast code."""
-    import jax
-
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def sampled(pair):

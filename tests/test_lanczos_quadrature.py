@@ -6,9 +6,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._lanczos_quadrature import quadrature
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 pytest.importorskip("matfree")
 
