@@ -13,7 +13,7 @@ from ._lanczos import norm
 from ._linearize import Linearization
 from ._methods import Lanczos, require_key
 from ._probes import draw, mean_over_probes
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PyTree
@@ -62,7 +62,7 @@ def quadrature(
         lambda v: multiply(v.astype(side.dtype)).astype(wide) / scale,
         lambda u: transpose(u.astype(other.dtype)).astype(wide) / scale,
     )
-    tolerance = max(side.size, other.size) * float(jnp.finfo(accumulate_dtype(side.dtype)).eps)
+    tolerance = rank_tolerance(side.size, other.size, accumulate_dtype(side.dtype))
     _, decomp = import_matfree("Lanczos")
     bidiagonalise = decomp.bidiag(min(order, side.size))
 

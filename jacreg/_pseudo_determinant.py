@@ -13,7 +13,7 @@ from ._lanczos_quadrature import lanczos_quadrature
 from ._linearize import Linearization
 from ._methods import Exact, Lanczos, check_count, select
 from ._probes import match_sharding
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -46,8 +46,9 @@ def log_pseudo_determinant(
 
     Returns:
         `[N]`; -inf where J is numerically rank-deficient (its smallest singular value
-        is below max(n, M) eps times the largest), with gradient zero there; never nan
-        for a finite J. `Lanczos` sees a rank deficiency where its order exceeds the rank.
+        is below (k + sqrt(l)) eps times the largest, k and l the lesser and the greater of n
+        and M), with gradient zero there; never nan for a finite J. `Lanczos` sees a rank
+        deficiency where its order exceeds the rank.
 
     Raises:
         ValueError: the stochastic method has no key.
@@ -69,7 +70,7 @@ def _exact(lin: Linearization, method: Exact, key: Any, chunk_size: int | None) 
     if tall.shape[2] == 0:
         return jnp.zeros(tall.shape[0], dtype)
     singular_values = jnp.linalg.svd(jax.lax.stop_gradient(tall), compute_uv=False)
-    threshold = max(tall.shape[1:]) * jnp.finfo(tall.dtype).eps
+    threshold = rank_tolerance(*tall.shape[1:], tall.dtype)
     full_rank = singular_values[:, -1] > threshold * singular_values[:, 0]
     # A rank-deficient example takes a harmless matrix through QR, whose derivative
     # would be nan, and is replaced afterwards.

@@ -73,6 +73,17 @@ def accumulate_dtype(dtype: Any) -> Any:
     return jnp.promote_types(dtype, jnp.float32)
 
 
+def rank_tolerance(num_rows: int, num_columns: int, dtype: Any) -> float:
+    """Return what share of the largest singular value a smaller one must exceed to count.
+
+    Rounding moves the singular values of a k x n matrix, k <= n, by about
+    (sqrt(k) + sqrt(n)) eps / 2 of the largest, and a QR factorisation by less than k eps.
+    NumPy's n eps would call a well-conditioned Jacobian of a large image singular in float32.
+    """
+    few, many = sorted((num_rows, num_columns))
+    return (few + many**0.5) * float(jnp.finfo(dtype).eps)
+
+
 def example_sum(tree: PyTree, term: Callable[[Array], Array] = lambda x: x) -> Float[Array, " N"]:
     """Sum `term(leaf)` over everything but the batch axis, all leaves together.
 

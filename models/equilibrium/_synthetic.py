@@ -30,14 +30,14 @@ class Equilibrium(eqx.Module):
 
     def __init__(self, spec: EquilibriumSpec, *, key: jax.Array):
         self.spec = spec
-        keys = jax.random.split(key, 3)
+        keys = jax.random.split(key, 4)
         dtype = jax.dtypes.canonicalize_dtype(float)
         (features,) = spec.input_shape
         bound = features**-0.5
         self.inner = eqx.nn.Linear(spec.outputs, spec.hidden, use_bias=False, key=keys[0])
         injection = dense((features, spec.hidden), "lecun_uniform", key=keys[1])
         # Kinks spread over the inputs, rather than all at 0.
-        bias = jax.random.uniform(keys[1], (spec.hidden,), dtype, -bound, bound)
+        bias = jax.random.uniform(keys[3], (spec.hidden,), dtype, -bound, bound)
         self.injection = eqx.tree_at(lambda layer: layer.bias, injection, bias)
         self.outer = eqx.nn.Linear(spec.hidden, spec.outputs, use_bias=False, key=keys[2])
 
