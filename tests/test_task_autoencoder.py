@@ -16,13 +16,14 @@ from train.run import run
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import TASKS
 
+BASE_MODEL = {"name": "autoencoder", "hidden": [12]}
 KEYS = (jax.random.key(1), jax.random.key(2))
 
 
 def config(penalty=(), task=(), **sections):
     tables = {
         **BASE,
-        "model": {"name": "autoencoder", "hidden": [12]},
+        "model": BASE_MODEL,
         "task": {"name": "autoencoder", **dict(task)},
         "penalty": list(penalty),
         "optimizer": {"learning_rate": 0.1},
@@ -38,12 +39,12 @@ def problem(*arguments, **sections):
     return TASKS["autoencoder"](made, data.load(made.data), **made.task.options)
 
 
-def module_of(made, hidden=(12,)):
-    """The network with the problem's parameters."""
-    set_up = config(model={"name": "autoencoder", "hidden": list(hidden)})
+def module_of(made, model=BASE_MODEL, params=None):
+    """The network with the problem's parameters, or with others."""
+    set_up = config(model=model)
     key = purpose_key(set_up.experiment.seed, INIT_PURPOSE)
-    model = build_model(set_up.model, data.load(set_up.data), 10, key)
-    return model.merge(made.params, made.state)
+    built = build_model(set_up.model, data.load(set_up.data), 10, key)
+    return built.merge(made.params if params is None else params, made.state)
 
 
 def first_metrics(made):
@@ -107,7 +108,6 @@ class TestRuns:
         assert lines[2]["train/loss"] < 5 < lines[1]["train/loss"]
         measured = whole["metrics"]
         assert measured["pretrain/jacobian_norm"] != measured["test/jacobian_norm"]
-        assert 0 <= measured["pretrain/saturation"] <= 1
         assert 0 < measured["test/accuracy"] < 1
 
         stopped = tmp_path / "stopped"
@@ -115,7 +115,7 @@ class TestRuns:
 
         def record(self, step, state):
             taken.append(step)
-            if step == 20 and len(taken) <= 2:
+            if step == 30 and len(taken) <= 3:
                 raise InterruptedRun("stopped here", 15)
             return original(self, step, state)
 
@@ -123,9 +123,22 @@ class TestRuns:
             patch.setattr(Loop, "_record", record)
             with pytest.raises(InterruptedRun):
                 run(config(table, options), stopped)
+        assert (stopped / "checkpoints" / "20").exists()
         resumed = run(config(table, options), stopped)
         assert resumed["params_sha256"] == whole["params_sha256"]
         assert resumed["metrics"] == measured
+
+    def test_a_line_ends_with_its_phase(self, tmp_path):
+        """No mean over steps of two objectives."""
+        table = [{"name": "contractive", "weight": 0.1, "method": "projection"}]
+        training = {"steps": 8, "log_every": 5, "checkpoint_every": 100}
+        evaluation = {"jacobian": False}
+        made = config(table, {"pretrain_steps": 3}, training=training, evaluation=evaluation)
+        run(made, tmp_path)
+        lines = records.MetricsLog(tmp_path / records.METRICS).read()
+        assert [line["step"] for line in lines] == [3, 5, 8]
+        assert lines[0]["train/loss"] > 20
+        assert all(line["train/loss"] < 5 for line in lines[1:])
 
     def test_without_classes_it_only_pre_trains(self, tmp_path):
         found = run(
@@ -145,6 +158,13 @@ class TestRuns:
     [
         ({"model": {"name": "mlp"}}, r"model\.name"),
         ({"task": {"pretrain_steps": 31}}, r"task\.pretrain_steps"),
+        (
+            {
+                "task": {"pretrain_steps": 0},
+                "penalty": [{"name": "contractive", "weight": 1}],
+            },
+            r"task\.pretrain_steps: got 0",
+        ),
         ({"data": {"name": "digits", "mean": 0.5}}, r"data\.mean"),
         ({"data": {"name": "two-moons"}}, r"task\.reconstruction"),
         (
@@ -169,11 +189,30 @@ def test_what_does_not_fit(sections, path):
         problem(**sections)
 
 
+@pytest.mark.parametrize("activation", ["sigmoid", "tanh", "softplus"])
+def test_saturation_counts_the_units_near_an_end(activation):
+    table = {"name": "autoencoder", "hidden": [12], "activation": activation}
+    made = problem(model=table)
+    large = jax.tree.map(lambda leaf: 8 * leaf, made.params)
+    found = made.evaluate(large, made.state, False)
+    if activation == "softplus":
+        assert "test/saturation" not in found
+        return
+    xs, _ = made.prepare({"inputs": data.load(config().data).test.inputs})
+    hidden = np.asarray(module_of(made, model=table, params=large).encode(xs), np.float64)
+    low = 0 if activation == "sigmoid" else -1
+    share = (hidden - low) / (1 - low)
+    truth = np.mean((share < 0.05) | (share > 0.95))
+    assert 0.1 < truth < 0.95
+    np.testing.assert_allclose(found["test/saturation"], truth, rtol=1e-4)
+
+
 @pytest.mark.parametrize("hidden", [[6], [6, 3]])
 def test_the_norm_is_that_of_the_dense_jacobian(hidden):
-    made = problem(model={"name": "autoencoder", "hidden": hidden})
+    table = {"name": "autoencoder", "hidden": hidden}
+    made = problem(model=table)
     found = made.evaluate(made.params, made.state, True)["test/jacobian_norm"]
-    module = module_of(made, hidden=hidden)
+    module = module_of(made, model=table)
     test = data.load(config().data).test
     xs, _ = made.prepare({"inputs": test.inputs[:10]})
     rows = jax.vmap(jax.jacrev(lambda x: module.encode(x[None])[0]))(xs)

@@ -179,8 +179,15 @@ class Loop:
         return min(stops)
 
     def _due(self, step: int, every: int) -> bool:
-        last = step == self.config.training.steps
+        """Return whether a line is due: at each `every`, and where a phase or training ends."""
+        last = step in (self.config.training.steps, *(each.end for each in self.problem.earlier))
         return last or (every > 0 and step % every == 0)
+
+    def _last_line(self, step: int) -> int:
+        """Return the step of the training line before that of `step`, 0 before the first."""
+        every = self.config.training.log_every
+        ends = [phase.end for phase in self.problem.earlier if phase.end < step]
+        return max([(step - 1) // every * every, *ends])
 
     def phase_metrics(self) -> dict[str, float]:
         """Return what the ends of the earlier phases recorded, before or after a restart."""
@@ -198,7 +205,7 @@ class Loop:
         training = self.config.training
         metrics: dict[str, float] = {}
         if self._due(step, training.log_every):
-            since = (step - 1) // training.log_every * training.log_every
+            since = self._last_line(step)
             sums = jax.device_get(state.sums)
             metrics |= {
                 f"train/{name}": float(value) / (step - since) for name, value in sums.items()
@@ -224,5 +231,5 @@ class Loop:
         return DivergedError(
             f"the loss or its gradient is not finite at step {step}: training stopped, {where} "
             f"in {self.checkpoints.folder}. Lower optimizer.learning_rate or the penalty's "
-            "weight, or set optimizer.clip_norm."
+            "weight, or set optimizer.clip_norm, and give the changed config another --workdir."
         )

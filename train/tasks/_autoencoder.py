@@ -30,8 +30,10 @@ if TYPE_CHECKING:
     from train.config import Config
     from train.data import Dataset
 
-# A sigmoid unit this near to 0 or 1 counts as saturated; the paper does not say its bound.
+# A unit within this share of its range from one of its ends counts as saturated; the paper does
+# not say its bound. Other activations have no ends.
 _SATURATED = 0.05
+_RANGES = {"sigmoid": (0, 1), "tanh": (-1, 1)}
 
 
 def autoencoder(
@@ -158,6 +160,12 @@ def _check(config: Config, dataset: Dataset, first_steps: int, reconstruction: s
             f"task.pretrain_steps: got {first_steps} of {config.training.steps} steps, but "
             f"{dataset.name} has no class labels to fine-tune on; leave it out."
         )
+    weighted = [str(i) for i, penalty in enumerate(config.penalty) if penalty.weight]
+    if first_steps == 0 and weighted:
+        raise ConfigError(
+            "task.pretrain_steps: got 0, but the penalties act in pre-training alone; expected at "
+            f"least 1, or penalty.{weighted[0]}.weight=0."
+        )
     if isinstance(dataset.train.targets, dict):
         raise ConfigError(f"data.name: {dataset.name} is a regression data set; no autoencoder.")
     if reconstruction != "cross_entropy":
@@ -196,11 +204,13 @@ def _make_encoder_measure(
     def reconstruction(weights: Any, inputs: Any) -> dict[str, Array]:
         module, xs = model.merge(*weights), vectors(inputs)
         hidden = module.encode(xs)
-        saturated = (hidden < _SATURATED) | (hidden > 1 - _SATURATED)
-        return {
-            "reconstruction": losses(module.decode(hidden), xs),
-            "saturation": jnp.mean(saturated, -1),
-        }
+        found = {"reconstruction": losses(module.decode(hidden), xs)}
+        if module.spec.activation in _RANGES:
+            low, high = _RANGES[module.spec.activation]
+            margin = _SATURATED * (high - low)
+            saturated = (hidden < low + margin) | (hidden > high - margin)
+            found["saturation"] = jnp.mean(saturated, -1)
+        return found
 
     @jax.jit
     def norm(weights: Any, inputs: Any) -> dict[str, Array]:
