@@ -105,7 +105,7 @@ class TestTargets:
 
     def test_jacobians_that_the_data_does_not_give(self):
         made = config(penalty=[MATCHING], data=small("function-1d"))
-        values = {"value": data.load(made.data).train.targets["value"]}
+        values = {"value": np.ones((64, 1), np.float32)}
         with pytest.raises(ConfigError, match=r"penalty\.0\.name.*which reads jacobians"):
             problem(made, replaced(data.load(made.data), values))
 
@@ -218,6 +218,7 @@ class TestMeasures:
         metrics = found.evaluate(found.params, found.state, True)
         model = build_model(made.model, dataset, 1, jax.random.key(0))
         test = dataset.test
+        assert test.targets is not None
 
         def fn(xs):
             return model.apply(found.params, found.state, xs / 2)[0]
