@@ -62,6 +62,19 @@ def test_rows_are_seen_to_be_independent(x64):
     assert not dependence_of(coupled)[0].rows_independent
 
 
+@pytest.mark.parametrize("first", [0, 1])
+def test_a_pattern_holds_the_edges_of_every_example(first, x64):
+    """Rows that are treated differently: the plan is one for all of them."""
+
+    def fn(x):
+        parts = [x[:1] * jnp.roll(x[:1], 1, axis=1), x[1:] ** 2]
+        return jnp.concatenate(parts if first == 0 else [x[:1] ** 2, x[1:] * jnp.roll(x[1:], 1, 1)])
+
+    relation, _, _ = dependence_of(jacreg.linearize(fn, jnp.ones((2, 5))))
+    eye = np.eye(5, dtype=bool)
+    np.testing.assert_array_equal(relation.matrix().toarray(), eye | np.roll(eye, 1, axis=0))
+
+
 def test_unknown_primitive_is_dense(x64):
     def solve(x):
         matrix = jnp.eye(6) * 3 + x[:, :, :, 0]

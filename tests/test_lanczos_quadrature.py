@@ -106,6 +106,20 @@ def test_a_krylov_space_that_ends_early_is_no_nan(name):
     np.testing.assert_allclose(slope, 0 if values.min() == 0 else 2 * 6, rtol=1e-4)
 
 
+def test_a_residual_that_is_exactly_zero_is_no_nan():
+    """Powers of two: the first step leaves nothing, and the next divides it by its length."""
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(scale):
+        lin = jacreg.linearize(lambda xs: scale * xs, jnp.ones((2, 4)))
+        return jacreg.log_pseudo_determinant(lin, jacreg.Lanczos(1, 4), key=KEY).sum()
+
+    value, slope = total(2.0)
+    np.testing.assert_allclose(value, 2 * 4 * np.log(2), rtol=1e-6)
+    np.testing.assert_allclose(slope, 2 * 4 / 2, rtol=1e-6)
+
+
 def test_ill_conditioned_maps_in_float32():
     """By bidiagonalising J itself: of J J^T, float32 would lose the condition number 1e8."""
     values = jnp.logspace(0, -4, 6)
