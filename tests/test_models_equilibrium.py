@@ -103,6 +103,17 @@ def test_each_example_has_its_own_count():
     assert (np.diff(result.num_evaluations) > 0).all()
 
 
+def test_a_scalar_state_is_solved_by_the_secant_method():
+    """Two points are enough in one dimension; older ones, from another slope, only delay."""
+
+    def kinked(z):
+        return jnp.where(z < 1, 2.3 - 0.8 * z, 1.2 + 0.3 * z)
+
+    result = solve(kinked, jnp.zeros(1), solver=EquilibriumSolver(tolerance=1e-6, memory=8))
+    np.testing.assert_allclose(result.state, 1.2 / 0.7, rtol=1e-6)
+    assert result.num_evaluations <= 5
+
+
 def test_giving_up_is_reported_and_does_not_raise():
     matrix, offset = affine(norm=1.5)
 

@@ -28,7 +28,8 @@ class EquilibriumSolver:
       method: "anderson" acceleration, or the plain "iteration".
       tolerance: on norm(f(z) - z) / norm(f(z)), for each example.
       max_steps: evaluations of the cell after which the solver gives up (its result says so).
-      memory: past points that Anderson's method mixes.
+      memory: past points that Anderson's method mixes; one more than the state has entries at
+        most.
       backward_tolerance, backward_steps: of the linear solve (GMRES) of the backward pass, one
         product with the cell's Jacobian a step; where they are spent the gradient is what it has
         by then.
@@ -96,7 +97,10 @@ def solve(
             f"The cell of an equilibrium model must keep the shape of its state: got {given} -> "
             f"{found}."
         )
-    memory = solver.memory if solver.method == "anderson" else 1
+    # Of n + 1 points in n dimensions some mixture is exact where the cell is affine; more points
+    # leave the weights to the ridge, and stale ones are mixed in.
+    size = sum(leaf.size for leaf in jax.tree.leaves(given))
+    memory = min(solver.memory, size + 1) if solver.method == "anderson" else 1
     gmres = TruncatedGMRES(solver.backward_tolerance, solver.backward_steps)
     solution = optx.fixed_point(
         lambda z, _: cell(z),
