@@ -149,6 +149,13 @@ class TestPairs:
         with pytest.raises(ValueError, match="at least 2"):
             seeds.paired_interval([0.3])
 
+    def test_metrics_that_a_run_lacks_are_not_compared(self):
+        plain = {"metrics": {"a": 1.0, "b": None, "c": 2.0}}
+        penalised = {"metrics": {"a": 3.0, "b": 1.0, "d": 2.0}}
+        pair = pairs.Pair(plain, penalised)
+        assert pair.shared_metrics() == {"a"}
+        assert pair.difference("a") == 2.0
+
     def test_the_seeds_command(self, config_file, tmp_path, capsys):
         arguments = [config_file, "training.steps=4", "--seeds", "2", "--workdir", str(tmp_path)]
         assert seeds.main(arguments) == 0

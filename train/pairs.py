@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -21,9 +22,22 @@ class Pair(NamedTuple):
     plain: dict[str, Any]
     penalised: dict[str, Any]
 
+    def shared_metrics(self) -> set[str]:
+        """Return the metrics that both measured as finite numbers."""
+        found = [
+            {name for name, value in summary["metrics"].items() if _is_finite(value)}
+            for summary in self
+        ]
+        return found[0] & found[1]
+
     def difference(self, metric: str) -> float:
         """Return penalised minus plain."""
         return self.penalised["metrics"][metric] - self.plain["metrics"][metric]
+
+
+def _is_finite(value: Any) -> bool:
+    # A record has null where a number was not finite.
+    return value is not None and math.isfinite(value)
 
 
 def without_penalty(config: Config) -> Config:

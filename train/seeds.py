@@ -92,9 +92,13 @@ def _compare(chosen: argparse.Namespace) -> None:
     for seed in range(chosen.seeds):
         config = configs.load(chosen.config, [*chosen.overrides, f"experiment.seed={seed}"])
         pairs.append(run_pair(config, folder / f"plain-{seed}", folder / f"penalised-{seed}"))
+    common = set.intersection(*(pair.shared_metrics() for pair in pairs))
+    named = dict.fromkeys(name for pair in pairs for side in pair for name in side["metrics"])
+    left_out = [name for name in named if name not in common]
     intervals = {
         name: paired_interval([pair.difference(name) for pair in pairs])
-        for name in pairs[0].penalised["metrics"]
+        for name in named
+        if name in common
     }
     records.write_json(
         folder / "seeds.json",
@@ -102,6 +106,7 @@ def _compare(chosen: argparse.Namespace) -> None:
             "experiment": experiment,
             "seeds": chosen.seeds,
             "differences": {name: interval._asdict() for name, interval in intervals.items()},
+            "left_out": left_out,
         },
     )
     lines = []
@@ -127,6 +132,8 @@ def _compare(chosen: argparse.Namespace) -> None:
         ["metric", "no penalty", "penalty", "difference", "95 % interval", "excludes 0"],
         lines,
     )
+    if left_out:
+        reporter.say(f"Not measured as a number in every run, so left out: {', '.join(left_out)}")
     reporter.say(f"Records: {folder}")
 
 
