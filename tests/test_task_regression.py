@@ -254,7 +254,8 @@ class TestRuns:
         # A network that is 0 has errors of 1/2 each: the mean squares of sine and cosine.
         assert metrics["test/mse"] < 0.05
         assert metrics["test/jacobian_mse"] < 0.1
-        assert metrics["test/hessian_mse"] < 0.5
+        # A flat second derivative has 0.49 on this grid.
+        assert metrics["test/hessian_mse"] < 0.25
         written = records.read_arrays(tmp_path / "figures" / "regression.npz")
         np.testing.assert_allclose(
             written["true_hessian"].ravel(), -np.sin(written["points"][:, 0])
