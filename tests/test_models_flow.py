@@ -183,3 +183,18 @@ def test_bad_input():
         log_density(linear, jnp.ones((2, 3), int))
     with pytest.raises(ValueError, match="one Rademacher probe"):
         log_density(linear, jnp.ones((2, 3)), method=jacreg.Hutchinson(3), regularize=True, key=KEY)
+
+
+@pytest.mark.parametrize("method", ["rk4", "dopri5"])
+def test_a_row_that_explodes_is_a_failure(method):
+    """Fixed steps reach the end whatever came of them, and the likelihood of a survivor is none."""
+    solver = FlowSolver(method, max_steps=50)
+    xs = jnp.asarray([[0.01, 0.0], [3.0, 0.0]])
+
+    @jax.jit
+    def solve(xs):
+        return log_density(lambda xs, ts: 30 * xs**3, xs, solver=solver)
+
+    found = solve(xs)
+    assert not found.converged
+    assert solve(xs[:1]).converged

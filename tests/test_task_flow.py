@@ -1,5 +1,7 @@
 """The flow task: its likelihood in the data's own coordinates, failures of solvers, bad input."""
 
+import re
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -250,8 +252,9 @@ class TestSolverThatGivesUp:
         found = made.evaluate(made.params, made.state, False)
         assert found["test/solver_failures"] == 1
         assert np.isnan(found["test/nll"])
-        with pytest.raises(DivergedError, match=r"100.00% of the test solves.*task\.test_solver"):
-            made.check(4, found)
+        text = made.check(4, found)
+        assert text is not None
+        assert re.search(r"100.00% of the test solves.*task\.test_solver", text)
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ import models
 from train.config import parse
 from train.errors import ConfigError
 from train.models import _functional
-from train.objective import Term, make_terms, penalised, supervised
+from train.objective import Pass, Term, make_terms, penalised, supervised
 from train.optimizers import OPTIMIZERS, make_optimizer
 from train.schedules import SCHEDULES
 from train.step import BatchOrder, StepKeys, init_state, make_step, make_training_step
@@ -296,6 +296,34 @@ class TestSchedules:
         ramp = self.values("ramp", begin=0.0, end=0.5, initial=0.25)
         np.testing.assert_allclose(ramp[:3], [0.25, 0.25 + 0.75 * 29 / 45, 0.75], rtol=1e-6)
         assert ramp[3:] == [1, 1, 1]
+
+
+@pytest.mark.parametrize("usable", [True, False])
+def test_a_failed_pass_changes_nothing_whatever_its_gradient(usable):
+    params = {"w": jnp.ones(3)}
+    optimizer = optax.adamw(0.1, weight_decay=0.1)
+
+    def forward(params, state, xs, targets, key, needs):
+        scale = jnp.where(usable, 1.0, jnp.nan)
+        losses = jnp.where(usable, scale * jnp.sum(params["w"]) * xs, 0)
+        return Pass(losses, state + 1, usable=jnp.asarray(usable))
+
+    step = jax.jit(make_step(penalised(forward, []), optimizer))
+    names = ["loss", "gradient_norm"]
+    # A first good step, so that the optimiser has momentum to go on with.
+    good = jax.jit(
+        make_step(penalised(lambda p, s, xs, *_: Pass(p["w"][0] * xs, s), []), optimizer)
+    )
+    keys = StepKeys.of(0)
+    before = good(init_state(params, jnp.int32(4), optimizer, names), jnp.ones(2), None, keys)
+    after = step(before, jnp.ones(2), None, keys)
+    kept = (before.params, before.opt_state, before.model_state)
+    moved = (after.params, after.opt_state, after.model_state)
+    same = jax.tree.map(lambda a, b: bool((a == b).all()), kept, moved)
+    assert all(jax.tree.leaves(same)) == (not usable)
+    assert after.step == 2
+    assert after.first_bad == -1
+    assert np.isfinite(list(after.sums.values())).all()
 
 
 def test_a_coloring_from_a_config_gives_the_exact_penalty():

@@ -19,6 +19,7 @@ from train.interrupt import Interrupt
 from train.optimizers import make_optimizer
 from train.parallel import make_mesh, on_all
 from train.step import (
+    USABLE,
     BatchOrder,
     StepKeys,
     TrainState,
@@ -141,7 +142,7 @@ class Loop:
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:800]
             raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
-        return [*found, "gradient_norm"]
+        return [*(name for name in found if name != USABLE), "gradient_norm"]
 
     def _compile(self, state: TrainState, examples: Any) -> Callable[..., TrainState]:
         started = time.perf_counter()

@@ -20,9 +20,10 @@ from train.errors import ConfigError
 from train.methods import Deferred, make_method
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES
+from train.step import USABLE
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Bool, Float, PyTree
 
     from train.config import Penalty
 
@@ -43,12 +44,15 @@ class Pass:
         state: the model's state after the pass.
         sources: what penalties read, by name: at least those that were asked for.
         metrics: scalars to record beside the losses.
+        usable: False where the pass failed, so that the step is to change nothing; None where
+            a pass cannot fail.
     """
 
     losses: Float[Array, " N"]
     state: PyTree
     sources: Mapping[str, Any] = field(default_factory=dict)
     metrics: Mapping[str, Float[Array, ""]] = field(default_factory=dict)
+    usable: Bool[Array, ""] | None = None
 
 
 @dataclass(frozen=True)
@@ -227,6 +231,8 @@ def penalised(forward: Forward, terms: Sequence[Term]) -> Callable[..., Any]:
             value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step)
             metrics[f"penalty/{term.label}"] = value
             loss = loss + term.weight * term.factor(step) * value
+        if found.usable is not None:
+            metrics[USABLE] = found.usable
         return loss, (found.state, {"loss": loss, **metrics})
 
     return objective

@@ -15,6 +15,8 @@ from train.parallel import split_rows
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, PyTree
 
+# The entry of an objective's metrics that says whether the step may be taken; not recorded.
+USABLE = "usable"
 MODEL_PURPOSE, PENALTY_PURPOSE, INIT_PURPOSE, EVALUATION_PURPOSE = range(4)
 
 
@@ -82,7 +84,11 @@ class StepKeys(NamedTuple):
 def make_step(
     objective: Callable[..., Any], optimizer: optax.GradientTransformation
 ) -> Callable[..., TrainState]:
-    """Return the pure step `(state, xs, targets, keys) -> state`."""
+    """Return the pure step `(state, xs, targets, keys) -> state`.
+
+    Where the objective says that its pass failed (`USABLE`), parameters, model and optimiser
+    stay as they are; the step counts.
+    """
 
     def step(state: TrainState, xs: Any, targets: Any, keys: StepKeys) -> TrainState:
         keys = StepKeys(*(jax.random.fold_in(key, state.step) for key in keys))
@@ -92,6 +98,14 @@ def make_step(
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.global_norm(grads)
+        usable = metrics.get(USABLE)
+        if usable is not None:
+            norm = jnp.where(usable, norm, 0)
+            model_state, opt_state, updates = jax.tree.map(
+                lambda new, old: jnp.where(usable, new, old),
+                (model_state, opt_state, updates),
+                (state.model_state, state.opt_state, jax.tree.map(jnp.zeros_like, updates)),
+            )
         healthy = jnp.isfinite(loss) & jnp.isfinite(norm)
         first_bad = jnp.where((state.first_bad < 0) & ~healthy, state.step + 1, state.first_bad)
         metrics = {**metrics, "gradient_norm": norm}

@@ -32,8 +32,9 @@ class FlowResult(NamedTuple):
       frobenius_squared: `[N]`, the integral of norm(df/dx)_F^2, or its estimate; None unless
         asked for.
       num_evaluations: how often the solver called the field on the batch (NFE).
-      converged: whether the solver reached the end within its steps. Where it is False the
-        other values are those of the time at which it gave up, and not to be used.
+      converged: whether the solver reached the end within its steps, with finite values in
+        every row. Where it is False the other values are those of the time at which it gave
+        up, or not finite, and not to be used.
       remaining: the share of the time that was left when it gave up; 0 where it converged.
     """
 
@@ -90,7 +91,7 @@ def log_density(
     axes = tuple(range(1, xs.ndim))
     dimensions = math.prod(xs.shape[1:])
     base = -0.5 * jnp.sum(latents**2, axes) - 0.5 * dimensions * jnp.log(2 * jnp.pi)
-    return FlowResult(base + trace, latents, energy, norm, *_report(solution, solver, end))
+    return FlowResult(base + trace, latents, energy, norm, *_report(solution, values, solver, end))
 
 
 def sample(
@@ -111,7 +112,7 @@ def sample(
         return (field(state[0], _times(t, state[0])),)
 
     solution, (values,) = _solve(rates, (latents,), solver, solver.end_time, 0.0)
-    return FlowResult(None, values, None, None, *_report(solution, solver, 0.0))
+    return FlowResult(None, values, None, None, *_report(solution, values, solver, 0.0))
 
 
 def _rates(field: Field, xs, method, regularize: bool, key):
@@ -163,10 +164,12 @@ def _times(t, xs) -> Float[Array, " N"]:
     return jnp.full(xs.shape[0], t, xs.dtype)
 
 
-def _report(solution: Any, solver: FlowSolver, end: float):
+def _report(solution: Any, values: Any, solver: FlowSolver, end: float):
     steps = solution.stats["num_steps"]
     evaluations = solver.first_evaluations + solver.evaluations_per_step * steps
-    converged = diffrax.is_successful(solution.result)
+    # Fixed steps end at the end whatever came of them.
+    finite = [jnp.all(jnp.isfinite(leaf)) for leaf in jax.tree.leaves(values)]
+    converged = diffrax.is_successful(solution.result) & jnp.all(jnp.stack(finite))
     left = jnp.abs(end - solution.ts[-1]) / solver.end_time
     return evaluations, converged, jnp.where(converged, 0, left)
 

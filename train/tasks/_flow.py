@@ -61,8 +61,9 @@ def flow(
         end_time: of the flow.
         method: of the divergence in training; a colouring, so exact, where left out.
         test_solver, test_method: of the evaluation, the same for models that are compared.
-        on_failure: where the solver gives up, a step changes nothing by itself and counts 0
-            in the means; then "stop" ends the run at the next log line, "continue" goes on.
+        on_failure: a step whose solver gives up changes nothing and counts 0 in the means;
+            "stop" ends training at the next log line, "continue" goes on. A solve of the
+            evaluation that fails is told and left out of the means.
         pixels: of images: "logit" (levels, margin) where left out, or "scaled" (levels).
         num_samples: drawn at the end.
         grid: cells along a side of the grid on which the density of points in the plane is
@@ -147,7 +148,8 @@ def make_forward(
         if space.levels is not None:
             bits = bits_per_dimension(log_densities, space.dimensions, levels=space.levels)
             metrics["bits_per_dimension"] = jnp.mean(bits)
-        return Pass(-log_densities, state, {"flow": _kept(found)}, metrics)
+        sources = {"flow": _kept(found)}
+        return Pass(-log_densities, state, sources, metrics, usable=found.converged)
 
     return forward
 
@@ -161,24 +163,27 @@ def make_check(on_failure: str) -> Callable[[int, Mapping[str, float]], str | No
     """Return what happens at a line of metrics that tells of solvers that gave up."""
 
     def check(step: int, metrics: Mapping[str, float]) -> str | None:
+        told = []
         for split, solves in (("train", "steps since the last log line"), ("test", "test solves")):
             share = metrics.get(f"{split}/solver_failures", 0.0)
             if share == 0:
                 continue
-            prefix = "test_" if split == "test" else ""
+            training = split == "train"
             left = metrics.get("train/time_left", 0.0) / share
             text = (
                 f"by step {step} the solver gave up in {share:.2%} of the {solves}"
-                + (f", with {left:.0%} of the time left" if split == "train" else "")
+                + (f", with {left:.0%} of the time left" if training else "")
                 + f" (mean NFE {metrics.get(f'{split}/nfe', float('nan')):.0f}). Raise max_steps "
-                f"or the tolerances of task.{prefix}solver, or add the penalties kinetic_energy "
-                "and flow_frobenius, which make the field easier to integrate."
+                f"or the tolerances of task.{'' if training else 'test_'}solver, or add the "
+                "penalties kinetic_energy and flow_frobenius, which make the field easier to "
+                "integrate, in another --workdir."
             )
-            if on_failure == "stop":
+            # The parameters that a failed test solve saw are those of good steps.
+            if training and on_failure == "stop":
                 raise DivergedError(
                     f'{text} Or set task.on_failure = "continue": such steps are left out.'
                 )
-            return text
-        return None
+            told.append(text)
+        return " ".join(told) or None
 
     return check
