@@ -209,3 +209,17 @@ def test_bad_configs(sections, message):
     }
     with pytest.raises(ConfigError, match=message):
         make(parse(tables, "tiny"))
+
+
+@pytest.mark.parametrize("share", [0.25, 1.0])
+def test_a_picture_of_solves_that_exploded(share, tmp_path):
+    lost = int(8 * share)
+    record = {
+        "nfe": np.arange(1, 9),
+        "residual": np.where(np.arange(8) < lost, np.nan, 1e-4),
+        "unconverged": np.arange(8) < lost,
+        "spectral_radius": np.asarray([0.5, np.nan]),
+        "tolerance": np.asarray(1e-3),
+    }
+    drawn = figures.evaluations({"": record}, tmp_path / "nfe.png")
+    assert drawn.stat().st_size > 5000

@@ -22,8 +22,10 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
     most = max(int(np.max(record["nfe"])) for record in runs.values())
     bins = np.arange(0.5, most + 1.5)
     residuals = np.concatenate([_positive(record["residual"]) for record in runs.values()])
+    lost = sum(int(np.sum(~np.isfinite(record["residual"]))) for record in runs.values())
     # Twenty bins a decade, with an edge at the first run's tolerance.
     tolerances = [float(record["tolerance"]) for record in runs.values()]
+    residuals = residuals if len(residuals) else np.asarray(tolerances)
     first, last = 20 * np.log10([residuals.min() / tolerances[0], residuals.max() / tolerances[0]])
     edges = tolerances[0] * 10 ** (np.arange(np.floor(first), np.ceil(last) + 1.5) / 20)
     colors = plt.get_cmap("tab10")
@@ -41,6 +43,8 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
     axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.25))
     axes[1].set(xlabel="last relative residual (dotted: tolerance)", ylabel="test examples")
     axes[1].set_xscale("log")
+    if lost:
+        axes[1].set_title(f"{lost} not finite, left out", fontsize=8)
     axes[2].axhline(1, color="black", linestyle=":")
     axes[2].set(ylabel="spectral radius at z*")
     axes[2].set_xticks(range(len(runs)), [title or "test" for title in runs], fontsize=8)
@@ -50,8 +54,8 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
 
 
 def _positive(residuals: np.ndarray) -> np.ndarray:
-    """Return the residuals, one of exactly 0 as the smallest that a log axis should show."""
-    return np.maximum(residuals, 1e-12)
+    """Return the finite residuals, one of exactly 0 as the smallest that a log axis should show."""
+    return np.maximum(residuals[np.isfinite(residuals)], 1e-12)
 
 
 def _spread(axis, place: int, radii: np.ndarray, color) -> None:
