@@ -298,6 +298,23 @@ class TestSchedules:
         assert ramp[3:] == [1, 1, 1]
 
 
+def test_a_penalty_on_the_gradient_of_the_task_loss(network):
+    (chosen,) = make_terms(
+        penalties({"name": "loss_gradient", "weight": 1}), 10, offers=("lin", "task_loss")
+    )
+    objective = jax.jit(penalised(supervised(network.apply, cross_entropy), [chosen]))
+    found = objective(network.params, network.state, XS, LABELS, KEYS, STEP)[1][1]
+
+    def total(xs):
+        ys = network.apply(network.params, network.state, xs, train=True, key=KEYS[0])[0]
+        return jnp.sum(cross_entropy(ys, LABELS))
+
+    truth = np.mean(np.sum(np.square(jax.grad(total)(XS)), 1))
+    np.testing.assert_allclose(found["penalty/loss_gradient"], truth, rtol=1e-5)
+    with pytest.raises(ConfigError, match="reads task_loss"):
+        make_terms(penalties({"name": "loss_gradient", "weight": 1}), 10)
+
+
 @pytest.mark.parametrize("usable", [True, False])
 def test_a_failed_pass_changes_nothing_whatever_its_gradient(usable):
     params = {"w": jnp.ones(3)}

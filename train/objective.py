@@ -18,7 +18,7 @@ import jax.numpy as jnp
 import jacreg
 from train.errors import ConfigError
 from train.methods import Deferred, make_method
-from train.penalties import PENALTIES
+from train.penalties import PENALTIES, TaskLoss
 from train.schedules import SCHEDULES
 from train.step import USABLE
 
@@ -241,7 +241,8 @@ def penalised(forward: Forward, terms: Sequence[Term]) -> Callable[..., Any]:
 def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) -> Forward:
     """Return the pass of a task that compares outputs with targets.
 
-    It offers `lin`, the linearised training pass, and `running_lin`, through running statistics.
+    It offers `lin`, the linearised training pass, `running_lin`, through running statistics, and
+    `task_loss`, which has a meaning where the rows of the batch do not depend on each other.
 
     Args:
         apply: `(params, state, xs, train, key) -> (ys, state)`, of `functional`.
@@ -254,7 +255,7 @@ def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) 
         def train_pass(xs: Any) -> Any:
             return apply(params, state, xs, train=True, key=key)
 
-        sources = {}
+        sources: dict[str, Any] = {}
         if "lin" in needs:
             lin = sources["lin"] = jacreg.linearize(train_pass, xs, has_aux=True)
             ys, new_state = lin.value, lin.aux
@@ -262,6 +263,9 @@ def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) 
             ys, new_state = train_pass(xs)
         if RUNNING in needs:
             sources[RUNNING] = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
+        sources["task_loss"] = TaskLoss(
+            lambda xs, targets: task_loss(train_pass(xs)[0], targets), xs, targets
+        )
         return Pass(task_loss(ys, targets), new_state, sources)
 
     return forward

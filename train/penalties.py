@@ -4,6 +4,7 @@ A row is `(*sources, key, *, options) -> [N]`: one value an example. Its sources
 of its parameters, are what the task's forward pass makes once for its loss and for penalties:
 
     lin          the linearised function of the task: the network, the score or the encoder
+    task_loss    a `TaskLoss`: the loss of a batch as a function of its inputs
     kernels      the kernels of an encoder, a list of matrices
     dense        a `DenseEncoder`: an encoder that is one dense layer, evaluated
     jacobians    the Jacobians that the data gives as targets
@@ -74,6 +75,24 @@ def contractive_hessian(
     return jacreg.losses.contractive_hessian_penalty(
         lin.evaluate, lin.xs, scale=scale, num_probes=num_probes, key=key
     )
+
+
+class TaskLoss(NamedTuple):
+    """The source `task_loss`.
+
+    Attributes:
+        fn: `(xs, targets) -> [N]`.
+        xs, targets: the batch.
+    """
+
+    fn: Callable[[Any, Any], Any]
+    xs: Array
+    targets: Any
+
+
+def loss_gradient(task_loss: TaskLoss, key: Array) -> Float[Array, " N"]:
+    """The squared norm of the loss's gradient in its input (Drucker and LeCun 1992)."""
+    return jacreg.losses.loss_gradient_penalty(*task_loss)
 
 
 class DenseEncoder(NamedTuple):
@@ -147,6 +166,7 @@ PENALTIES: Mapping[str, Callable[..., Any]] = {
     "noise_injection": noise_injection,
     "spectral": spectral,
     "contractive_hessian": contractive_hessian,
+    "loss_gradient": loss_gradient,
     "dense_contractive": dense_contractive,
     "weight_decay": weight_decay,
     "jacobian_matching": jacobian_matching,

@@ -57,7 +57,13 @@ def classification(
     def resolve(method: Any) -> Any:
         return resolved(method, train_pass, batch, quantity="frobenius")
 
-    terms = make_terms(config.penalty, config.training.steps, coupled, resolve=resolve)
+    terms = make_terms(
+        config.penalty,
+        config.training.steps,
+        coupled,
+        offers=("lin",) if coupled else ("lin", "task_loss"),
+        resolve=resolve,
+    )
 
     def cross_entropy(logits: Any, labels: Any) -> Any:
         if label_smoothing == 0:
