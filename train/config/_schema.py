@@ -137,7 +137,8 @@ class Evaluation:
     """What the final evaluation measures. Noise and attacks are in pixel units [0, 1], clipped.
 
     Noise, attacks and decision cells are those of the task `classification`; the others have their
-    own measures and leave these keys aside. Inputs that are no pixels are perturbed in their own units and not clipped.
+    own measures and leave these keys aside. Inputs that are no pixels are perturbed in their own
+    units and not clipped.
 
     `attack_examples` and `jacobian_examples` use the first so many test examples, 0 for all.
     """
