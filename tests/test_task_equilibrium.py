@@ -58,7 +58,7 @@ class TestRun:
         lines = records.MetricsLog(workdir / records.METRICS).read()
         assert [line["step"] for line in lines] == [2, 4, 6]
         for line in lines:
-            assert line["train/nfe"] == 2
+            assert 1 < line["train/nfe"] <= 2
             assert 0 < line["train/unconverged"] <= 1
             assert line["train/residual"] > 1e-5
 
