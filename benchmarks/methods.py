@@ -8,14 +8,9 @@ that of the batch mean over its size.
 from __future__ import annotations
 
 import argparse
-import os
 import sys
 from collections.abc import Callable
 from typing import Any
-
-# jaxlib's batched LAPACK calls wait for the thread pool from inside it: on two cores the two that
-# XTrace has in flight may wait for each other for ever. More host devices mean more threads.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
 
 import jax
 import jax.numpy as jnp

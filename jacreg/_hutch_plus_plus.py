@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian
 from ._linearize import Linearization
 from ._methods import HutchPlusPlus, require_key
+from ._one_by_one import one_by_one
 from ._probes import draw
 from ._structure import accumulate_dtype
 
@@ -42,7 +43,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
         keys = jax.random.split(key, count)
         return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
-    basis = jnp.linalg.qr(products(probes(sketch_key, thirds)))[0]
+    basis = one_by_one(jnp.linalg.qr)(products(probes(sketch_key, thirds)))[0]
     held = jnp.sum(basis * products(basis), axis=(1, 2))
     rest = probes(probe_key, left)
     rest = rest - basis @ (jnp.swapaxes(basis, 1, 2) @ rest)

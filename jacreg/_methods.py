@@ -116,10 +116,6 @@ class XTrace(Method):
     Errors fall fast where the singular values do. Unbiased. Through matfree
     (`pip install "jacreg[traces]"`).
 
-    On a CPU with two threads or fewer jaxlib's batched QR and triangular solve, which run
-    at once here, may wait for each other for ever (seen with jaxlib 0.10); start JAX with
-    XLA_FLAGS=--xla_force_host_platform_device_count=4, which gives it four.
-
     Attributes:
         num_products: products with J an example, an even number, at least 4.
     """

@@ -12,6 +12,7 @@ from ._exact import dense_jacobian
 from ._lanczos_quadrature import lanczos_quadrature
 from ._linearize import Linearization
 from ._methods import Exact, Lanczos, check_count, select
+from ._one_by_one import one_by_one
 from ._probes import match_sharding
 from ._structure import accumulate_dtype, rank_tolerance
 
@@ -70,14 +71,14 @@ def _exact(lin: Linearization, method: Exact, key: Any, chunk_size: int | None) 
     if tall.shape[2] == 0:
         return jnp.zeros(tall.shape[0], dtype)
     singular_values = jnp.linalg.svd(jax.lax.stop_gradient(tall), compute_uv=False)
-    threshold = rank_tolerance(*tall.shape[1:], tall.dtype)
+    threshold = rank_tolerance(tall.shape[1], tall.shape[2], tall.dtype)
     full_rank = singular_values[:, -1] > threshold * singular_values[:, 0]
     # A rank-deficient example takes a harmless matrix through QR, whose derivative
     # would be nan, and is replaced afterwards.
     identity = jnp.eye(tall.shape[1], tall.shape[2], dtype=tall.dtype)
     identity = match_sharding(jnp.broadcast_to(identity, tall.shape), tall)
     safe = jnp.where(full_rank[:, None, None], tall, identity)
-    factor = jnp.linalg.qr(safe, mode="reduced")[1]
+    factor = one_by_one(jnp.linalg.qr)(safe)[1]
     # The entries of R span as many decades as the singular values: their logs add.
     logs = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=1, axis2=2))), axis=1)
     finite = jnp.all(jnp.isfinite(tall), axis=(1, 2))

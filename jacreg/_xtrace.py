@@ -13,6 +13,7 @@ from ._each_example import as_single, for_each_example, import_matfree
 from ._exact import exact_diagonal, exact_trace
 from ._linearize import Linearization
 from ._methods import Exact, XTrace, require_key
+from ._one_by_one import one_by_one
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -72,5 +73,9 @@ def _each(
     sampler = stochtrace.sampler_normal(like, num=method.num_products // 2)
     estimate = estimator(integrand, sampler)
     keys = jax.random.split(key, flat.num_examples)
-    result = for_each_example(lambda k: estimate(as_single(product), k), keys)
+
+    def estimates(keys: Array) -> Any:
+        return for_each_example(lambda k: estimate(as_single(product), k), keys)
+
+    result = one_by_one(estimates)(keys)
     return jax.tree.map(lambda x: x.astype(flat.outputs.dtype), result)

@@ -1,5 +1,8 @@
 """Hutch++ and XTrace: unbiased, one batched product at a time, differentiable."""
 
+import os
+import re
+import subprocess
 import sys
 
 import jax
@@ -8,6 +11,7 @@ import numpy as np
 import pytest
 
 import jacreg
+from jacreg._one_by_one import one_by_one
 
 pytest.importorskip("matfree")
 
@@ -152,3 +156,45 @@ def test_without_matfree_it_says_what_to_install(monkeypatch):
     monkeypatch.setitem(sys.modules, "matfree", None)
     with pytest.raises(ImportError, match=r'XTrace.*pip install "jacreg\[traces\]"'):
         jacreg.divergence(linear(), jacreg.XTrace(6), key=jax.random.key(0))
+
+
+_AT_ONCE = """
+import jax, jax.numpy as jnp, jacreg
+weights = jax.random.normal(jax.random.key(0), (784, 784)) / 28
+xs = jax.random.normal(jax.random.key(1), (16, 784))
+
+@jax.jit
+def trace(key):
+    lin = jacreg.linearize(lambda xs: jnp.tanh(xs @ weights), xs)
+    return jacreg.divergence(lin, jacreg.XTrace(64), key=key)
+
+for key in jax.random.split(jax.random.key(2), 3):
+    trace(key).block_until_ready()
+"""
+
+
+def test_kernels_of_a_batch_do_not_wait_for_each_other():
+    """On two threads a batched QR and a batched solve at once never end."""
+    environment = {name: value for name, value in os.environ.items() if name != "XLA_FLAGS"}
+    subprocess.run([sys.executable, "-c", _AT_ONCE], env=environment, timeout=240, check=True)
+
+
+def test_one_by_one_changes_no_number(x64):
+    matrices = jnp.asarray(np.random.default_rng(2).normal(size=(5, 6, 3)))
+
+    def solved(matrices):
+        q, r = jnp.linalg.qr(matrices)
+        rhs = jnp.swapaxes(q, 1, 2)[..., :3]
+        return jax.scipy.linalg.solve_triangular(r, rhs), {"q": q}
+
+    found, truth = one_by_one(solved)(matrices), solved(matrices)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-12), found, truth)
+
+    def total(fn):
+        return jax.grad(lambda m: jnp.sum(fn(m)[0] ** 2))(matrices)
+
+    np.testing.assert_allclose(total(one_by_one(solved)), total(solved), rtol=1e-9)
+    text = str(jax.make_jaxpr(jax.grad(lambda m: jnp.sum(one_by_one(solved)(m)[0])))(matrices))
+    kernels = re.findall(r":f64\[([\d,]+)\][^=\n]*= (?:qr|triangular_solve)\[", text)
+    assert len(kernels) > 2
+    assert all(shape.count(",") == 1 for shape in kernels), kernels
