@@ -45,9 +45,7 @@ def make_method(named: Named) -> Any:
     return METHODS[named.name](**named.options)
 
 
-def resolved(
-    method: Any, fn: Callable[..., Any], xs: Any, *args: Any, quantity: str
-) -> Any:
+def resolved(method: Any, fn: Callable[..., Any], xs: Any, *args: Any, quantity: str) -> Any:
     """Return the method, a colouring made for `fn` and this quantity where it was deferred.
 
     Args:
