@@ -30,11 +30,12 @@ def listing() -> str:
     blocks = []
     for title, rows in registries.items():
         lines = [title]
+        width = 2 + max(len(name) for name in rows)
         for name, row in rows.items():
             says = (row.__doc__ or "").strip().splitlines()
-            lines.append(f"  {name:<18}{says[0] if says else ''}")
+            lines.append(f"  {name:<{width}}{says[0] if says else ''}")
             keys = model_keys(name) if title == "model.name" else keys_of(row)
-            lines += [f"  {'':<18}  {option}" for option in _options(keys)]
+            lines += [f"  {'':<{width}}  {option}" for option in _options(keys)]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 
