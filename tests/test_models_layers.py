@@ -74,7 +74,7 @@ def test_differential_mlp_carries_its_jacobian(x64):
     assert ys.dtype == jnp.float64
     lin = jacreg.linearize(lambda xs: model(xs)[0], xs)
     np.testing.assert_allclose(jacobian, jacreg.jacobian(lin), rtol=1e-9, atol=1e-12)
-    with pytest.raises(ValueError, match="Unknown activation 'gelu'.*softplus"):
+    with pytest.raises(ValueError, match=r"Unknown activation 'gelu'.*softplus"):
         models.build("differential_mlp", key=KEY, activation="gelu")
 
 
