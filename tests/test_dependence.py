@@ -110,3 +110,16 @@ def test_long_scan_is_widened_not_unrolled(x64):
 
     relation = dependence_of(jacreg.linearize(fn, jnp.ones((1, 6, 6, 3))))[0]
     assert relation.entries == 108 * 108
+
+
+@pytest.mark.parametrize("name", ["matrix", "mask", "condition"])
+def test_parameters_that_are_zero_today_are_edges(name):
+    """Only integers and booleans are part of a program; a float that it closes over may move."""
+    matrix, mask = jnp.diag(jnp.arange(1.0, 6)), jnp.asarray([1.0, 0, 1, 0, 1])
+    fn = {
+        "matrix": lambda xs: xs @ matrix,
+        "mask": lambda xs: jnp.cumsum(xs, 1) * mask,
+        "condition": lambda xs: jnp.where(mask > 0, jnp.cumsum(xs, 1), xs),
+    }[name]
+    xs = jnp.ones((2, 5))
+    assert jacreg.color(fn, xs, quantity="frobenius").num_colors == 5
