@@ -84,10 +84,12 @@ class Loop:
         self.reporter.advance(step)
         examples = {name: jnp.asarray(array) for name, array in self.problem.examples.items()}
         state, examples = on_all((state, examples), self.mesh)
-        take_step = self._compile(state, examples)
+        objective = self._objective(step)
+        take_step = self._compile(objective, state, examples)
         while step < steps:
-            if any(step == phase.end for phase in self.problem.earlier):
-                take_step = self._compile(state, examples)
+            if self._objective(step) is not objective:
+                objective = self._objective(step)
+                take_step = self._compile(objective, state, examples)
             end = self._next_stop(step)
             started = time.perf_counter()
             order, first = on_all(
@@ -144,9 +146,11 @@ class Loop:
             raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
         return [*(name for name in found if name != USABLE), "gradient_norm"]
 
-    def _compile(self, state: TrainState, examples: Any) -> Callable[..., TrainState]:
+    def _compile(
+        self, objective: Callable[..., Any], state: TrainState, examples: Any
+    ) -> Callable[..., TrainState]:
         started = time.perf_counter()
-        step = make_step(self._objective(int(state.step)), self.optimizer)
+        step = make_step(objective, self.optimizer)
         training_step = make_training_step(step, self.problem.prepare, self.mesh)
         order, first = on_all((jnp.asarray(self._rows(0, 1)), jnp.int32(0)), self.mesh)
         compiled = training_step.lower(state, examples, order, first, self.keys).compile()

@@ -103,7 +103,7 @@ def autoencoder(
 
     # The closed form knows these.
     one_layer = len(module.encoder.layers) == 1 and activation in ("sigmoid", "tanh", "softplus")
-    sample = vectors(dataset.train.inputs[: config.data.batch_size])
+    sample = vectors(dataset.train.inputs[:2])
     terms = make_terms(
         config.penalty,
         max(1, first_steps),

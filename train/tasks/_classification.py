@@ -49,13 +49,12 @@ def classification(
     sample = normalize(pixels(dataset.train.inputs[:2]))
     model.check_outputs(sample, len(dataset.classes))
     coupled = model.is_coupled(sample)
-    batch = normalize(pixels(dataset.train.inputs[: config.data.batch_size]))
 
     def train_pass(xs: Any) -> Any:
         return model.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
 
     def resolve(method: Any) -> Any:
-        return resolved(method, train_pass, batch, quantity="frobenius")
+        return resolved(method, train_pass, sample, quantity="frobenius")
 
     terms = make_terms(
         config.penalty,
