@@ -142,12 +142,12 @@ class TestPairs:
 
     def test_interval_of_paired_differences(self):
         differences = [0.3, 0.5, 0.1, 0.4, 0.2]
-        found = seeds.paired_interval(differences)
+        found = seeds.student_interval(differences)
         sem = np.std(differences, ddof=1) / np.sqrt(5)
         expected = stats.t.interval(0.95, 4, loc=0.3, scale=sem)
         np.testing.assert_allclose(found, [0.3, *expected], rtol=1e-9)
         with pytest.raises(ValueError, match="at least 2"):
-            seeds.paired_interval([0.3])
+            seeds.student_interval([0.3])
 
     def test_metrics_that_a_run_lacks_are_not_compared(self):
         plain = {"metrics": {"a": 1.0, "b": None, "c": 2.0}}

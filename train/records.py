@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +36,7 @@ def sync_folder(folder: Path) -> None:
         os.close(descriptor)
 
 
-def write_json(path: Path, record: Mapping[str, Any]) -> None:
+def write_json(path: Path, record: Mapping[str, Any] | Sequence[Any]) -> None:
     """Write a record as indented JSON; numbers that are not finite become null."""
     text = json.dumps(_finite(record), indent=2, allow_nan=False, ensure_ascii=False)
     write_bytes(path, text.encode() + b"\n")

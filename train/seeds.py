@@ -6,11 +6,12 @@ import argparse
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import numpy as np
 
 from train.errors import UserError
+from train.statistics import student_interval
 
 if TYPE_CHECKING:
     from train.pairs import Pair
@@ -22,31 +23,6 @@ the paired differences of the test metrics with 95 % intervals (Student's t over
 
   python -m train.seeds configs/quickstart.toml --seeds 5
 """
-
-
-class Interval(NamedTuple):
-    """A mean difference and its 95 % confidence interval."""
-
-    mean: float
-    low: float
-    high: float
-
-
-def paired_interval(differences: Sequence[float]) -> Interval:
-    """Return the mean of paired differences with Student's 95 % interval.
-
-    Raises:
-        ValueError: fewer than two pairs.
-    """
-    from scipy import stats
-
-    values = np.asarray(differences, np.float64)
-    if len(values) < 2:
-        raise ValueError(f"paired_interval: expected at least 2 differences, got {len(values)}.")
-    error = values.std(ddof=1) / np.sqrt(len(values))
-    reach = float(stats.t.ppf(0.975, len(values) - 1) * error)
-    mean = float(values.mean())
-    return Interval(mean, mean - reach, mean + reach)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -96,7 +72,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     named = dict.fromkeys(name for pair in pairs for side in pair for name in side["metrics"])
     left_out = [name for name in named if name not in common]
     intervals = {
-        name: paired_interval([pair.difference(name) for pair in pairs])
+        name: student_interval([pair.difference(name) for pair in pairs])
         for name in named
         if name in common
     }

@@ -1,0 +1,156 @@
+"""`python -m train.reproduce NAME [--scale quick|full] [--workdir DIR]`."""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+from train.errors import UserError
+
+_DESCRIPTION = """\
+Show a paper's table or figure again, with intervals over seeds, next to the paper's numbers.
+
+  python -m train.reproduce --list
+  python -m train.reproduce hoffman2019
+  python -m train.reproduce hoffman2019 --scale full --data mnist=FOLDER --data usps=FOLDER
+  python -m train.reproduce --report runs/reproduce
+"""
+_EPILOG = """\
+The workdir holds claims.json, report.md, figures/ and runs/<arm>/<seed>/ with each run's own
+records. The same command goes on where it stopped and does no finished run again. A claim
+that does not hold is reported as such; that is no error.
+
+--break penalty runs the same with every penalty weight 0: the claims about the penalty must
+then fall, or they show nothing.
+
+Exit codes: 0 done, 1 a run failed (its log is named), 2 bad input (nothing is overwritten),
+130 or 143 stopped.
+"""
+
+
+def parser() -> argparse.ArgumentParser:
+    """Return the command's argument parser."""
+    made = argparse.ArgumentParser(
+        prog="python -m train.reproduce",
+        description=_DESCRIPTION,
+        epilog=_EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    made.add_argument("name", nargs="?", metavar="NAME", help="a paper, see --list")
+    made.add_argument("--scale", default="quick", metavar="quick|full", help="default quick")
+    made.add_argument("--workdir", type=Path, help="default runs/reproduce/NAME-SCALE")
+    made.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    made.add_argument(
+        "--data",
+        action="append",
+        default=[],
+        metavar="NAME=PATH",
+        help="a local copy of a data set that the paper takes, see --list",
+    )
+    made.add_argument("--break", dest="broken", metavar="penalty", help="every penalty weight 0")
+    made.add_argument("--workers", type=int, help="runs at a time (default: one a core)")
+    made.add_argument("--list", action="store_true", help="list the papers")
+    made.add_argument(
+        "--report", type=Path, metavar="DIR", help="join the claims of all papers under DIR"
+    )
+    made.add_argument(
+        "--readme", type=Path, metavar="FILE", help="with --report: renew the table in FILE"
+    )
+    return made
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run the command and return its exit code."""
+    made = parser()
+    chosen = made.parse_args(arguments)
+    try:
+        return _main(chosen)
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt:
+        print("error: stopped; the same command goes on.", file=sys.stderr)
+        return 130
+
+
+def _main(chosen: argparse.Namespace) -> int:
+    # JAX takes seconds to import: --help and --list should not.
+    from train.reproduce._page import joined_page
+    from train.reproduce.papers import PAPERS
+
+    if chosen.list:
+        print(_listing())
+        return 0
+    if chosen.report is not None:
+        print(f"Report: {joined_page(chosen.report, chosen.readme)}")
+        return 0
+    if chosen.name is None:
+        raise UserError(f"a NAME is needed: {', '.join(PAPERS)}.")
+    if chosen.name not in PAPERS:
+        raise UserError(_unknown(chosen.name, PAPERS))
+    if chosen.broken not in (None, "penalty"):
+        raise UserError(f"--break: got {chosen.broken!r}, expected penalty.")
+    if chosen.workers is not None and chosen.workers < 1:
+        raise UserError(f"--workers: got {chosen.workers}, expected at least 1.")
+
+    from train.interrupt import terminated_as_interrupt
+    from train.reproduce._paper import Settings
+    from train.reproduce._run import default_folder, reproduce
+    from train.reproduce._runner import default_workers
+
+    settings = Settings(
+        scale=chosen.scale,
+        seeds=chosen.seeds,
+        data=_data(chosen.data),
+        broken=chosen.broken is not None,
+    )
+    paper = PAPERS[chosen.name]()
+    folder = chosen.workdir or default_folder(paper, settings)
+    with terminated_as_interrupt():
+        report, verdicts = reproduce(paper, settings, folder, chosen.workers or default_workers())
+    for verdict in verdicts:
+        found = verdict.estimate
+        print(
+            f"{'held    ' if verdict.holds else 'NOT HELD'}  {verdict.claim.id}: "
+            f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g}) {verdict.claim.unit}"
+        )
+    held = sum(verdict.holds for verdict in verdicts)
+    print(f"{held} of {len(verdicts)} claims hold. Report: {report}")
+    return 0
+
+
+def _listing() -> str:
+    from train.reproduce.papers import PAPERS
+
+    lines = []
+    for name, load in PAPERS.items():
+        paper = load()
+        lines.append(f"{name:18} {paper.title}")
+        lines.append(f"{'':18} {paper.reference}")
+        lines += [f"{'':18} --data {data}=PATH  {what}" for data, what in paper.data.items()]
+    return "\n".join(lines)
+
+
+def _unknown(name: str, known: Mapping[str, object]) -> str:
+    import difflib
+
+    near = difflib.get_close_matches(name, known, 1, 0.4)
+    hint = f" Did you mean {near[0]}?" if near else ""
+    return f"{name}: no such paper.{hint} There are {', '.join(known)}."
+
+
+def _data(words: Sequence[str]) -> dict[str, str]:
+    found: dict[str, str] = {}
+    for word in words:
+        name, sign, path = word.partition("=")
+        if not (name and sign and path):
+            raise UserError(f"--data: got {word!r}, expected NAME=PATH.")
+        found[name] = path
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

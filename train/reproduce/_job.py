@@ -1,0 +1,157 @@
+"""A job of a paper: one training run or one measurement, in a folder of its own.
+
+A job is done when its `summary.json` says so; `job.json` beside it holds what was asked, so that
+a folder is never taken for the result of another plan. Both kinds write the same summary:
+`status`, and `metrics` by name.
+"""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from train import records
+from train.errors import DivergedError, WorkdirError
+
+JOB = "job.json"
+ARRAYS = "arrays.npz"
+FINISHED, DIVERGED = "finished", "diverged"
+
+Measure = Callable[..., Mapping[str, Any]]
+
+
+@dataclass(frozen=True)
+class Job:
+    """What one folder `runs/<arm>/<seed>` is to hold.
+
+    Attributes:
+        arm: the row of a table that the job belongs to; `/` makes subfolders.
+        seed: experiment seed of a training run, handed to a measurement as `seed`.
+        config: a TOML file, for a training run.
+        overrides: changes to it, as on the command line.
+        measure: for a measurement, a module-level function `(folder, *, seed, **options)` that
+            returns metrics by name; arrays among them go to `arrays.npz`.
+        options: its further arguments, plain values.
+        needs: jobs that must be done first, as `arm/seed`.
+        cost: how long it takes against other jobs, any unit: for the estimate of what is left.
+    """
+
+    arm: str
+    seed: int
+    config: Path | None = None
+    overrides: tuple[str, ...] = ()
+    measure: Measure | None = None
+    options: Mapping[str, Any] = field(default_factory=dict)
+    needs: tuple[str, ...] = ()
+    cost: float = 1.0
+
+    @property
+    def name(self) -> str:
+        """Return `arm/seed`, the folder's place under `runs/`."""
+        return f"{self.arm}/{self.seed}"
+
+    def describe(self, broken: bool) -> dict[str, Any]:
+        """Return what `job.json` records."""
+        return {
+            "arm": self.arm,
+            "seed": self.seed,
+            "config": self.config.name if self.config else None,
+            "overrides": list(self.overrides),
+            "measure": self.measure.__name__ if self.measure else None,
+            "options": dict(self.options),
+            "broken": broken,
+        }
+
+
+def training(
+    arm: str, seed: int, config: Path, overrides: Sequence[str] = (), *, cost: float = 1.0
+) -> Job:
+    """Return the job of training `config` with one seed."""
+    return Job(arm, seed, config=config, overrides=tuple(overrides), cost=cost)
+
+
+def measurement(
+    arm: str,
+    seed: int,
+    measure: Measure,
+    *,
+    needs: Sequence[str] = (),
+    cost: float = 1.0,
+    **options: Any,
+) -> Job:
+    """Return the job of calling `measure` with one seed."""
+    return Job(arm, seed, measure=measure, options=options, needs=tuple(needs), cost=cost)
+
+
+def is_done(job: Job, folder: Path, broken: bool) -> bool:
+    """Return whether the folder holds the job's result; a run that diverged is one.
+
+    Raises:
+        WorkdirError: the folder was begun for another plan.
+    """
+    asked = records.read_json(folder / JOB)
+    wanted = json.loads(json.dumps(job.describe(broken)))
+    if asked is not None and asked != wanted:
+        changed = [key for key in wanted if asked.get(key) != wanted[key]]
+        raise WorkdirError(
+            f"--workdir: {folder} was begun with another plan ({', '.join(changed)} differ). "
+            "Use another --workdir, or give the command that began this one."
+        )
+    summary = records.read_json(folder / records.SUMMARY)
+    return summary is not None and summary.get("status") in (FINISHED, DIVERGED)
+
+
+def perform(job: Job, folder: Path, broken: bool) -> float:
+    """Do the job, or go on where an earlier attempt stopped; return the seconds it took."""
+    started = time.perf_counter()
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_json(folder / JOB, job.describe(broken))
+    if job.measure is None:
+        _train(job, folder, broken)
+    else:
+        found = job.measure(folder, seed=job.seed, **job.options, **_breaking(job.measure, broken))
+        _write(folder, found, time.perf_counter() - started)
+    return time.perf_counter() - started
+
+
+def _train(job: Job, folder: Path, broken: bool) -> None:
+    import dataclasses
+
+    from train import config as configs
+    from train.run import run
+
+    assert job.config is not None
+    config = configs.load(job.config, [*job.overrides, f"experiment.seed={job.seed}"])
+    if broken:
+        penalties = tuple(dataclasses.replace(each, weight=0.0) for each in config.penalty)
+        config = dataclasses.replace(config, penalty=penalties)
+    try:
+        run(config, folder)
+    except DivergedError as error:
+        # A result like any other: the claims that need its numbers do not hold.
+        print(error)
+
+
+def _breaking(measure: Measure, broken: bool) -> dict[str, bool]:
+    """Tell a measurement that has a penalty of its own to leave it out."""
+    import inspect
+
+    return {"broken": broken} if "broken" in inspect.signature(measure).parameters else {}
+
+
+def _write(folder: Path, found: Mapping[str, Any], seconds: float) -> None:
+    import numpy as np
+
+    metrics = {name: value for name, value in found.items() if np.ndim(value) == 0}
+    arrays = {name: np.asarray(value) for name, value in found.items() if name not in metrics}
+    if arrays:
+        records.write_arrays(folder / ARRAYS, arrays)
+    values = {name: float(value) for name, value in metrics.items()}
+    records.write_json(
+        folder / records.SUMMARY,
+        {"status": FINISHED, "metrics": values, "timing": {"seconds": seconds}},
+    )

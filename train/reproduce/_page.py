@@ -1,0 +1,108 @@
+"""One page that joins the claims of all papers, and the table that README takes from it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+from train import records
+from train.errors import UserError
+from train.reproduce._paper import Table
+from train.reproduce._report import CLAIMS, RUN, expected, markdown_table
+
+PAGE = "papers.md"
+BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def joined_page(folder: Path, readme: Path | None = None) -> Path:
+    """Write `papers.md` from every `claims.json` under the folder; renew README's table too.
+
+    Raises:
+        UserError: there is none, or README lacks the marks between which the table stands.
+    """
+    found = list(_collect(folder))
+    if not found:
+        raise UserError(
+            f"--report {folder}: no {CLAIMS} below it. Run python -m train.reproduce NAME first."
+        )
+    lines = ["# Papers, and what held here", ""]
+    lines += [
+        "Every line is one claim: the paper's number or ordering, ours with its 95 % interval, "
+        "and whether the whole interval lies inside what is expected. Written by "
+        "`python -m train.reproduce --report DIR` from the records of the runs.",
+        "",
+        *markdown_table(_summary(found)),
+        "",
+    ]
+    for about, claims, _ in found:
+        lines += [f"## {about['name']}", "", about["reference"], ""]
+        if about["broken"]:
+            lines += ["Every penalty weight was 0 in this run.", ""]
+        lines += markdown_table(_claims(claims))
+        lines += [
+            "",
+            f"`{about['command']}`: {about['seeds']} seeds, {about['run_seconds']:.0f} s of runs, "
+            f"{about['workers']} at a time, on {about['machine']}.",
+            "",
+        ]
+    page = folder / PAGE
+    records.write_bytes(page, "\n".join(lines).encode())
+    if readme is not None:
+        _renew(readme, markdown_table(_summary(found)))
+    return page
+
+
+def _collect(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]], Path]]:
+    found = []
+    for path in sorted(folder.rglob(CLAIMS)):
+        about = records.read_json(path.parent / RUN)
+        if about is None:
+            continue
+        try:
+            claims = json.loads(path.read_bytes())
+        except ValueError:
+            raise UserError(f"{path}: does not parse; run its command again.") from None
+        found.append((about, claims, path))
+    return found
+
+
+def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]]) -> Table:
+    rows = []
+    for about, claims, _ in found:
+        held = sum(claim["holds"] for claim in claims)
+        fallen = ", ".join(claim["id"] for claim in claims if not claim["holds"]) or "none"
+        scale = about["scale"] + (", broken" if about["broken"] else "")
+        rows.append([f"`{about['name']}`", scale, f"{held} of {len(claims)}", fallen])
+    return Table("", ["paper", "scale", "claims that hold", "that do not"], rows)
+
+
+def _claims(claims: list[dict[str, Any]]) -> Table:
+    rows = []
+    for claim in claims:
+        low, high = claim["interval"]
+        rows.append(
+            [
+                claim["claim"],
+                f"{claim['paper']} ({claim['place']})",
+                f"{_number(claim['ours'])} {claim['unit']}".strip(),
+                f"{_number(low)} to {_number(high)}",
+                expected(*claim["expected"]),
+                "**held**" if claim["holds"] else "not held",
+            ]
+        )
+    return Table("", ["claim", "paper", "ours", "95 % interval", "expected", ""], rows)
+
+
+def _number(value: float | None) -> str:
+    return "-" if value is None else f"{value:.4g}"
+
+
+def _renew(readme: Path, table: list[str]) -> None:
+    text = readme.read_text()
+    before, begin, rest = text.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not (begin and end):
+        raise UserError(f"--readme {readme}: has no lines {BEGIN} and {END} to write between.")
+    new = "\n".join([before + BEGIN, "", *table, "", END + after])
+    records.write_bytes(readme, new.encode())

@@ -1,0 +1,76 @@
+"""A whole reproduction: plan, jobs, verdicts, report, in one folder."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.errors import UserError
+from train.reproduce._claims import Verdict
+from train.reproduce._paper import SCALES, Paper, Settings
+from train.reproduce._report import write_report
+from train.reproduce._results import Results
+from train.reproduce._runner import run_jobs
+from train.workdir import locked
+
+
+def reproduce(
+    paper: Paper, settings: Settings, folder: Path, workers: int
+) -> tuple[Path, list[Verdict]]:
+    """Do what is not done yet and write the report; return it and the verdicts.
+
+    Raises:
+        UserError: bad input, a folder in use or of another plan, or a run that failed.
+    """
+    check(paper, settings)
+    jobs = list(paper.jobs(settings))
+    names = [job.name for job in jobs]
+    if len(set(names)) != len(names):
+        raise AssertionError(f"{paper.name}: two jobs of one name")
+    with locked(folder):
+        run_jobs(
+            jobs,
+            folder,
+            title=f"{paper.name} ({settings.scale})",
+            workers=workers,
+            broken=settings.broken,
+        )
+        results = Results(settings, jobs, folder)
+        return write_report(paper, results, command(paper, settings), workers)
+
+
+def check(paper: Paper, settings: Settings) -> None:
+    """Raise UserError where the settings do not fit the paper."""
+    if settings.scale not in SCALES:
+        raise UserError(f"--scale: got {settings.scale!r}, expected {' or '.join(SCALES)}.")
+    if settings.seeds < 2:
+        raise UserError(f"--seeds: got {settings.seeds}, expected at least 2 for an interval.")
+    for name, path in settings.data.items():
+        if name not in paper.data:
+            known = ", ".join(paper.data) or "none: its data is made or ships with packages"
+            raise UserError(f"--data {name}: {paper.name} takes {known}.")
+        if not Path(path).exists():
+            raise UserError(f"--data {name}={path}: there is no such file or folder.")
+
+
+def default_folder(paper: Paper, settings: Settings) -> Path:
+    """Return `runs/reproduce/<name>-<scale>`, another one for a broken run."""
+    broken = "-broken" if settings.broken else ""
+    return Path("runs") / "reproduce" / f"{paper.name}-{settings.scale}{broken}"
+
+
+def command(paper: Paper, settings: Settings) -> str:
+    """Return the command that asks for this; of the data only the names, no one's folders."""
+    words: Sequence[str] = [
+        "python",
+        "-m",
+        "train.reproduce",
+        paper.name,
+        "--scale",
+        settings.scale,
+        *(["--seeds", str(settings.seeds)] if settings.seeds != Settings.seeds else []),
+        *(f"--data {name}=PATH" for name in settings.data),
+        *(["--break", "penalty"] if settings.broken else []),
+    ]
+    return " ".join(word if " " in word else shlex.quote(word) for word in words)

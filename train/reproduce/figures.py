@@ -1,0 +1,123 @@
+"""The pictures that the reports share: bars over groups and curves with bands, every seed shown."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.figures import pyplot, save
+
+Groups = Mapping[str, Mapping[str, Any]]
+
+
+def bars(
+    groups: Groups,
+    path: Path,
+    label: str,
+    *,
+    marks: Mapping[str, Mapping[str, float]] | None = None,
+    log: bool = False,
+) -> Path:
+    """Draw `groups[group][bar]`, one value a seed: means as bars, seeds as dots.
+
+    Args:
+        marks: by group and bar, a number of the paper, drawn as a cross.
+        log: a logarithmic axis, and geometric means.
+    """
+    plt = pyplot()
+    names = list(dict.fromkeys(name for group in groups.values() for name in group))
+    width = 0.8 / len(names)
+    figure, axis = plt.subplots(
+        figsize=(max(5.0, 1.1 * len(groups) * max(1.0, len(names) / 3)), 3.4), layout="constrained"
+    )
+    for number, name in enumerate(names):
+        color = f"C{number}"
+        for place, (group, found) in enumerate(groups.items()):
+            values = np.asarray(found.get(name, ()), np.float64)
+            values = values[np.isfinite(values)]
+            where = place + (number - (len(names) - 1) / 2) * width
+            if values.size:
+                middle = np.exp(np.log(values).mean()) if log else values.mean()
+                axis.bar(where, middle, 0.9 * width, color=color, alpha=0.55)
+                axis.plot([where] * len(values), values, ".", color=color, markersize=4)
+            if marks and name in marks.get(group, {}):
+                axis.plot(where, marks[group][name], "kx", markersize=6)
+        axis.bar(0, 0, color=color, alpha=0.55, label=name)
+    if marks:
+        axis.plot([], [], "kx", label="paper")
+    if log:
+        axis.set_yscale("log")
+    axis.set_xticks(range(len(groups)), list(groups))
+    axis.set_ylabel(label)
+    axis.grid(axis="y", alpha=0.3)
+    if len(names) > 1 or marks:
+        axis.legend(fontsize=8)
+    return save(figure, path)
+
+
+def curves(
+    lines: Mapping[str, tuple[Sequence[float], Any]],
+    path: Path,
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Path:
+    """Draw `lines[name] = (xs, values)`, values `[seeds, len(xs)]`: the mean in a band.
+
+    The band is Student's 95 % interval of the mean over seeds; of one seed there is none.
+    """
+    from scipy import stats
+
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
+    for name, (xs, found) in lines.items():
+        values = np.atleast_2d(np.asarray(found, np.float64))
+        middle = values.mean(0)
+        (line,) = axis.plot(xs, middle, marker="o" if len(xs) < 16 else None, ms=3, label=name)
+        if len(values) > 1:
+            error = values.std(0, ddof=1) / np.sqrt(len(values))
+            reach = stats.t.ppf(0.975, len(values) - 1) * error
+            low, high = middle - reach, middle + reach
+            if log_y:
+                low = np.maximum(low, values.min(0) / 10)
+            axis.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, lw=0)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.grid(alpha=0.3)
+    if len(lines) > 1:
+        axis.legend(fontsize=8)
+    return save(figure, path)
+
+
+def scatter(
+    groups: Mapping[str, tuple[Any, Any]],
+    path: Path,
+    x_label: str,
+    y_label: str,
+    *,
+    log_x: bool = False,
+    log_y: bool = False,
+) -> Path:
+    """Draw points by group."""
+    plt = pyplot()
+    figure, axis = plt.subplots(figsize=(5.0, 3.8), layout="constrained")
+    for name, (xs, ys) in groups.items():
+        axis.plot(np.ravel(xs), np.ravel(ys), ".", label=name, alpha=0.8)
+    if log_x:
+        axis.set_xscale("log")
+    if log_y:
+        axis.set_yscale("log")
+    axis.set_xlabel(x_label)
+    axis.set_ylabel(y_label)
+    axis.grid(alpha=0.3)
+    axis.legend(fontsize=8)
+    return save(figure, path)

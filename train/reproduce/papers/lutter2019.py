@@ -1,0 +1,198 @@
+"""Lutter et al. 2019: the two tables of the differential network's README."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from train.reproduce import (
+    CONFIGS,
+    Claim,
+    Job,
+    Paper,
+    Results,
+    Settings,
+    Table,
+    geometric_mean,
+    mean,
+    ratio,
+    training,
+)
+from train.statistics import student_interval
+
+_ACTIVATIONS = ("relu", "softplus", "tanh", "cos")
+_SMOOTH = _ACTIVATIONS[1:]
+_DIMENSIONS = {"1d": 1, "2d": 2}
+_METRICS = ("test/mse", "test/jacobian_mse", "test/hessian_mse")
+# Printed in the project's README, "type 1": trained on values and Jacobians. Its errors sum the
+# entries of f' and f'' (its relu, whose f'' is 0, has the sum 1.0 in 2-D); ours are means.
+_PAPER = {
+    "1d": {
+        "relu": (9.8e-6, 4.5e-4, 0.495),
+        "softplus": (6.9e-6, 1.8e-4, 5.9e-3),
+        "tanh": (8.2e-7, 3.1e-5, 1.6e-3),
+        "cos": (2.0e-7, 2.2e-6, 5.5e-5),
+    },
+    "2d": {
+        "relu": (4.2e-5, 2.0e-3, 1.0),
+        "softplus": (2.9e-6, 3.7e-5, 1.3e-3),
+        "tanh": (2.6e-6, 1.5e-5, 8.5e-4),
+        "cos": (2.9e-7, 4.3e-6, 1.7e-4),
+    },
+}
+_PLACES = {"1d": "README, sin(x)", "2d": "README, cos(x) sin(y)"}
+_QUICK = ("training.steps=2000",)
+
+
+def _entries(dimension: str) -> tuple[int, int, int]:
+    """Return how many entries f, f' and f'' have: a mean over them times this is the sum."""
+    inputs = _DIMENSIONS[dimension]
+    return 1, inputs, inputs**2
+
+
+def _jobs(settings: Settings) -> Sequence[Job]:
+    found = []
+    for dimension in _DIMENSIONS:
+        config = CONFIGS / "regression" / f"lutter-{dimension}.toml"
+        arms = {name: (f"model.activation={name}",) for name in _ACTIVATIONS}
+        arms["cos-values-only"] = ("model.activation=cos", "penalty.0.weight=0")
+        for arm, overrides in arms.items():
+            overrides = (*overrides, *(_QUICK if settings.quick else ()))
+            found += [
+                training(f"{dimension}/{arm}", seed, config, overrides)
+                for seed in range(settings.seeds)
+            ]
+    return found
+
+
+def _claims(settings: Settings) -> Sequence[Claim]:
+    found = []
+    for dimension in _DIMENSIONS:
+        place, sums = _PLACES[dimension], _entries(dimension)
+        theirs = _PAPER[dimension]
+        for name in _SMOOTH:
+            for order, symbol in ((2, "f''"), (1, "f'")):
+                found.append(
+                    Claim(
+                        id=f"{dimension}-{name}-smoother-{'second' if order == 2 else 'first'}",
+                        claim=f"{name} has a smaller error of {symbol} than relu ({dimension}): "
+                        "the ratio of the two.",
+                        place=place,
+                        paper=theirs[name][order] / theirs["relu"][order],
+                        statistic=ratio(
+                            _METRICS[order], f"{dimension}/{name}", f"{dimension}/relu"
+                        ),
+                        below=1.0,
+                        unit="times relu's",
+                    )
+                )
+        found.append(
+            Claim(
+                id=f"{dimension}-relu-blind",
+                claim=f"relu sees nothing of f'' ({dimension}): its error is the mean square of "
+                "f'' itself, 1/2 for sin(x) and 1 for the sum over the Hessian of cos(x) sin(y).",
+                place=place,
+                paper=theirs["relu"][2],
+                statistic=mean("test/hessian_mse", f"{dimension}/relu", scale=sums[2]),
+                above=0.9 * theirs["relu"][2],
+                below=1.1 * theirs["relu"][2],
+                unit="sum of squares",
+            )
+        )
+        found.append(
+            Claim(
+                id=f"{dimension}-slopes-help",
+                claim=f"Training on Jacobians besides values lowers the error of f' ({dimension}, "
+                "cos): the ratio of the two.",
+                place="the idea of the paper",
+                paper="lower",
+                statistic=ratio(
+                    "test/jacobian_mse", f"{dimension}/cos", f"{dimension}/cos-values-only"
+                ),
+                below=1.0,
+                unit="times that of values alone",
+                about_penalty=True,
+            )
+        )
+        found += [
+            Claim(
+                id=f"{dimension}-{name}-reaches-first",
+                claim=f"The error of f' with {name} ({dimension}) is at most the paper's.",
+                place=place,
+                paper=theirs[name][1],
+                statistic=geometric_mean("test/jacobian_mse", f"{dimension}/{name}", scale=sums[1]),
+                below=theirs[name][1],
+                unit="sum of squares",
+            )
+            for name in _ACTIVATIONS
+        ]
+    return found
+
+
+def _tables(results: Results) -> Sequence[Table]:
+    found = []
+    for dimension in _DIMENSIONS:
+        rows = []
+        for name in _ACTIVATIONS:
+            cells = [name]
+            for metric, factor, theirs in zip(
+                _METRICS, _entries(dimension), _PAPER[dimension][name], strict=True
+            ):
+                ours = student_interval(factor * results.metric(f"{dimension}/{name}", metric))
+                cells += [f"{ours.mean:.2g} ± {ours.high - ours.mean:.1g}", f"{theirs:.2g}"]
+            rows.append(cells)
+        columns = ["activation"]
+        for symbol in ("f", "f'", "f''"):
+            columns += [f"{symbol}, ours", f"{symbol}, theirs"]
+        note = (
+            "Test errors, squares summed over entries; ± is half of the 95 % interval over seeds."
+        )
+        found.append(Table(f"{_PLACES[dimension]}: test errors", columns, rows, note))
+    return found
+
+
+def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    from train.reproduce.figures import bars
+
+    found = []
+    for dimension in _DIMENSIONS:
+        name = f"errors-{dimension}.png"
+        groups = {
+            activation: {
+                symbol: factor * results.metric(f"{dimension}/{activation}", metric)
+                for symbol, metric, factor in zip(
+                    ("f", "f'", "f''"), _METRICS, _entries(dimension), strict=True
+                )
+            }
+            for activation in _ACTIVATIONS
+        }
+        marks = {
+            activation: dict(zip(("f", "f'", "f''"), _PAPER[dimension][activation], strict=True))
+            for activation in _ACTIVATIONS
+        }
+        bars(groups, folder / name, "test error", marks=marks, log=True)
+        found.append(
+            (name, f"{_PLACES[dimension]}: ours (bars, every seed a dot), the paper's (crosses).")
+        )
+    return found
+
+
+PAPER = Paper(
+    name="lutter2019",
+    title="Lutter et al. 2019: only smooth activations give smooth Jacobians",
+    reference="Lutter, Ritter and Peters 2019, Deep Lagrangian Networks; "
+    "the tables of the README of deep_differential_network",
+    scales={
+        "quick": "2000 steps instead of 4000. The source does not give its training; ours is on top "
+        "of configs/regression/lutter-1d.toml and lutter-2d.toml.",
+        "full": "4000 steps. The source does not give its training; ours is on top of "
+        "configs/regression/lutter-1d.toml and lutter-2d.toml.",
+    },
+    jobs=_jobs,
+    claims=_claims,
+    tables=_tables,
+    figures=_figures,
+    left_out=lambda settings: (
+        "Types 2 and 3 of the source's training: their errors were not found.",
+    ),
+)

@@ -1,0 +1,61 @@
+"""Intervals over seeds."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from numpy.typing import ArrayLike
+
+
+class Interval(NamedTuple):
+    """An estimate and its 95 % confidence interval."""
+
+    mean: float
+    low: float
+    high: float
+
+
+def student_interval(values: ArrayLike) -> Interval:
+    """Return the mean with Student's 95 % interval; of differences, a paired one.
+
+    Raises:
+        ValueError: fewer than two values.
+    """
+    from scipy import stats
+
+    found = np.asarray(values, np.float64)
+    if found.ndim != 1 or len(found) < 2:
+        raise ValueError(
+            f"student_interval: got {found.shape} values, expected one axis of at least 2."
+        )
+    error = found.std(ddof=1) / np.sqrt(len(found))
+    reach = float(stats.t.ppf(0.975, len(found) - 1) * error)
+    mean = float(found.mean())
+    return Interval(mean, mean - reach, mean + reach)
+
+
+def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
+    """Return Spearman's rank correlation with a 95 % interval.
+
+    The interval is Fisher's on arctanh with the variance (1 + r^2 / 2) / (n - 3)
+    (Bonett and Wright 2000, Sample size requirements for estimating correlations).
+
+    Raises:
+        ValueError: lengths that differ or fewer than ten pairs.
+    """
+    from scipy import stats
+
+    one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
+    if one.shape != other.shape or one.ndim != 1 or len(one) < 10:
+        raise ValueError(
+            f"rank_correlation: got {one.shape} and {other.shape} values, expected the same "
+            "number on one axis, at least 10."
+        )
+    spearman: Any = stats.spearmanr(one, other)
+    found = float(spearman.statistic)
+    found_z = np.arctanh(np.clip(found, -1 + 1e-12, 1 - 1e-12))
+    reach = stats.norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (len(one) - 3))
+    return Interval(found, float(np.tanh(found_z - reach)), float(np.tanh(found_z + reach)))
