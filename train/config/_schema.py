@@ -24,6 +24,7 @@ from train.tasks import TASKS
 NUMBERS = either(number(), sequence(number()))
 SCALES = either(number(above=0), sequence(number(above=0)))
 LEVELS = sequence(number(above=0, most=1))
+PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
 Schedule = Annotated[Named, Choice(SCHEDULES)]
 Method = Annotated[Named, Choice(METHODS, make_method)]
@@ -124,12 +125,21 @@ class Optimizer:
 
 @dataclass(frozen=True, kw_only=True)
 class Training:
-    """How long, and how often to log, evaluate and checkpoint (0: at the end only)."""
+    """How long, and how often to log, evaluate and checkpoint (0: at the end only).
+
+    `accumulate = k` takes each batch in k parts of equal size, one after the other, with the
+    gradient of the whole: for batches that do not fit. `remat` computes the pass again during
+    the backward pass instead of keeping it in memory. `precision = "bfloat16"` computes the
+    network in bfloat16; parameters, losses and what penalties sum stay float32.
+    """
 
     steps: Annotated[int, integer(least=1, most=10**9)]
     log_every: Annotated[int, integer(least=1)] = 50
     eval_every: Annotated[int, integer(least=0)] = 0
     checkpoint_every: Annotated[int, integer(least=0)] = 500
+    accumulate: Annotated[int, integer(least=1)] = 1
+    remat: Annotated[bool, boolean()] = False
+    precision: Annotated[str, string(PRECISIONS)] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -156,7 +166,10 @@ class Evaluation:
 
 @dataclass(frozen=True, kw_only=True)
 class Parallel:
-    """Devices along the batch, and hosts."""
+    """Devices along the batch, over all hosts together, and hosts.
+
+    Where they are is no part of what a run computes: a run may go on with other devices.
+    """
 
     data: Annotated[int, integer(least=1)] = 1
     hosts: Annotated[int, integer(least=1)] = 1
