@@ -26,8 +26,11 @@ if TYPE_CHECKING:
 FINISHED = "finished"
 
 
-def run(config: Config, workdir: Path) -> dict[str, Any]:
+def run(config: Config, workdir: Path, *, pictures: bool = True) -> dict[str, Any]:
     """Train, evaluate and report, or go on where an earlier run of the same config stopped.
+
+    Args:
+        pictures: draw the figures; without, their arrays are there all the same.
 
     Returns:
         The summary, as in `summary.json`.
@@ -46,14 +49,14 @@ def run(config: Config, workdir: Path) -> dict[str, Any]:
             show(reporter, summary)
             return summary
         with Interrupt() as interrupt:
-            summary = _train(config, workdir, reporter, interrupt)
+            summary = _train(config, workdir, reporter, interrupt, pictures)
         show(reporter, summary)
         reporter.say(f"{reporter.title}: records, checkpoints and figures are in {workdir}")
         return summary
 
 
 def _train(
-    config: Config, workdir: Path, reporter: Reporter, interrupt: Interrupt
+    config: Config, workdir: Path, reporter: Reporter, interrupt: Interrupt, pictures: bool
 ) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = data.load(config.data)
@@ -81,7 +84,8 @@ def _train(
     if remark:
         reporter.say(f"{reporter.title}: {remark}")
     problem.report(state.params, state.model_state, workdir)
-    figures.draw_run(workdir)
+    if pictures:
+        figures.draw_run(workdir)
     summary = {
         **base,
         "status": FINISHED,

@@ -130,7 +130,7 @@ def _train(job: Job, folder: Path, broken: bool) -> None:
         penalties = tuple(dataclasses.replace(each, weight=0.0) for each in config.penalty)
         config = dataclasses.replace(config, penalty=penalties)
     try:
-        run(config, folder)
+        run(config, folder, pictures=False)
     except DivergedError as error:
         # A result like any other: the claims that need its numbers do not hold.
         print(error)
