@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Installed once for each change of what is asked for.
 ASKED := pyproject.toml constraints.txt
 
-.PHONY: quickstart test test-slow lint clean
+.PHONY: quickstart test test-slow docs lint clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -19,6 +19,10 @@ test: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
+# The site, into site/; a broken link or reference fails the build.
+docs: $(VENV)/.docs
+	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
@@ -28,9 +32,13 @@ $(VENV)/.train: $(ASKED)
 	@$(MAKE) --no-print-directory install EXTRA=train
 	@touch $@
 
+$(VENV)/.docs: $(ASKED)
+	@$(MAKE) --no-print-directory install EXTRA=docs
+	@touch $@
+
 $(VENV)/.dev: $(ASKED)
 	@$(MAKE) --no-print-directory install EXTRA=dev
-	@touch $(VENV)/.train $@
+	@touch $(VENV)/.train $(VENV)/.docs $@
 
 # The suite starts many interpreters, so its packages are compiled once; one run compiles as it goes.
 .PHONY: install
@@ -50,4 +58,4 @@ else
 endif
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache
+	rm -rf $(VENV) .pytest_cache .ruff_cache site
