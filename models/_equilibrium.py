@@ -54,7 +54,8 @@ class EquilibriumSpec:
 class MDEQSpec:
     """A small multiscale equilibrium classifier (Bai, Koltun and Kolter 2020, 2021).
 
-    A 3x3 stem of stride 2 with normalisation injects the image at the finest scale. The cell
+    A stem of 3x3 convolutions of stride 2, each normalised, with relu between them, injects the
+    image at the finest scale. The cell
     has a block a scale (3x3 convolution, group normalisation, relu, 3x3 convolution), joined by
     strided convolutions down and by 1x1 convolutions and repetition up, then relu and
     normalisation. Unlike the papers' it has no identity path, which an equilibrium does not
@@ -62,10 +63,11 @@ class MDEQSpec:
 
     Attributes:
       layout: the order of the axes of images, kernels and activations.
-      input_shape: (spatial sizes, channels); sizes divisible by 2^len(widths).
+      input_shape: (spatial sizes, channels); sizes divisible by 2^(stem_depth + scales - 1).
       num_classes: the number of logits.
       widths: channels at each scale, finest first.
       groups: of the group normalisation; divides every width.
+      stem_depth: convolutions of the stem; each halves the image.
       solver: "anderson" or "iteration".
       tolerance, max_steps, memory, backward_tolerance, backward_steps: of the forward and the
         backward solve, as `EquilibriumSolver` has them.
@@ -76,6 +78,7 @@ class MDEQSpec:
     num_classes: int = 10
     widths: tuple[int, ...] = (16, 32)
     groups: int = 4
+    stem_depth: int = 1
     solver: str = "anderson"
     tolerance: float = 1e-2
     max_steps: int = 30
@@ -89,15 +92,16 @@ class MDEQSpec:
         check_image_spec(self)
         positive_integer("num_classes", self.num_classes)
         positive_integer("groups", self.groups)
+        positive_integer("stem_depth", self.stem_depth)
         if not self.widths:
             raise ValueError("widths must name at least one scale, got none.")
         if any(width % self.groups for width in self.widths):
             raise ValueError(f"groups = {self.groups} must divide every width of {self.widths}.")
-        factor = 2 ** len(self.widths)
+        factor = 2 ** (self.stem_depth + len(self.widths) - 1)
         if any(size % factor for size in self.input_shape[:-1]):
             raise ValueError(
-                f"An MDEQ with {len(self.widths)} scales needs image sizes divisible by {factor}, "
-                f"got input_shape {self.input_shape}."
+                f"An MDEQ with {len(self.widths)} scales and {self.stem_depth} stem convolutions "
+                f"needs image sizes divisible by {factor}, got input_shape {self.input_shape}."
             )
         self.equilibrium_solver()
 

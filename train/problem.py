@@ -55,6 +55,8 @@ class Problem:
             final evaluation; stops the run by raising DivergedError, or returns what the user
             should know.
         notes: what the summary records beside the metrics.
+        network: the task's own view of the model, for measurements after training; what it is, the
+            task says.
     """
 
     params: PyTree
@@ -67,3 +69,4 @@ class Problem:
     check: Callable[[int, Mapping[str, float]], str | None] = _no_check
     notes: Mapping[str, Any] = field(default_factory=dict)
     earlier: tuple[Phase, ...] = ()
+    network: Any = None

@@ -27,8 +27,8 @@ class MDEQ(eqx.Module):
     tuple of one array a scale, with the axes of the layout's outputs.
     """
 
-    stem: Conv
-    stem_norm: GroupNorm
+    stem: tuple[Conv, ...]
+    stem_norms: tuple[GroupNorm, ...]
     blocks: tuple[Block, ...]
     downs: tuple[Conv, ...]
     ups: tuple[Conv, ...]
@@ -39,7 +39,7 @@ class MDEQ(eqx.Module):
     def __init__(self, spec: MDEQSpec, *, key: jax.Array):
         self.spec = spec
         inner, widths = spec.layout.following, spec.widths
-        keys = iter(jax.random.split(key, 3 * len(widths)))
+        keys = iter(jax.random.split(key, 3 * len(widths) + spec.stem_depth - 1))
         axes = inner.example_axes()
 
         def convolution(inputs, outputs, window, init, strides=1):
@@ -53,7 +53,7 @@ class MDEQ(eqx.Module):
                 key=next(keys),
             )
 
-        self.stem = Conv(
+        first = Conv(
             spec.input_shape[-1],
             widths[0],
             3,
@@ -62,7 +62,14 @@ class MDEQ(eqx.Module):
             kernel_init=he_normal(spec.layout),
             key=next(keys),
         )
-        self.stem_norm = GroupNorm(widths[0], spec.groups, axes)
+        self.stem = (
+            first,
+            *(
+                convolution(widths[0], widths[0], 3, he_normal, strides=2)
+                for _ in range(spec.stem_depth - 1)
+            ),
+        )
+        self.stem_norms = tuple(GroupNorm(widths[0], spec.groups, axes) for _ in self.stem)
         self.blocks = tuple(Block(width, spec.groups, inner, key=next(keys)) for width in widths)
         pairs = list(itertools.pairwise(widths))
         self.downs = tuple(
@@ -75,7 +82,11 @@ class MDEQ(eqx.Module):
     def inject(self, x: Float[Array, "..."]) -> Float[Array, "..."]:
         """What the cell needs of one image: the normalised stem, at the finest scale."""
         self.spec.check(x)
-        return self.stem_norm(self.stem(x))
+        first, *others = zip(self.stem, self.stem_norms, strict=True)
+        injected = first[1](first[0](x))
+        for convolution, norm in others:
+            injected = norm(convolution(jax.nn.relu(injected)))
+        return injected
 
     def cell(self, state: State, injected: Float[Array, "..."]) -> State:
         """f(z; x) for one example."""

@@ -6,6 +6,7 @@ from train.evaluation._attacks import pgd as pgd
 from train.evaluation._attacks import white_noise as white_noise
 from train.evaluation._batches import masked_mean as masked_mean
 from train.evaluation._batches import padded_batches as padded_batches
+from train.evaluation._carlini_wagner import carlini_wagner as carlini_wagner
 from train.evaluation._classifier import Classifier as Classifier
 from train.evaluation._classifier import first as first
 from train.evaluation._classifier import jacobian_norm as jacobian_norm
@@ -14,3 +15,4 @@ from train.evaluation._classifier import robustness as robustness
 from train.evaluation._decision_cells import decision_cells as decision_cells
 from train.evaluation._decision_cells import plane as plane
 from train.evaluation._decision_cells import three_classes as three_classes
+from train.evaluation._sensitivity import sensitivity as sensitivity

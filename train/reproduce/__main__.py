@@ -71,9 +71,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
-    except KeyboardInterrupt:
+    except KeyboardInterrupt as stop:
         print("error: stopped; the same command goes on.", file=sys.stderr)
-        return 130
+        return 143 if type(stop).__name__ == "Terminated" else 130
 
 
 def _main(chosen: argparse.Namespace) -> int:
@@ -96,10 +96,10 @@ def _main(chosen: argparse.Namespace) -> int:
     if chosen.workers is not None and chosen.workers < 1:
         raise UserError(f"--workers: got {chosen.workers}, expected at least 1.")
 
-    from train.interrupt import terminated_as_interrupt
     from train.reproduce._paper import Settings
     from train.reproduce._run import default_folder, reproduce
     from train.reproduce._runner import default_workers
+    from train.reproduce._signals import terminated
 
     settings = Settings(
         scale=chosen.scale,
@@ -109,7 +109,7 @@ def _main(chosen: argparse.Namespace) -> int:
     )
     paper = PAPERS[chosen.name]()
     folder = chosen.workdir or default_folder(paper, settings)
-    with terminated_as_interrupt():
+    with terminated():
         report, verdicts = reproduce(paper, settings, folder, chosen.workers or default_workers())
     for verdict in verdicts:
         found = verdict.estimate

@@ -33,8 +33,11 @@ class Job:
         seed: experiment seed of a training run, handed to a measurement as `seed`.
         config: a TOML file, for a training run.
         overrides: changes to it, as on the command line.
+        broken_overrides: further ones of a broken run, where the Jacobian term is part of the loss
+            and no `[[penalty]]`.
         measure: for a measurement, a module-level function `(folder, *, seed, **options)` that
-            returns metrics by name; arrays among them go to `arrays.npz`.
+            returns metrics by name; arrays among them go to `arrays.npz`. A parameter `broken`
+            tells it to leave its own penalty out, `runs` where the folders of the others are.
         options: its further arguments, plain values.
         needs: jobs that must be done first, as `arm/seed`.
         cost: how long it takes against other jobs, any unit: for the estimate of what is left.
@@ -44,6 +47,7 @@ class Job:
     seed: int
     config: Path | None = None
     overrides: tuple[str, ...] = ()
+    broken_overrides: tuple[str, ...] = ()
     measure: Measure | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
@@ -54,13 +58,17 @@ class Job:
         """Return `arm/seed`, the folder's place under `runs/`."""
         return f"{self.arm}/{self.seed}"
 
+    def asked(self, broken: bool) -> list[str]:
+        """Return the overrides that a run gets."""
+        return [*self.overrides, *(self.broken_overrides if broken else ())]
+
     def describe(self, broken: bool) -> dict[str, Any]:
         """Return what `job.json` records."""
         return {
             "arm": self.arm,
             "seed": self.seed,
             "config": self.config.name if self.config else None,
-            "overrides": list(self.overrides),
+            "overrides": self.asked(broken),
             "measure": self.measure.__name__ if self.measure else None,
             "options": dict(self.options),
             "broken": broken,
@@ -68,10 +76,23 @@ class Job:
 
 
 def training(
-    arm: str, seed: int, config: Path, overrides: Sequence[str] = (), *, cost: float = 1.0
+    arm: str,
+    seed: int,
+    config: Path,
+    overrides: Sequence[str] = (),
+    *,
+    broken_overrides: Sequence[str] = (),
+    cost: float = 1.0,
 ) -> Job:
     """Return the job of training `config` with one seed."""
-    return Job(arm, seed, config=config, overrides=tuple(overrides), cost=cost)
+    return Job(
+        arm,
+        seed,
+        config=config,
+        overrides=tuple(overrides),
+        broken_overrides=tuple(broken_overrides),
+        cost=cost,
+    )
 
 
 def measurement(
@@ -113,7 +134,9 @@ def perform(job: Job, folder: Path, broken: bool) -> float:
     if job.measure is None:
         _train(job, folder, broken)
     else:
-        found = job.measure(folder, seed=job.seed, **job.options, **_breaking(job.measure, broken))
+        place = folder.parents[job.name.count("/")]
+        asked = _asked(job.measure, broken=broken, runs=place)
+        found = job.measure(folder, seed=job.seed, **job.options, **asked)
         _write(folder, found, time.perf_counter() - started)
     return time.perf_counter() - started
 
@@ -125,7 +148,7 @@ def _train(job: Job, folder: Path, broken: bool) -> None:
     from train.run import run
 
     assert job.config is not None
-    config = configs.load(job.config, [*job.overrides, f"experiment.seed={job.seed}"])
+    config = configs.load(job.config, [*job.asked(broken), f"experiment.seed={job.seed}"])
     if broken:
         penalties = tuple(dataclasses.replace(each, weight=0.0) for each in config.penalty)
         config = dataclasses.replace(config, penalty=penalties)
@@ -136,11 +159,12 @@ def _train(job: Job, folder: Path, broken: bool) -> None:
         print(error)
 
 
-def _breaking(measure: Measure, broken: bool) -> dict[str, bool]:
-    """Tell a measurement that has a penalty of its own to leave it out."""
+def _asked(measure: Measure, **offered: Any) -> dict[str, Any]:
+    """Return those of the offered arguments that a measurement takes."""
     import inspect
 
-    return {"broken": broken} if "broken" in inspect.signature(measure).parameters else {}
+    taken = inspect.signature(measure).parameters
+    return {name: value for name, value in offered.items() if name in taken}
 
 
 def _write(folder: Path, found: Mapping[str, Any], seconds: float) -> None:

@@ -18,7 +18,7 @@ def bars(
     path: Path,
     label: str,
     *,
-    marks: Mapping[str, Mapping[str, float]] | None = None,
+    marks: Groups | None = None,
     log: bool = False,
 ) -> Path:
     """Draw `groups[group][bar]`, one value a seed: means as bars, seeds as dots.

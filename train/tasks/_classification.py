@@ -33,7 +33,7 @@ def classification(
     *,
     label_smoothing: Annotated[float, number(least=0, most=0.99)] = 0.0,
 ) -> Problem:
-    """Return the problem of predicting `dataset`'s classes.
+    """Return the problem of predicting `dataset`'s classes; its `network` is a Classifier.
 
     Raises:
         ConfigError: the data set has no classes, or model, method and data do not fit.
@@ -43,7 +43,7 @@ def classification(
             f'task.name: got "classification", but {dataset.name} has no class labels.'
         )
     key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, len(dataset.classes), key)
+    model = build_model(config.model, dataset, len(dataset.classes), key, config.training.precision)
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
     sample = normalize(pixels(dataset.train.inputs[:2]))
@@ -95,6 +95,10 @@ def classification(
         return {f"test/{name}": value for name, value in found.items()}
 
     def report(params: Any, state: Any, workdir: Path) -> None:
+        if settings.jacobian:
+            seen = evaluation.sensitivity(classifier, (params, state), test, model.axes)
+            seen["names"] = np.asarray(dataset.classes)
+            records.write_arrays(workdir / figures.SENSITIVITY, seen)
         if not settings.decision_cells or len(dataset.classes) < 3:
             return
         rows = evaluation.three_classes(np.asarray(test.targets))
@@ -131,4 +135,5 @@ def classification(
             },
             "rows_independent": not coupled,
         },
+        network=classifier,
     )

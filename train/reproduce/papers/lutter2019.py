@@ -54,6 +54,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
     found = []
     for dimension in _DIMENSIONS:
         config = CONFIGS / "regression" / f"lutter-{dimension}.toml"
+        arms: dict[str, tuple[str, ...]]
         arms = {name: (f"model.activation={name}",) for name in _ACTIVATIONS}
         arms["cos-values-only"] = ("model.activation=cos", "penalty.0.weight=0")
         for arm, overrides in arms.items():
@@ -166,7 +167,7 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
             }
             for activation in _ACTIVATIONS
         }
-        marks = {
+        marks: dict[str, dict[str, float]] = {
             activation: dict(zip(("f", "f'", "f''"), _PAPER[dimension][activation], strict=True))
             for activation in _ACTIVATIONS
         }
@@ -183,8 +184,8 @@ PAPER = Paper(
     reference="Lutter, Ritter and Peters 2019, Deep Lagrangian Networks; "
     "the tables of the README of deep_differential_network",
     scales={
-        "quick": "2000 steps instead of 4000. The source does not give its training; ours is on top "
-        "of configs/regression/lutter-1d.toml and lutter-2d.toml.",
+        "quick": "2000 steps instead of 4000. The source does not give its training; ours is on "
+        "top of configs/regression/lutter-1d.toml and lutter-2d.toml.",
         "full": "4000 steps. The source does not give its training; ours is on top of "
         "configs/regression/lutter-1d.toml and lutter-2d.toml.",
     },

@@ -1,0 +1,186 @@
+"""The tables and figures of Hoffman et al. 2019, from the records."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.reproduce import Results, Table
+from train.reproduce.papers.hoffman2019._claims import ACCURACY, NORM, POINTS, USPS
+from train.reproduce.papers.hoffman2019._jobs import (
+    ATTACKED,
+    COLUMNS,
+    FGSM,
+    MANY_STEPS,
+    NOISE,
+    PGD,
+    PROBES,
+    ROWS,
+    TITLES,
+)
+from train.statistics import student_interval
+
+
+def tables(results: Results) -> Sequence[Table]:
+    """Return tables 1 and 2, the probes and the attacks."""
+    return [
+        _table1(results),
+        _norms(results),
+        _table2(results),
+        _probes(results),
+        _attacks(results),
+    ]
+
+
+def _cell(values: Any, digits: int = 1) -> str:
+    """Return mean and half of the 95 % interval."""
+    if not np.isfinite(values).all():
+        return "diverged"
+    found = student_interval(values)
+    return f"{found.mean:.{digits}f} ± {found.high - found.mean:.{digits}f}"
+
+
+def _table1(results: Results) -> Table:
+    rows = [
+        [TITLES[row]]
+        + [
+            _cell(POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy"))
+            for column in COLUMNS
+        ]
+        + [f"{ACCURACY[row]:g}"]
+        for row in ROWS
+    ]
+    columns = ["", *(f"{column} a class" if column != "all" else "all" for column in COLUMNS)]
+    note = "The paper's numbers of the columns 1 to 30 were not found."
+    return Table("Table 1: test accuracy in %", [*columns, "paper, all"], rows, note)
+
+
+def _norms(results: Results) -> Table:
+    rows = [
+        [TITLES[row]]
+        + [
+            _cell(results.metric(f"table1/{row}/{column}", "test/jacobian_norm"), 2)
+            for column in COLUMNS
+        ]
+        + [f"{NORM[row]:g}"]
+        for row in ROWS
+    ]
+    columns = ["", *(f"{column} a class" if column != "all" else "all" for column in COLUMNS)]
+    note = "Mean Frobenius norm of d logits / d pixels over test images."
+    return Table("Table 1: norm(J)_F", [*columns, "paper, all"], rows, note)
+
+
+def _table2(results: Results) -> Table:
+    usps = "usps" in results.settings.data
+    rows = [
+        [
+            TITLES[row],
+            _cell(POINTS * results.metric(ATTACKED, f"{row}/other")),
+            f"{USPS[row]:g}" if row in USPS else "-",
+        ]
+        for row in ROWS
+    ]
+    title = "USPS" if usps else "the digits of scikit-learn (in place of USPS)"
+    note = (
+        "Preprocessing: bilinear to 20x20, centred in 28x28 zeros, brightest pixel 255; the "
+        "paper's was not found."
+    )
+    return Table(
+        f"Table 2: MNIST to {title}, accuracy in %", ["", "ours", "paper, USPS"], rows, note
+    )
+
+
+def _probes(results: Results) -> Table:
+    rows = []
+    for name in PROBES:
+        arm = f"probes/{name}"
+        rows.append(
+            [
+                {"none": "no penalty", "exact": "exact"}.get(name, f"n_proj = {name}"),
+                _cell(POINTS * results.metric(arm, "test/accuracy")),
+                _cell(results.metric(arm, "test/jacobian_norm"), 3),
+            ]
+        )
+    note = "MLP 784-200-200-10; norms are of the normalised input."
+    return Table("The official MLP example", ["", "accuracy %", "norm(J)_F"], rows, note)
+
+
+def _attacks(results: Results) -> Table:
+    names = {
+        f"pgd_{MANY_STEPS:g}": "PGD, 20 steps",
+        "pgd_more": "PGD, 100 steps",
+        "transfer": "PGD of the plain model",
+    }
+    rows = [
+        [
+            TITLES[row],
+            *(_cell(POINTS * results.metric(ATTACKED, f"{row}/{name}")) for name in names),
+            _cell(results.metric(ATTACKED, f"{row}/margin"), 2),
+        ]
+        for row in ROWS
+    ]
+    return Table(
+        f"Attacks at scale {MANY_STEPS:g}: accuracy in %; median L2 distance to another class",
+        ["", *names.values(), "distance (Carlini and Wagner)"],
+        rows,
+    )
+
+
+def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    """Draw table 1, the curves under noise and attacks, distances and decision cells."""
+    from train import figures as drawings
+    from train.reproduce.figures import bars, curves
+
+    found = []
+    groups = {
+        ("all" if column == "all" else f"{column} a class"): {
+            TITLES[row]: POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy")
+            for row in ROWS
+        }
+        for column in COLUMNS
+    }
+    bars(groups, folder / "table1.png", "test accuracy in %")
+    found.append(("table1.png", "Table 1: accuracy by samples a class; every seed a dot."))
+    kinds = {"noise": ("white noise", NOISE), "fgsm": ("FGSM", FGSM), "pgd": ("PGD", PGD)}
+    for kind, (title, scales) in kinds.items():
+        lines = {
+            TITLES[row]: (
+                scales,
+                POINTS
+                * np.stack([results.metric(ATTACKED, f"{row}/{kind}_{s:g}") for s in scales], 1),
+            )
+            for row in ROWS
+        }
+        curves(
+            lines, folder / f"{kind}.png", f"scale of {title}, pixels in [0, 1]", "accuracy in %"
+        )
+        found.append(
+            (f"{kind}.png", f"Accuracy under {title}; bands are 95 % intervals of the mean.")
+        )
+    at = np.linspace(0, 4, 41)
+    lines = {}
+    for row in ROWS:
+        stored = [results.arrays(ATTACKED, seed) for seed in results.seeds[ATTACKED]]
+        distances = [each[f"{row}/distances"] for each in stored]
+        shares = [[POINTS * (each > radius).mean() for radius in at] for each in distances]
+        lines[TITLES[row]] = (at, np.asarray(shares))
+    curves(lines, folder / "carlini-wagner.png", "L2 distance", "images not yet misread, in %")
+    found.append(("carlini-wagner.png", "Share of images that the L2 attack has not turned."))
+    seed = results.seeds[ATTACKED][0]
+    stored = results.arrays(ATTACKED, seed)
+    cells = {
+        TITLES[row]: {
+            name.removeprefix(f"{row}/cells_"): array
+            for name, array in stored.items()
+            if name.startswith(f"{row}/cells_")
+        }
+        for row in ("none", "jacobian", "all")
+    }
+    drawings.decision_cells(cells, folder / "decision-cells.png")
+    found.append(
+        ("decision-cells.png", "Decision cells on a plane through three test images, seed 0.")
+    )
+    return found

@@ -1,0 +1,58 @@
+"""A trained model again, from the workdir of its run: for measurements after training."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from train import config as configs
+from train import data, records
+from train.checkpoints import tree_digest
+from train.errors import WorkdirError
+from train.loop import Loop
+from train.progress import Reporter
+from train.step import init_state
+from train.tasks import TASKS
+
+if TYPE_CHECKING:
+    from train.config import Config
+    from train.data import Dataset
+    from train.problem import Problem
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A finished run.
+
+    Attributes:
+        weights: the pair (params, state) that the task's `network` takes.
+    """
+
+    config: Config
+    dataset: Dataset
+    problem: Problem
+    weights: tuple[Any, Any]
+
+
+def restore(workdir: Path) -> Trained:
+    """Return the model that a finished run ended with.
+
+    Raises:
+        WorkdirError: the run is not finished, or its last checkpoint is gone or another's.
+    """
+    summary = records.read_json(workdir / records.SUMMARY) or {}
+    if summary.get("status") != "finished":
+        raise WorkdirError(f"{workdir}: holds no finished run; finish it first.")
+    path = workdir / records.CONFIG
+    config = configs.parse(configs.read_tables(path), str(path))
+    dataset = data.load(config.data)
+    problem = TASKS[config.task.name](config, dataset, **config.task.options)
+    loop = Loop(config, problem, workdir, Reporter(config.experiment.name, config.training.steps))
+    like = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
+    found = loop.checkpoints.restore(like, loop.reporter.say)
+    if found is None or tree_digest(found[1].params) != summary["params_sha256"]:
+        raise WorkdirError(
+            f"{workdir}: its last checkpoint is gone or is not that of the finished run."
+        )
+    return Trained(config, dataset, problem, (found[1].params, found[1].model_state))
