@@ -95,7 +95,7 @@ class TestCheckpoints:
     def test_round_trip(self, tmp_path):
         checkpoints = Checkpoints(tmp_path / "checkpoints")
         checkpoints.save(10, tree(3.0))
-        step, restored = checkpoints.restore(tree(0.0), warn=pytest.fail)
+        step, restored, _ = checkpoints.restore(tree(0.0), warn=pytest.fail)
         assert step == 10
         assert tree_digest(restored) == tree_digest(tree(3.0))
         assert tree_digest(restored) != tree_digest(tree(0.0))
@@ -117,7 +117,7 @@ class TestCheckpoints:
         checkpoints.save(2, tree(2.0))
         tear(tmp_path / "checkpoints" / "2", how)
         told = []
-        step, restored = checkpoints.restore(tree(0.0), warn=told.append)
+        step, restored, _ = checkpoints.restore(tree(0.0), warn=told.append)
         assert step == 1
         assert tree_digest(restored) == tree_digest(tree(1.0))
         assert len(told) == 1

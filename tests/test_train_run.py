@@ -112,8 +112,8 @@ def crash_at(monkeypatch, save_number, *, tear=False):
     calls = []
     save = loop.Checkpoints.save
 
-    def dying(self, step, tree):
-        save(self, step, tree)
+    def dying(self, step, tree, *rest):
+        save(self, step, tree, *rest)
         calls.append(step)
         if len(calls) == save_number:
             if tear:
@@ -174,7 +174,7 @@ class TestResuming:
         assert caught.value.exit_code == 128 + number
         assert records.read_json(tmp_path / "summary.json")["status"] == "interrupted"
         # Not a step at which a checkpoint was due, and before a log line is.
-        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["12"]
+        assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["11"]
         assert_same_run(tmp_path, run(tiny(), tmp_path), whole)
 
     def test_dropout_and_momentum_come_back_too(self, tmp_path, monkeypatch):

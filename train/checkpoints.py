@@ -5,14 +5,16 @@ from __future__ import annotations
 import hashlib
 import shutil
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 
 from train import records
+from train.errors import StorageError
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
@@ -25,61 +27,108 @@ class Checkpoints:
 
     A checkpoint holds the leaves of a pytree by number, so any framework's state
     fits; random keys are stored as their data. `index.json`, written last, holds a
-    digest of the leaves: a folder without it, or whose arrays differ, is torn.
+    digest of the leaves: a folder without it, or whose arrays differ, is torn. Leaves are
+    whole arrays, so a run may go on with another number of devices than wrote them. With several
+    processes the first alone reads and writes; the others are told.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
         self.folder = folder.absolute()
         self.keep = keep
 
-    def save(self, step: int, tree: PyTree) -> None:
-        """Write a checkpoint and drop all but the newest `keep`."""
-        import orbax.checkpoint as ocp
+    def save(self, step: int, tree: PyTree, recorded: bool = True) -> None:
+        """Write a checkpoint and drop all but the newest `keep`.
 
-        self.folder.mkdir(parents=True, exist_ok=True)
-        final, temporary = self.folder / str(step), self.folder / f".{step}.partial"
-        shutil.rmtree(temporary, ignore_errors=True)
-        temporary.mkdir()
-        leaves = _to_arrays(tree)
-        with ocp.StandardCheckpointer() as checkpointer:
-            checkpointer.save(temporary / _ARRAYS, _named(leaves))
-        records.write_json(temporary / _INDEX, {"step": step, "sha256": digest(leaves)})
-        shutil.rmtree(final, ignore_errors=True)
-        temporary.rename(final)
-        records.sync_folder(self.folder)
+        Args:
+            step: of the checkpoint.
+            tree: what it holds.
+            recorded: whether the line of metrics of this step is written.
+
+        Raises:
+            StorageError: the disk is full or cannot be written; the older ones are kept.
+        """
+        if jax.process_index() != 0:
+            return
+        final, temporary = self.folder / str(step), self._partial(step)
+        try:
+            self.folder.mkdir(parents=True, exist_ok=True)
+            shutil.rmtree(temporary, ignore_errors=True)
+            temporary.mkdir()
+            leaves = _to_arrays(tree)
+            with _checkpointer() as checkpointer:
+                checkpointer.save(temporary / _ARRAYS, _named(leaves))
+            index = {"step": step, "sha256": digest(leaves), "recorded": recorded}
+            records.write_json(temporary / _INDEX, index)
+            if final.exists():
+                self._drop(step)
+            temporary.rename(final)
+            records.sync_folder(self.folder)
+        except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
+            shutil.rmtree(temporary, ignore_errors=True)
+            steps = self.steps()
+            kept = f"that of step {steps[-1]} is kept" if steps else "there is no earlier one"
+            raise StorageError(
+                f"{self.folder}: the checkpoint of step {step} cannot be written "
+                f"({_reason(error)}); {kept}. Make room, then the same command goes on."
+            ) from None
         for old in self.steps()[: -self.keep]:
-            shutil.rmtree(self.folder / str(old), ignore_errors=True)
+            self._drop(old)
+
+    def _partial(self, step: int) -> Path:
+        return self.folder / f".{step}{records.PARTIAL}"
+
+    def _drop(self, step: int) -> None:
+        """Remove a checkpoint, never leaving a part of it under its name."""
+        gone = self.folder / f".{step}.old{records.PARTIAL}"
+        shutil.rmtree(gone, ignore_errors=True)
+        (self.folder / str(step)).rename(gone)
+        shutil.rmtree(gone, ignore_errors=True)
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, rising."""
         if not self.folder.is_dir():
             return []
-        return sorted(int(path.name) for path in self.folder.iterdir() if path.name.isdecimal())
+        names = [path.name for path in self.folder.iterdir() if path.is_dir()]
+        return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
-    def restore(self, like: PyTree, warn: Callable[[str], None]) -> tuple[int, PyTree] | None:
-        """Return the newest whole checkpoint as `(step, tree)`, None where there is none.
+    def restore(self, like: PyTree, warn: Callable[[str], None]) -> Restored | None:
+        """Return the newest whole checkpoint, None where there is none.
+
+        A torn one is passed over; it keeps its bytes, under another name.
 
         Args:
             like: a tree of the same structure, shapes and dtypes.
             warn: told of every checkpoint that is torn and passed over.
         """
+        if jax.process_count() > 1:
+            return _told(self._restore(like, warn) if jax.process_index() == 0 else None, like)
+        return self._restore(like, warn)
+
+    def _restore(self, like: PyTree, warn: Callable[[str], None]) -> Restored | None:
+        if self.folder.is_dir():
+            records.clear_partial(self.folder)
         for step in reversed(self.steps()):
             try:
-                return step, self._read(step, like)
+                leaves, recorded = self._read(step, like)
+                return Restored(step, _from_arrays(leaves, like), recorded)
             except Exception as error:  # orbax and tensorstore raise many kinds for torn files
-                reason = " ".join(str(error).split())[:160]
-                warn(f"checkpoint {step} is torn and passed over ({reason})")
+                warn(f"checkpoint {step} is torn and passed over ({_reason(error)})")
+                self._set_aside(step)
         return None
 
-    def _read(self, step: int, like: PyTree) -> PyTree:
-        import orbax.checkpoint as ocp
+    def _set_aside(self, step: int) -> None:
+        aside = self.folder / f"{step}.torn"
+        shutil.rmtree(aside, ignore_errors=True)
+        with suppress(OSError):
+            (self.folder / str(step)).rename(aside)
 
+    def _read(self, step: int, like: PyTree) -> tuple[list[np.ndarray], bool]:
         folder = self.folder / str(step)
         index = records.read_json(folder / _INDEX)
         if index is None:
             raise ValueError(f"no readable {_INDEX}")
         expected = _to_arrays(like)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _checkpointer() as checkpointer:
             stored = checkpointer.restore(folder / _ARRAYS, _named(expected))
         leaves = [
             np.asarray(stored.get(f"{number:06d}", leaf)) for number, leaf in enumerate(expected)
@@ -92,7 +141,44 @@ class Checkpoints:
                 )
         if digest(leaves) != index.get("sha256"):
             raise ValueError("its digest does not match its arrays")
-        return _from_arrays(leaves, like)
+        return leaves, index.get("recorded") is not False
+
+
+class Restored(NamedTuple):
+    """A checkpoint as read: its step, its tree, and whether its line of metrics is written."""
+
+    step: int
+    tree: PyTree
+    recorded: bool
+
+
+def _checkpointer() -> Any:
+    """Return orbax's checkpointer, for this process alone where there are several."""
+    import orbax.checkpoint as ocp
+
+    if jax.process_count() == 1:
+        return ocp.StandardCheckpointer()
+    alone = ocp.options.MultiprocessingOptions(
+        primary_host=0, active_processes={0}, barrier_sync_key_prefix="jacreg"
+    )
+    return ocp.StandardCheckpointer(multiprocessing_options=alone)
+
+
+def _told(found: Restored | None, like: PyTree) -> Restored | None:
+    """Return on every process what the first one restored."""
+    from jax.experimental.multihost_utils import broadcast_one_to_all
+
+    step, recorded = (-1, True) if found is None else (found.step, found.recorded)
+    step, recorded = (int(each) for each in broadcast_one_to_all(np.asarray([step, recorded])))
+    if step < 0:
+        return None
+    leaves = broadcast_one_to_all(_to_arrays(like if found is None else found.tree))
+    return Restored(step, _from_arrays([np.asarray(leaf) for leaf in leaves], like), bool(recorded))
+
+
+def _reason(error: Exception) -> str:
+    # Their messages begin with what failed, end with where, and are long.
+    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def digest(leaves: list[np.ndarray]) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 EXIT_FINISHED = 0
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
+EXIT_STORAGE = 4
 _MESSAGE_LIMIT = 1400
 
 
@@ -36,6 +37,12 @@ class DivergedError(UserError):
     """The loss or a gradient stopped being finite. Exit code 3."""
 
     exit_code = EXIT_DIVERGED
+
+
+class StorageError(UserError):
+    """The disk is full or refuses to be written; what was written stays. Exit code 4."""
+
+    exit_code = EXIT_STORAGE
 
 
 class InterruptedRun(UserError):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,11 +16,11 @@ import numpy as np
 from train import records
 from train.checkpoints import Checkpoints
 from train.errors import ConfigError, DivergedError, InterruptedRun
-from train.interrupt import Interrupt
+from train.interrupt import Interrupt, Stop
+from train.memory import USABLE
 from train.optimizers import make_optimizer
-from train.parallel import make_mesh, on_all
+from train.parallel import fetch, first_signal, make_mesh, on_all
 from train.step import (
-    USABLE,
     BatchOrder,
     StepKeys,
     TrainState,
@@ -34,8 +35,11 @@ if TYPE_CHECKING:
     from train.problem import Problem
     from train.progress import Reporter
 
-# Between chunks the loop looks for signals and moves the bar.
+# Between chunks the loop moves the bar and asks the device whether all is well.
 _LONGEST_CHUNK = 100
+# A signal waits for the steps that are under way, so a chunk of slow steps is short.
+_CHUNK_SECONDS = 2.0
+_FIRST_CHUNK = 4
 
 
 @dataclass
@@ -52,10 +56,23 @@ class Timing:
 
 
 class Loop:
-    """One run of a problem in a workdir."""
+    """One run of a problem in a workdir.
 
-    def __init__(self, config: Config, problem: Problem, workdir: Path, reporter: Reporter) -> None:
+    Args:
+        config, problem, workdir, reporter: of the run.
+        debug: where a loss or gradient is not finite, look for the primitive that made it.
+    """
+
+    def __init__(
+        self,
+        config: Config,
+        problem: Problem,
+        workdir: Path,
+        reporter: Reporter,
+        debug: bool = False,
+    ) -> None:
         self.config = config
+        self.debug = debug
         self.problem = problem
         self.reporter = reporter
         self.workdir = workdir
@@ -69,6 +86,7 @@ class Loop:
         self.keys = on_all(StepKeys.of(config.experiment.seed), self.mesh)
         self.order = BatchOrder(size, self.batch_size, config.experiment.seed)
         self.optimizer = make_optimizer(config.optimizer, config.training.steps)
+        self._check_parts()
         self.metric_names = self._metric_names()
 
     def run(self, interrupt: Interrupt) -> TrainState:
@@ -77,43 +95,61 @@ class Loop:
         Raises:
             DivergedError: a loss or gradient is not finite; the last checkpoint is kept.
             InterruptedRun: a signal came; a checkpoint is written.
+            StorageError: the disk is full or cannot be written.
+            Stop: a signal came before the first step.
         """
-        steps = self.config.training.steps
         state = self._start()
-        self.step = step = int(state.step)
-        self.reporter.advance(step)
+        self.step = int(state.step)
+        self.reporter.advance(self.step)
         examples = {name: jnp.asarray(array) for name, array in self.problem.examples.items()}
         state, examples = on_all((state, examples), self.mesh)
-        objective = self._objective(step)
-        take_step = self._compile(objective, state, examples)
+        with interrupt.deferred():
+            return self._steps(interrupt, state, examples)
+
+    def _steps(self, interrupt: Interrupt, state: TrainState, examples: Any) -> TrainState:
+        """Take the steps that are left; a signal is acted on between them."""
+        steps, step = self.config.training.steps, self.step
+        cuttable = interrupt.at_once if jax.process_count() == 1 else nullcontext
+        objective = take_step = None
         while step < steps:
-            if self._objective(step) is not objective:
+            if take_step is None or self._objective(step) is not objective:
                 objective = self._objective(step)
-                take_step = self._compile(objective, state, examples)
+                with cuttable():  # this step has its checkpoint, or is the first
+                    take_step = self._compile(objective, state, examples)
             end = self._next_stop(step)
             started = time.perf_counter()
             order, first = on_all(
                 jax.device_put((self._rows(step, end), np.int32(step))), self.mesh
             )
-            for _ in range(step, end):
+            begun = jax.tree.map(jnp.copy, state) if self.debug else None
+            for taken in range(step, end):
                 state = take_step(state, examples, order, first, self.keys)
+                if interrupt.received is not None and jax.process_count() == 1:
+                    end = taken + 1
+                    break
             first_bad = int(state.first_bad)
             self.timing.chunks.append((end - step, time.perf_counter() - started))
             if first_bad >= 0:
-                raise self._diverged(first_bad)
+                arguments = (examples, order, first, self.keys)
+                found = begun and self._explained(begun, first_bad, take_step, arguments)
+                raise self._diverged(first_bad, found)
             self.step = step = end
             self.reporter.advance(step)
-            state = self._record(step, state)
-            stopped = interrupt.received is not None and step < steps
-            if stopped or self._due(step, self.config.training.checkpoint_every):
+            # All processes stop at one step.
+            received = first_signal(interrupt.received) if step < steps else None
+            recorded = True
+            try:
+                state = self._record(step, state, cuttable)
+            except Stop as stop:  # an evaluation may take minutes: it is done again
+                received, recorded = stop.signal_number, False
+            if received is not None or self._due(step, self.config.training.checkpoint_every):
                 self.log.sync()
-                self.checkpoints.save(step, state)
-            if stopped:
-                assert interrupt.received is not None
+                self.checkpoints.save(step, state, recorded)
+            if received is not None:
                 raise InterruptedRun(
                     f"stopped by a signal after step {step} of {steps}; a checkpoint is in "
                     f"{self.checkpoints.folder}. The same command goes on from there.",
-                    interrupt.received,
+                    received,
                 )
         return state
 
@@ -124,12 +160,32 @@ class Loop:
             state, lambda text: self.reporter.say(f"{self.reporter.title}: {text}")
         )
         if found is None:
+            if (self.checkpoints.folder).is_dir() and any(self.checkpoints.folder.iterdir()):
+                self.reporter.say(
+                    f"{self.reporter.title}: no checkpoint is whole, so it starts at step 0 again"
+                )
             self.log.truncate(0)
             return state
-        step, state = found
-        self.log.truncate(step)
+        step, state, recorded = found
+        self.log.truncate(step if recorded else step - 1)
         self.reporter.say(f"{self.reporter.title}: goes on from the checkpoint of step {step}")
-        return state
+        return state if recorded else self._record(step, on_all(state, self.mesh))
+
+    def _check_parts(self) -> None:
+        parts = self.config.training.accumulate
+        if parts == 1:
+            return
+        if self.problem.notes.get("rows_independent") is False:
+            raise ConfigError(
+                f"training.accumulate: got {parts}, but the network's BatchNorm takes its "
+                "statistics over a whole batch, so parts of it would be another run; expected 1, "
+                "with a smaller data.batch_size or training.remat=true."
+            )
+        if self.batch_size % parts:
+            raise ConfigError(
+                f"training.accumulate: got {parts}, but every batch is the whole split of "
+                f"{self.batch_size} examples, which does not divide into so many parts."
+            )
 
     def _metric_names(self) -> list[str]:
         problem = self.problem
@@ -150,7 +206,14 @@ class Loop:
         self, objective: Callable[..., Any], state: TrainState, examples: Any
     ) -> Callable[..., TrainState]:
         started = time.perf_counter()
-        step = make_step(objective, self.optimizer)
+        training = self.config.training
+        step = make_step(
+            objective,
+            self.optimizer,
+            accumulate=training.accumulate,
+            remat=training.remat,
+            mesh=self.mesh,
+        )
         training_step = make_training_step(step, self.problem.prepare, self.mesh)
         order, first = on_all((jnp.asarray(self._rows(0, 1)), jnp.int32(0)), self.mesh)
         compiled = training_step.lower(state, examples, order, first, self.keys).compile()
@@ -176,12 +239,21 @@ class Loop:
     def _next_stop(self, step: int) -> int:
         """Return where the chunk that starts at `step` ends."""
         training = self.config.training
-        stops = [training.steps, step + self._longest()]
+        stops = [training.steps, step + self._pace()]
         stops += [phase.end for phase in self.problem.earlier if phase.end > step]
         for every in (training.log_every, training.eval_every, training.checkpoint_every):
             if every:
                 stops.append((step // every + 1) * every)
         return min(stops)
+
+    def _pace(self) -> int:
+        """Return how many steps to take before looking up."""
+        if jax.process_count() > 1:  # all processes take the same
+            return self._longest()
+        if not self.timing.chunks:
+            return min(_FIRST_CHUNK, self._longest())
+        count, seconds = self.timing.chunks[-1]
+        return max(1, min(self._longest(), int(_CHUNK_SECONDS * count / max(seconds, 1e-9))))
 
     def _due(self, step: int, every: int) -> bool:
         """Return whether a line is due: at each `every`, and where a phase or training ends."""
@@ -205,23 +277,34 @@ class Loop:
             if name != "step" and not name.startswith(("train/", "test/"))
         }
 
-    def _record(self, step: int, state: TrainState) -> TrainState:
-        """Write a line where one is due; return the state with its sums started anew."""
+    def _record(
+        self,
+        step: int,
+        state: TrainState,
+        evaluating: Callable[[], AbstractContextManager[None]] = nullcontext,
+    ) -> TrainState:
+        """Write a line where one is due; return the state with its sums started anew.
+
+        Raises:
+            Stop: a signal came during an evaluation; nothing is written.
+        """
         training = self.config.training
         metrics: dict[str, float] = {}
         if self._due(step, training.log_every):
             since = self._last_line(step)
-            sums = jax.device_get(state.sums)
+            sums = fetch(state.sums)
             metrics |= {
                 f"train/{name}": float(value) / (step - since) for name, value in sums.items()
             }
             sums = on_all(zero_sums(self.metric_names), self.mesh)
             state = state._replace(sums=sums)
         if training.eval_every and self._due(step, training.eval_every):
-            metrics |= self.problem.evaluate(state.params, state.model_state, False)
+            with evaluating():
+                metrics |= self.problem.evaluate(state.params, state.model_state, False)
         for phase in self.problem.earlier:
             if step == phase.end:
-                metrics |= phase.evaluate(state.params, state.model_state)
+                with evaluating():
+                    metrics |= phase.evaluate(state.params, state.model_state)
         if metrics:
             self.log.append(step, metrics)
             self.reporter.metrics(step, metrics)
@@ -230,11 +313,34 @@ class Loop:
                 self.reporter.say(f"{self.reporter.title}: {remark}")
         return state
 
-    def _diverged(self, step: int) -> DivergedError:
+    def _explained(
+        self,
+        state: TrainState,
+        step: int,
+        take_step: Callable[..., TrainState],
+        arguments: tuple[Any, ...],
+    ) -> str:
+        """Say what the step that went wrong met first, from the state before its chunk."""
+        from train.locate import explain
+
+        for _ in range(int(state.step), step - 1):
+            state = take_step(state, *arguments)
+        examples, order, first, keys = arguments
+        chosen = order[state.step - first]
+        rows = jax.tree.map(lambda array: array[chosen], examples)
+        keys = StepKeys(*(jax.random.fold_in(key, state.step) for key in keys))
+        gradient = jax.value_and_grad(self._objective(step - 1), has_aux=True)
+        xs, targets = self.problem.prepare(rows)
+        return explain(gradient, state.params, state.model_state, xs, targets, keys, state.step)
+
+    def _diverged(self, step: int, found: str | None = None) -> DivergedError:
         kept = self.checkpoints.steps()
         where = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was due"
+        why = f" ({found})" if found else ""
+        hint = "" if self.debug else " There, --debug finds what made it."
         return DivergedError(
-            f"the loss or its gradient is not finite at step {step}: training stopped, {where} "
-            f"in {self.checkpoints.folder}. Lower optimizer.learning_rate or the penalty's "
+            f"the loss or its gradient is not finite at step {step}{why}: training stopped, "
+            f"{where} in {self.checkpoints.folder}. Lower optimizer.learning_rate or the penalty's "
             "weight, or set optimizer.clip_norm, and give the changed config another --workdir."
+            f"{hint}"
         )

@@ -16,6 +16,7 @@ import models
 from models._networks import NETWORKS
 from train.errors import ConfigError
 from train.expect import Key, keys_of
+from train.precision import computed_in
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
@@ -134,8 +135,10 @@ class BuiltModel:
         return not jacreg.rows_independent(partial(train_pass, self.params, self.state), sample)
 
 
-def build_model(config: Model, dataset: Dataset, num_outputs: int, key: Array) -> BuiltModel:
-    """Return the network of `[model]` for a data set.
+def build_model(
+    config: Model, dataset: Dataset, num_outputs: int, key: Array, precision: str = "float32"
+) -> BuiltModel:
+    """Return the network of `[model]` for a data set; `apply` computes in `precision`.
 
     Raises:
         ConfigError: the framework, layout or an option does not fit the network.
@@ -156,7 +159,7 @@ def build_model(config: Model, dataset: Dataset, num_outputs: int, key: Array) -
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {' '.join(str(error).split())[:600]}") from None
     axes = None
-    apply = functional.apply
+    apply = computed_in(functional.apply, precision)
     if len(dataset.input_shape) == 3:
         order = "N" + layout.inputs.replace("N", "")
         axes = tuple("NHWC".index(letter) for letter in order)

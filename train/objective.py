@@ -17,10 +17,10 @@ import jax.numpy as jnp
 
 import jacreg
 from train.errors import ConfigError
+from train.memory import USABLE
 from train.methods import Deferred, make_method
 from train.penalties import PENALTIES, TaskLoss
 from train.schedules import SCHEDULES
-from train.step import USABLE
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, PyTree
@@ -89,7 +89,7 @@ class Term:
         draw_key, key = jax.random.split(key) if self.probability < 1 else (None, key)
 
         def computed() -> Array:
-            return jnp.mean(self.compute(*read, key)).astype(jnp.float32)
+            return jnp.mean(self.compute(*read, key).astype(jnp.float32))
 
         if self.every == 1 and self.probability == 1:
             return computed()
@@ -225,7 +225,7 @@ def penalised(forward: Forward, terms: Sequence[Term]) -> Callable[..., Any]:
     def objective(params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any):
         model_key, penalty_key = keys
         found = forward(params, state, xs, targets, model_key, needs)
-        loss = jnp.mean(found.losses).astype(jnp.float32)
+        loss = jnp.mean(found.losses.astype(jnp.float32))
         metrics = {"task_loss": loss, **found.metrics}
         for index, term in enumerate(terms):
             value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step)

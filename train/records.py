@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Mapping, Sequence
+import shutil
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 
@@ -14,17 +16,38 @@ METRICS = "metrics.jsonl"
 SUMMARY = "summary.json"
 ENVIRONMENT = "environment.json"
 CONFIG = "config.toml"
+# The end of the name of what is being written: whoever holds the workdir may remove it.
+PARTIAL = ".partial"
 
 
 def write_bytes(path: Path, content: bytes) -> None:
     """Replace a file in one step: a crash leaves the old content or the new, never a part."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with _replacing(path) as file:
         file.write(content)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[BinaryIO]:
+    """Give a file that takes the place of `path` at the end, or leaves no trace."""
+    temporary = path.with_name(f".{path.name}.{os.getpid()}{PARTIAL}")
+    try:
+        with temporary.open("wb") as file:
+            yield file
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+    except BaseException:
+        with suppress(OSError):
+            temporary.unlink()
+        raise
     sync_folder(path.parent)
+
+
+def clear_partial(folder: Path) -> None:
+    """Remove what a killed run was writing in a folder that is now ours."""
+    for path in folder.glob(f".*{PARTIAL}"):
+        with suppress(OSError):
+            shutil.rmtree(path) if path.is_dir() else path.unlink()
 
 
 def sync_folder(folder: Path) -> None:
@@ -54,12 +77,8 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
     """Write arrays as one npz file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    with temporary.open("wb") as file:
+    with _replacing(path) as file:
         np.savez_compressed(file, allow_pickle=False, **arrays)
-        file.flush()
-        os.fsync(file.fileno())
-    temporary.replace(path)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -75,11 +94,11 @@ class MetricsLog:
         self.path = path
 
     def truncate(self, last_step: int) -> None:
-        """Keep the whole lines up to a step: what a resumed run will not write again."""
+        """Keep the whole lines up to a step, byte for byte: what is not written again."""
         if self.path.exists():
-            kept = [line for line in self.read() if line["step"] <= last_step]
-            text = "".join(_line(record) for record in kept)
-            write_bytes(self.path, text.encode())
+            kept = b"".join(line for line, record in self._lines() if record["step"] <= last_step)
+            if kept != self.path.read_bytes():
+                write_bytes(self.path, kept)
 
     def append(self, step: int, metrics: Mapping[str, float]) -> None:
         """Add one line."""
@@ -94,19 +113,24 @@ class MetricsLog:
 
     def read(self) -> list[dict[str, Any]]:
         """Return the lines; a last one that a crash tore is left out, so are doubled steps."""
-        records: list[dict[str, Any]] = []
+        return [record for _, record in self._lines()]
+
+    def _lines(self) -> list[tuple[bytes, dict[str, Any]]]:
+        lines: list[tuple[bytes, dict[str, Any]]] = []
         if not self.path.exists():
-            return records
-        for line in self.path.read_text(errors="replace").splitlines():
+            return lines
+        for line in self.path.read_bytes().splitlines(keepends=True):
+            if not line.endswith(b"\n"):
+                break
             try:
                 record = json.loads(line)
             except ValueError:
                 break
             if not isinstance(record, dict) or not isinstance(record.get("step"), int):
                 break
-            if not records or record["step"] > records[-1]["step"]:
-                records.append(record)
-        return records
+            if not lines or record["step"] > lines[-1][1]["step"]:
+                lines.append((line, record))
+        return lines
 
 
 def _line(record: Mapping[str, Any]) -> str:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import tempfile
 import time
 from collections.abc import Mapping
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -12,10 +14,11 @@ import jax
 from train import data, environment, figures, records
 from train.cache import cache_dir
 from train.checkpoints import tree_digest
-from train.errors import DivergedError, InterruptedRun, WorkdirError
-from train.interrupt import Interrupt
+from train.errors import DivergedError, InterruptedRun, StorageError, UserError, WorkdirError
+from train.interrupt import Interrupt, Stop
 from train.loop import Loop
-from train.parallel import make_mesh
+from train.parallel import evaluating_on, join_hosts, make_mesh
+from train.precision import check_precision
 from train.progress import Reporter, shown_metric
 from train.tasks import TASKS
 from train.workdir import check_config, locked, record_config
@@ -26,10 +29,15 @@ if TYPE_CHECKING:
 FINISHED = "finished"
 
 
-def run(config: Config, workdir: Path, *, pictures: bool = True) -> dict[str, Any]:
+def run(
+    config: Config, workdir: Path, *, pictures: bool = True, debug: bool = False
+) -> dict[str, Any]:
     """Train, evaluate and report, or go on where an earlier run of the same config stopped.
 
     Args:
+        config: of the run.
+        workdir: its folder. With several hosts the first one's; the others write nothing.
+        debug: where a loss or gradient is not finite, say what made it.
         pictures: draw the figures; without, their arrays are there all the same.
 
     Returns:
@@ -39,29 +47,62 @@ def run(config: Config, workdir: Path, *, pictures: bool = True) -> dict[str, An
         UserError: bad input, a workdir in use or of another config, a diverged or an
             interrupted run; each with its exit code.
     """
+    check_precision(config)
+    join_hosts(config)
     make_mesh(config)
+    if jax.process_index() != 0:
+        with tempfile.TemporaryDirectory() as unread:
+            return _run(config, Path(unread), False, False)
+    return _run(config, workdir, pictures, debug)
+
+
+def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> dict[str, Any]:
     reporter = Reporter(config.experiment.name, config.training.steps)
     with locked(workdir):
-        check_config(workdir, config)
+        moved = check_config(workdir, config)
         summary = records.read_json(workdir / records.SUMMARY)
         if summary is not None and summary.get("status") == FINISHED:
             reporter.say(f"{reporter.title}: finished already, in {workdir}")
             show(reporter, summary)
             return summary
-        with Interrupt() as interrupt:
-            summary = _train(config, workdir, reporter, interrupt, pictures)
+        if moved:
+            reporter.say(f"{reporter.title}: goes on with other devices: {'; '.join(moved)}")
+        try:
+            with Interrupt() as interrupt:
+                summary = _train(config, workdir, reporter, interrupt, pictures, debug)
+        except Stop as stop:
+            raise InterruptedRun(
+                "stopped by a signal outside the steps of training, where nothing is lost. The "
+                f"same command goes on with what is in {workdir}.",
+                stop.signal_number,
+            ) from None
+        except OSError as error:
+            raise StorageError(
+                f"{error.filename or workdir}: cannot be written ({error.strerror or error}); the "
+                "records and checkpoints before that are kept. Make room, then the same command "
+                "goes on."
+            ) from None
+        except (MemoryError, jax.errors.JaxRuntimeError) as error:
+            if (told := _out_of_memory(error)) is None:
+                raise
+            raise told from None
         show(reporter, summary)
         reporter.say(f"{reporter.title}: records, checkpoints and figures are in {workdir}")
         return summary
 
 
 def _train(
-    config: Config, workdir: Path, reporter: Reporter, interrupt: Interrupt, pictures: bool
+    config: Config,
+    workdir: Path,
+    reporter: Reporter,
+    interrupt: Interrupt,
+    pictures: bool,
+    debug: bool,
 ) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = data.load(config.data)
     problem = TASKS[config.task.name](config, dataset, **config.task.options)
-    loop = Loop(config, problem, workdir, reporter)
+    loop = Loop(config, problem, workdir, reporter, debug)
     if loop.batch_size < config.data.batch_size:
         reporter.say(
             f"{reporter.title}: the training split has {loop.batch_size} examples, fewer than "
@@ -71,15 +112,18 @@ def _train(
     _record_environment(workdir, environment.describe(dataset, loop.batch_size))
     base = {"experiment": config.experiment.name, "seed": config.experiment.seed}
     try:
-        with reporter:
+        with reporter, evaluating_on(loop.mesh):
             state = loop.run(interrupt)
         reporter.say(f"{reporter.title}: evaluating")
-        metrics = loop.phase_metrics() | problem.evaluate(state.params, state.model_state, True)
+        with evaluating_on(loop.mesh):
+            final = problem.evaluate(state.params, state.model_state, True)
+        metrics = loop.phase_metrics() | final
         remark = problem.check(loop.step, metrics)
     except (DivergedError, InterruptedRun) as error:
         status = "diverged" if isinstance(error, DivergedError) else "interrupted"
         record = {**base, "status": status, "steps": loop.step, "reason": str(error)}
-        records.write_json(workdir / records.SUMMARY, record)
+        with suppress(OSError):  # a full disk must not hide why the run ended
+            records.write_json(workdir / records.SUMMARY, record)
         raise
     if remark:
         reporter.say(f"{reporter.title}: {remark}")
@@ -101,6 +145,18 @@ def _train(
     }
     records.write_json(workdir / records.SUMMARY, summary)
     return summary
+
+
+def _out_of_memory(error: Exception) -> UserError | None:
+    """Return the one message for what does not fit in memory, None for another error."""
+    text = " ".join(str(error).split())
+    if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in text:
+        return None
+    return UserError(
+        f"the run does not fit in memory ({text[:200] or 'MemoryError'}). Lower data.batch_size "
+        "or evaluation.batch_size, set training.accumulate or training.remat, or make the network "
+        "smaller."
+    )
 
 
 def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:

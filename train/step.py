@@ -10,13 +10,12 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
+from train.memory import USABLE, in_parts, rematerialised
 from train.parallel import split_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Int, PyTree
 
-# The entry of an objective's metrics that says whether the step may be taken; not recorded.
-USABLE = "usable"
 MODEL_PURPOSE, PENALTY_PURPOSE, INIT_PURPOSE, EVALUATION_PURPOSE = range(4)
 
 
@@ -82,17 +81,31 @@ class StepKeys(NamedTuple):
 
 
 def make_step(
-    objective: Callable[..., Any], optimizer: optax.GradientTransformation
+    objective: Callable[..., Any],
+    optimizer: optax.GradientTransformation,
+    *,
+    accumulate: int = 1,
+    remat: bool = False,
+    mesh: jax.sharding.Mesh | None = None,
 ) -> Callable[..., TrainState]:
     """Return the pure step `(state, xs, targets, keys) -> state`.
 
     Where the objective says that its pass failed (`USABLE`), parameters, model and optimiser
     stay as they are; the step counts.
+
+    Args:
+        objective: of a `Problem`.
+        optimizer: of the run.
+        accumulate: parts of the batch that take turns, see `train.memory`.
+        remat: keep little of the forward pass for the backward pass, see `train.memory`.
+        mesh: the devices that share the rows of a batch.
     """
+    if remat:
+        objective = rematerialised(objective)
+    gradient = in_parts(jax.value_and_grad(objective, has_aux=True), accumulate, mesh)
 
     def step(state: TrainState, xs: Any, targets: Any, keys: StepKeys) -> TrainState:
         keys = StepKeys(*(jax.random.fold_in(key, state.step) for key in keys))
-        gradient = jax.value_and_grad(objective, has_aux=True)
         (loss, (model_state, metrics)), grads = gradient(
             state.params, state.model_state, xs, targets, keys, state.step
         )

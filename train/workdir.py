@@ -5,7 +5,7 @@ from __future__ import annotations
 import fcntl
 import os
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from train import records
@@ -40,15 +40,20 @@ def locked(workdir: Path) -> Iterator[None]:
                 f"--workdir {workdir}: another run is using it (process {holder}). Wait for it, "
                 "or give this one a workdir of its own: --workdir DIR."
             ) from None
-        os.truncate(descriptor, 0)
-        os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        with suppress(OSError):  # a full disk is told of where something is lost by it
+            os.truncate(descriptor, 0)
+            os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
+        records.clear_partial(workdir)
         yield
     finally:
         os.close(descriptor)
 
 
-def check_config(workdir: Path, config: Config) -> None:
+def check_config(workdir: Path, config: Config) -> list[str]:
     """Raise where the folder belongs to another config.
+
+    Returns:
+        What changed in `[parallel]`, which is no part of what a run computes.
 
     Raises:
         WorkdirError: it does, or it is not clear what made its records.
@@ -61,7 +66,7 @@ def check_config(workdir: Path, config: Config) -> None:
                 f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
                 "not clear what made them. Use another --workdir."
             )
-        return
+        return []
     try:
         old = parse(read_tables(path), str(path))
     except ConfigError as error:
@@ -69,13 +74,16 @@ def check_config(workdir: Path, config: Config) -> None:
             f"--workdir {workdir}: its {records.CONFIG} does not parse ({error}). "
             "Use another --workdir, or remove this one."
         ) from None
-    changed = differences(old, config)
+    listed = differences(old, config)
+    devices = [line for line in listed if line.startswith("parallel.")]
+    changed = [line for line in listed if line not in devices]
     if changed:
         listed = "; ".join(changed[:8]) + (" ..." if len(changed) > 8 else "")
         raise WorkdirError(
             f"--workdir {workdir}: belongs to a run of another config. Changed: {listed}. "
             "Use another --workdir, or undo the change to go on with that run."
         )
+    return devices
 
 
 def record_config(workdir: Path, config: Config) -> None:

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
-import jax
 import numpy as np
+
+from train.parallel import evaluation_rows, fetch, place_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool
@@ -17,13 +18,16 @@ if TYPE_CHECKING:
 def padded_batches(
     examples: Examples, batch_size: int
 ) -> Iterator[tuple[np.ndarray, Any, Bool[np.ndarray, " batch"]]]:
-    """Yield `(inputs, targets, mask)`, all of `batch_size` rows; the mask is False on padding."""
-    size = min(batch_size, len(examples))
+    """Yield `(inputs, targets, mask)`, all of `batch_size` rows; the mask is False on padding.
+
+    On several devices the rows lie spread over them, their number rounded up to fit.
+    """
+    size = evaluation_rows(min(batch_size, len(examples)))
     for start in range(0, len(examples), size):
         rows = np.arange(start, start + size)
         mask = rows < len(examples)
         batch = examples.take(np.where(mask, rows, 0))
-        yield batch.inputs, batch.targets, mask
+        yield *place_rows((batch.inputs, batch.targets)), mask
 
 
 def masked_mean(
@@ -40,7 +44,7 @@ def masked_mean(
     values = []
     for number, (inputs, targets, mask) in enumerate(padded_batches(examples, batch_size)):
         values.append((measure(inputs, targets, number), mask))
-    for batch, mask in jax.device_get(values):
+    for batch, mask in fetch(values):
         for name, value in batch.items():
             total = float(np.sum(np.asarray(value, np.float64)[mask]))
             sums[name] = sums.get(name, 0.0) + total

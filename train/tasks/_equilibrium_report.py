@@ -11,6 +11,7 @@ import numpy as np
 
 import jacreg
 from train import evaluation
+from train.parallel import fetch
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -75,7 +76,7 @@ def make_measure(
             batches.append((test(weights, inputs, targets), mask))
         parts = [
             {name: np.asarray(value)[mask] for name, value in batch.items()}
-            for batch, mask in jax.device_get(batches)
+            for batch, mask in fetch(batches)
         ]
         values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         found = np.zeros(0) if nearby is None else np.asarray(radii(weights, nearby.inputs))

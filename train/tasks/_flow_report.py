@@ -12,6 +12,7 @@ import numpy as np
 
 from train import evaluation, figures, records
 from train.data import Examples, true_log_density
+from train.parallel import fetch
 from train.step import EVALUATION_PURPOSE, purpose_key
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ class FlowReport:
         parts = []
         for number, (raw, _, mask) in enumerate(evaluation.padded_batches(examples, size)):
             key = jax.random.fold_in(self.key, number)
-            found = jax.device_get(self._integrate(weights, raw, key, regularize))
+            found = fetch(self._integrate(weights, raw, key, regularize))
             lost = np.nan if solves.add(found["converged"]) else 0.0
             parts.append({name: each[mask] + lost for name, each in found["values"].items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}

@@ -39,7 +39,7 @@ def regression(config: Config, dataset: Dataset) -> Problem:
     check_targets(dataset, dataset.test.targets)
     width = targets["value"].shape[1]
     key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, width, key)
+    model = build_model(config.model, dataset, width, key, config.training.precision)
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
     sample = pixels(dataset.train.inputs[:2])

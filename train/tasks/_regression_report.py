@@ -12,6 +12,7 @@ import numpy as np
 import jacreg
 from train import evaluation, figures, records
 from train.data import FUNCTIONS
+from train.parallel import fetch
 from train.tasks._regression_network import Network
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def make_evaluate(
     values = jax.jit(lambda weights, xs: network(weights[0], weights[1], xs))
 
     def squared(found: Any, target: Any) -> Any:
-        errors = (np.asarray(found, np.float64) - target) ** 2
+        errors = (np.asarray(fetch(found), np.float64) - fetch(target)) ** 2
         return errors.reshape(len(errors), -1).mean(axis=1)
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
@@ -75,8 +76,8 @@ def make_evaluate(
             if "jacobian" in named:
                 errors["jacobian_mse"] = squared(found["jacobian"], named["jacobian"])
             if known is not None:
-                errors["hessian_mse"] = squared(found["hessian"], known.hessian(raw))
-            flat = np.asarray(found["jacobian"]).reshape(len(raw), -1)
+                errors["hessian_mse"] = squared(found["hessian"], known.hessian(fetch(raw)))
+            flat = np.asarray(fetch(found["jacobian"])).reshape(len(raw), -1)
             return errors | {"jacobian_norm": np.linalg.norm(flat, axis=1)}
 
         found = evaluation.masked_mean(measure, test, settings.batch_size)

@@ -72,7 +72,9 @@ def score(
     check_options(loss, method, num_probes, scale, smoothing, scales)
     _check_sampler(sampler, scales)
     key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, int(np.prod(dataset.input_shape)), key)
+    model = build_model(
+        config.model, dataset, int(np.prod(dataset.input_shape)), key, config.training.precision
+    )
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
     field = ScoreField(model, config.model.options.get("conditional") is True)

@@ -1,0 +1,86 @@
+"""A step in less memory: the batch in parts, and the forward pass computed twice."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from train.parallel import split_rows
+
+if TYPE_CHECKING:
+    from jaxtyping import PyTree
+
+# The entry of an objective's metrics that says whether the step may be taken; not recorded.
+USABLE = "usable"
+# What is worth keeping: products are dear to compute again, all else is cheap.
+_KEPT = ("dot_general", "conv_general_dilated")
+
+
+def rematerialised(objective: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the objective with the outputs of its products kept alone for the backward pass.
+
+    Activations, normalisation, dropout masks and what they save are computed again.
+    """
+    return jax.checkpoint(objective, policy=_is_product)
+
+
+def _is_product(primitive: Any, *_: Any, **__: Any) -> bool:
+    return str(primitive) in _KEPT
+
+
+def in_parts(
+    gradient: Callable[..., Any], parts: int, mesh: jax.sharding.Mesh | None = None
+) -> Callable[..., Any]:
+    """Return the same gradient of a batch taken in parts of equal size, one after the other.
+
+    The loss is a mean over the rows, so the mean over the parts is that of the batch, up to
+    rounding. What a term draws at random is drawn anew for each part: the same law, other numbers.
+
+    Args:
+        gradient: `(params, state, xs, targets, keys, step) -> ((loss, (state, metrics)), grads)`.
+        parts: how many; the batch is a multiple of it.
+        mesh: the devices that share the rows of each part.
+    """
+    if parts == 1:
+        return gradient
+
+    def accumulated(
+        params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any
+    ) -> Any:
+        # Part p takes the rows p, p + parts, ...: each device keeps the rows that it has.
+        cut = split_rows(jax.tree.map(partial(_cut, parts), (xs, targets)), mesh, leading=1)
+
+        def take(part: Any, number: Any, state: PyTree) -> Any:
+            own = jax.tree.map(lambda key: jax.random.fold_in(key, number), keys)
+            (loss, (state, metrics)), grads = gradient(params, state, *part, own, step)
+            return state, (loss, metrics, grads)
+
+        def add(carry: Any, now: Any) -> Any:
+            state, sums = carry
+            part, number = now
+            state, found = take(part, number, state)
+            return (state, jax.tree.map(_joined, sums, found)), None
+
+        first = jax.tree.map(lambda array: array[0], cut)
+        carry = take(first, 0, state)
+        rest = jax.tree.map(lambda array: array[1:], cut)
+        (state, sums), _ = jax.lax.scan(add, carry, (rest, jnp.arange(1, parts)))
+        loss, metrics, grads = jax.tree.map(
+            lambda total: total if total.dtype == bool else total / parts, sums
+        )
+        return (loss, (state, metrics)), grads
+
+    return accumulated
+
+
+def _cut(parts: int, array: Any) -> Any:
+    return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
+
+
+def _joined(total: Any, found: Any) -> Any:
+    """Add sums; what says whether a pass is usable holds where it holds for every part."""
+    return total & found if total.dtype == bool else total + found
