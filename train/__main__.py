@@ -26,7 +26,8 @@ from its last checkpoint, bit for bit as if it had never stopped; on a finished 
 shows the result again.
 
 Exit codes: 0 finished, 2 bad input (nothing is overwritten), 3 the loss was not finite,
-130 or 143 stopped by SIGINT or SIGTERM after writing a checkpoint.
+4 the disk is full or cannot be written (what was written stays), 130 or 143 stopped by SIGINT
+or SIGTERM after writing a checkpoint.
 """
 
 
@@ -45,6 +46,12 @@ def parser() -> argparse.ArgumentParser:
     )
     made.add_argument(
         "--workdir", type=Path, help="where the run lives (default runs/<experiment.name>)"
+    )
+    made.add_argument(
+        "--debug",
+        action="store_true",
+        help="where a loss or gradient is not finite, look for what made it (keeps a copy of the "
+        "state, so takes more memory)",
     )
     made.add_argument(
         "--list", action="store_true", help="list what a config can name, with the options"
@@ -80,7 +87,7 @@ def _main(chosen: argparse.Namespace) -> int:
     config = configs.load(chosen.config, chosen.overrides)
     workdir = chosen.workdir or Path("runs") / config.experiment.name
     use_compilation_cache()
-    run(config, workdir)
+    run(config, workdir, debug=chosen.debug)
     return 0
 
 
