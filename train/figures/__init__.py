@@ -7,8 +7,12 @@ from train.figures._draw import save as save
 from train.figures._equilibrium import evaluations as evaluations
 from train.figures._run import CELLS as CELLS
 from train.figures._run import DENSITY as DENSITY
+from train.figures._run import DRAWINGS as DRAWINGS
 from train.figures._run import EQUILIBRIUM as EQUILIBRIUM
 from train.figures._run import REGRESSION as REGRESSION
 from train.figures._run import SAMPLES as SAMPLES
 from train.figures._run import SCORE_FIELD as SCORE_FIELD
+from train.figures._run import SENSITIVITY as SENSITIVITY
 from train.figures._run import draw_run as draw_run
+from train.figures._sensitivity import sensitivity as sensitivity
+from train.figures._sensitivity import spectra as spectra

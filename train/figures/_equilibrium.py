@@ -38,14 +38,14 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
         axes[1].hist(_positive(record["residual"]), edges, **style)
         _spread(axes[2], number, record["spectral_radius"], colors(number))
     for tolerance in set(tolerances):
-        axes[1].axvline(tolerance, color="black", linestyle=":")
+        axes[1].axvline(tolerance, color=plt.rcParams["text.color"], linestyle=":")
     axes[0].set(xlabel="evaluations of the cell (NFE)", ylabel="share of test examples")
     axes[0].legend(fontsize=8, loc="upper center", bbox_to_anchor=(0.5, 1.25))
     axes[1].set(xlabel="last relative residual (dotted: tolerance)", ylabel="test examples")
     axes[1].set_xscale("log")
     if lost:
         axes[1].set_title(f"{lost} not finite, left out", fontsize=8)
-    axes[2].axhline(1, color="black", linestyle=":")
+    axes[2].axhline(1, color=plt.rcParams["text.color"], linestyle=":")
     axes[2].set(ylabel="spectral radius at z*")
     axes[2].set_xticks(range(len(runs)), [title or "test" for title in runs], fontsize=8)
     for axis in axes:

@@ -13,6 +13,7 @@ from train.figures._density import density
 from train.figures._equilibrium import evaluations
 from train.figures._regression import regression
 from train.figures._samples import samples, score_field
+from train.figures._sensitivity import sensitivity, spectra
 
 CELLS = Path("figures") / "decision_cells.npz"
 DENSITY = Path("figures") / "density.npz"
@@ -20,6 +21,7 @@ EQUILIBRIUM = Path("figures") / "equilibrium.npz"
 SAMPLES = Path("figures") / "samples.npz"
 SCORE_FIELD = Path("figures") / "score_field.npz"
 REGRESSION = Path("figures") / "regression.npz"
+SENSITIVITY = Path("figures") / "sensitivity.npz"
 
 # What a task's report may write, and how it is drawn: `(arrays, png) -> png`. Adding a picture
 # is adding a row.
@@ -30,6 +32,9 @@ DRAWINGS: Mapping[Path, Callable[[Mapping[str, Any], Path], Path]] = {
     SAMPLES: samples,
     SCORE_FIELD: score_field,
     REGRESSION: regression,
+    SENSITIVITY: lambda arrays, path: (
+        sensitivity({"": arrays}, path) if "maps" in arrays else spectra({"": arrays}, path)
+    ),
 }
 
 

@@ -1,0 +1,96 @@
+"""Pictures that compare runs: curves against the step, and accuracy against what perturbs it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from train.figures import pyplot, save
+from train.view._read import Run
+
+_PERTURBED = re.compile(r"test/accuracy_([a-z_]+?)_([0-9.e+-]+)$")
+_WORDS = {"noise": "white noise", "fgsm": "FGSM", "pgd": "PGD"}
+
+
+def compared_curves(runs: Sequence[Run], path: Path) -> Path | None:
+    """Draw every logged metric against the step, a panel a metric, a line a run."""
+    names = dict.fromkeys(
+        name for run in runs for line in run.lines for name, value in line.items()
+        if name != "step" and value is not None
+    )  # fmt: skip
+    if not names:
+        return None
+    plt = pyplot()
+    columns = min(3, len(names))
+    rows = -(-len(names) // columns)
+    figure, axes = plt.subplots(
+        rows, columns, squeeze=False, layout="constrained",
+        figsize=(4 * columns, 2.6 * rows + 0.4),
+    )  # fmt: skip
+    for axis in axes.flat[len(names) :]:
+        axis.set_visible(False)
+    for axis, name in zip(axes.flat, names, strict=False):
+        seen = []
+        for number, run in enumerate(runs):
+            points = [
+                (each["step"], each[name]) for each in run.lines if each.get(name) is not None
+            ]
+            if points:
+                steps, values = zip(*points, strict=True)
+                marker = "o" if len(steps) < 12 else None
+                axis.plot(steps, values, color=_color(number), marker=marker, markersize=3)
+                seen += values
+        axis.set_title(name, fontsize=10)
+        axis.set_xlabel("step")
+        axis.grid(alpha=0.3)
+        if "accuracy" not in name and min(seen) > 0 and max(seen) > 10 * min(seen):
+            axis.set_yscale("log")
+    _legend(figure, plt, runs)
+    return save(figure, path)
+
+
+def perturbed_accuracy(runs: Sequence[Run], path: Path) -> Path | None:
+    """Draw accuracy against the scale of noise and attacks, a panel a kind, a line a run."""
+    found: dict[str, dict[int, list[tuple[float, float]]]] = {}
+    for number, run in enumerate(runs):
+        metrics = run.summary.get("metrics") or {}
+        for name, value in metrics.items():
+            match = _PERTURBED.match(name)
+            if match and value is not None:
+                points = found.setdefault(match[1], {}).setdefault(number, [])
+                points.append((float(match[2]), value))
+    if not found:
+        return None
+    plt = pyplot()
+    figure, axes = plt.subplots(
+        1, len(found), squeeze=False, layout="constrained", sharey=True,
+        figsize=(3.6 * len(found) + 0.6, 3.6),
+    )  # fmt: skip
+    for axis, (kind, lines) in zip(axes.flat, found.items(), strict=True):
+        for number, points in lines.items():
+            clean = (runs[number].summary.get("metrics") or {}).get("test/accuracy")
+            whole = sorted(points if clean is None else [(0.0, clean), *points])
+            scales, values = zip(*whole, strict=True)
+            axis.plot(scales, [100 * value for value in values], "o-", color=_color(number))
+        axis.set_title(_WORDS.get(kind, kind), fontsize=10)
+        axis.set_xlabel("scale")
+        axis.set_ylim(0, 102)
+        axis.grid(alpha=0.3)
+    axes[0][0].set_ylabel("test accuracy, %")
+    _legend(figure, plt, runs)
+    return save(figure, path)
+
+
+def _color(number: int) -> str:
+    return f"C{number % 10}"
+
+
+def _legend(figure: Any, plt: Any, runs: Sequence[Run]) -> None:
+    if len(runs) > 1:
+        lines = [plt.Line2D([], [], color=_color(number)) for number in range(len(runs))]
+        figure.legend(
+            lines, [run.title for run in runs], loc="outside lower center", frameon=False,
+            fontsize=9, ncols=min(len(runs), 4),
+        )  # fmt: skip
