@@ -2,6 +2,7 @@
 
 from train.reproduce._claims import Claim as Claim
 from train.reproduce._claims import Estimate as Estimate
+from train.reproduce._claims import Statistic as Statistic
 from train.reproduce._claims import computed as computed
 from train.reproduce._claims import computed_ratio as computed_ratio
 from train.reproduce._claims import correlation as correlation

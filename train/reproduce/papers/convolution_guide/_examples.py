@@ -123,7 +123,7 @@ def compare(folder: Path, *, seed: int) -> Mapping[str, Any]:
         found[f"{name}/difference"] = float(np.max(np.abs(ys - np.asarray(theirs))))
         found[f"{name}/output"] = ys.transpose([layout.outputs.index(a) for a in axes[2]])
         found[f"{name}/shape"] = np.asarray(ys.shape)
-    return found | _transposed()
+    return {**found, **_transposed()}
 
 
 def _transposed() -> Mapping[str, Any]:

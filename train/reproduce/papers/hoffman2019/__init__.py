@@ -29,7 +29,7 @@ PAPER = Paper(
     "arXiv:1908.02729",
     scales={
         "quick": "4000 digits of MNIST (1000 to test) where `--data mnist` is not given, batch 50, "
-        "200 steps (400 with all data) instead of 250 epochs, norms over 500 images, attacks on "
+        "200 steps (400 with all data) instead of 250 epochs, norms over 250 images, attacks on "
         "200, the MLP for 600 steps; the networks, rates and weights are the paper's.",
         "full": "The paper's protocol: 250 epochs, batch 100, rate / 10 at each third.",
     },

@@ -92,7 +92,7 @@ def _table_overrides(settings: Settings, column: str) -> tuple[str, ...]:
         found += [f"data.samples_per_class={column}"]
     if settings.quick:
         found += [f"training.steps={400 if column == 'all' else 200}", "training.log_every=100"]
-        found += ["evaluation.jacobian_examples=500"]
+        found += ["evaluation.jacobian_examples=250"]
         return (*found, "data.batch_size=50")
     images = _TRAINING_IMAGES if column == "all" else 10 * int(column)
     batches = max(1, images // 100)

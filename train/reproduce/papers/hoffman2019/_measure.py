@@ -98,6 +98,7 @@ def _accuracy(predict: Any, weights: Any, pixels: Any, labels: Any) -> float:
 def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
     """Return PGD's images against one model, for the others to meet."""
     import jax
+    import jax.numpy as jnp
     import numpy as np
 
     from train import evaluation
@@ -110,7 +111,7 @@ def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
             lambda images: network.logits(weights, network.normalize(images)),
             pixels,
             labels,
-            scale,
+            jnp.float32(scale),
             20,
             key,
         )
