@@ -3,20 +3,33 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
+import json
+import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 from train.errors import UserError
 
 _DESCRIPTION = """\
 Train a network from a config file, with Jacobian penalties.
 
-  python -m train configs/quickstart.toml
-  python -m train configs/quickstart.toml penalty.0.weight=0.1 training.steps=600
-  python -m train configs/quickstart.toml data.path=FOLDER model.framework=equinox
+  python -m train configs/quickstart.toml                    one run, in runs/quickstart
+  python -m train configs/quickstart.toml penalty.0.weight=0 --workdir runs/plain
+  python -m train.view runs/plain runs/quickstart            both side by side, as a page
+
+  python -m train --list                                     configs, and what they can name
+  python -m train configs/quickstart.toml --dry-run          sizes, FLOPs, memory; runs nothing
+  python -m train configs/quickstart.toml model.framework=equinox data.path=FOLDER
 """
 _EPILOG = """\
+A config says what is trained: [data], [model], [task], any number of [[penalty]], [optimizer],
+[training], [evaluation]. Copy the nearest of configs/ and change it; on top of each stand its
+claim, its command and the numbers to expect. A key that does not exist is named together with
+the nearest that does.
+
 Overrides are section.key=value. Values are TOML (0.1, true, [1, 2], {name = "cosine"});
 what does not parse is a string. Lists of tables go by index: penalty.0.weight=0.
 
@@ -54,7 +67,18 @@ def parser() -> argparse.ArgumentParser:
         "state, so takes more memory)",
     )
     made.add_argument(
-        "--list", action="store_true", help="list what a config can name, with the options"
+        "--dry-run",
+        action="store_true",
+        help="show the plan: parameters, steps, penalties, and XLA's FLOPs and memory of a step",
+    )
+    made.add_argument("--quiet", action="store_true", help="show nothing but errors")
+    made.add_argument(
+        "--json",
+        action="store_true",
+        help="one JSON object on stdout and nothing else: summary, plan or list",
+    )
+    made.add_argument(
+        "--list", action="store_true", help="list configs, and what they can name with its options"
     )
     return made
 
@@ -78,17 +102,44 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(chosen: argparse.Namespace) -> int:
     # JAX takes seconds to import: --help should not.
     from train import config as configs
-    from train.listing import listing
+    from train import listing, plan, records
+    from train.progress import silence
     from train.run import run, use_compilation_cache
 
     if chosen.list:
-        print(listing())
+        _print(_as_json(listing.names()) if chosen.json else listing.listing())
         return 0
     config = configs.load(chosen.config, chosen.overrides)
     workdir = chosen.workdir or Path("runs") / config.experiment.name
     use_compilation_cache()
-    run(config, workdir, debug=chosen.debug)
+    with contextlib.ExitStack() as stack:
+        stack.enter_context(silence(chosen.quiet or chosen.json))
+        if chosen.json:  # whatever else is printed, by a library for instance
+            stack.enter_context(contextlib.redirect_stdout(sys.stderr))
+        if chosen.dry_run:
+            found = plan.plan(config, workdir)
+            plan.show(found)
+        else:
+            run(config, workdir, debug=chosen.debug)
+            found = {
+                "workdir": str(workdir),
+                **(records.read_json(workdir / records.SUMMARY) or {}),
+            }
+    if chosen.json:
+        _print(_as_json(found))
     return 0
+
+
+def _as_json(found: dict[str, Any]) -> str:
+    return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
+
+
+def _print(text: str) -> None:
+    """Print, also to a reader that has enough before the end, as `head` has."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

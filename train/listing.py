@@ -1,8 +1,11 @@
-"""What a config can name: data sets, networks, tasks, penalties, methods, schedules."""
+"""The configs with their claims, and what a config can name: networks, penalties, methods, ..."""
 
 from __future__ import annotations
 
+import re
+import textwrap
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import Any
 
 from models._networks import NETWORKS
@@ -15,21 +18,48 @@ from train.penalties import PENALTIES
 from train.schedules import SCHEDULES
 from train.tasks import TASKS
 
+_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+_WIDTH = 100
+_REGISTRIES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
+    "data.name": BUILTINS,
+    "model.name": {name: network.spec for name, network in NETWORKS.items()},
+    "task.name": TASKS,
+    "penalty.N.name": PENALTIES,
+    "penalty.N.method": METHODS,
+    "optimizer.name": OPTIMIZERS,
+    "optimizer.schedule, penalty.N.schedule": SCHEDULES,
+}
+_BESIDE = {"data.name": " (or a hub data set as owner/name, or data.path)"}
+
+
+def claims() -> dict[str, str]:
+    """Return each config's claim by its path; those that only test the program have none."""
+    found = {}
+    for path in sorted(_CONFIGS.rglob("*.toml")):
+        card = re.match(r"(#.*\n)*", path.read_text())
+        text = re.sub(r"\n# *", " ", card[0]) if card else ""
+        claim = re.match(r"# Claim +(.*?) +(?:Command|Expect) ", text)
+        if claim:
+            found[path.relative_to(_CONFIGS.parent).as_posix()] = re.sub(" +", " ", claim[1])
+    return found
+
+
+def names() -> dict[str, Any]:
+    """Return the claims of the configs, and the names of every registry."""
+    return {"configs": claims(), **{title: list(rows) for title, rows in _REGISTRIES.items()}}
+
 
 def listing() -> str:
-    """Return the registries as text, each row with its options and defaults."""
-    registries: Mapping[str, Mapping[str, Callable[..., Any]]] = {
-        "data.name (or a hub data set as owner/name, or data.path)": BUILTINS,
-        "model.name": {name: network.spec for name, network in NETWORKS.items()},
-        "task.name": TASKS,
-        "penalty.N.name": PENALTIES,
-        "penalty.N.method": METHODS,
-        "optimizer.name": OPTIMIZERS,
-        "optimizer.schedule, penalty.N.schedule": SCHEDULES,
-    }
-    blocks = []
-    for title, rows in registries.items():
-        lines = [title]
+    """Return configs and registries as text, each row with its options and defaults."""
+    lines = ["configs (python -m train PATH)"]
+    for path, claim in claims().items():
+        lines += [
+            f"  {path}",
+            *textwrap.wrap(claim, _WIDTH - 6, initial_indent=" " * 6, subsequent_indent=" " * 6),
+        ]
+    blocks = ["\n".join(lines)]
+    for title, rows in _REGISTRIES.items():
+        lines = [title + _BESIDE.get(title, "")]
         width = 2 + max(len(name) for name in rows)
         for name, row in rows.items():
             says = (row.__doc__ or "").strip().splitlines()

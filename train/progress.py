@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from typing import Any
 
 from rich.console import Console
@@ -10,22 +12,36 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 SHORT = {"jacobian_norm": "norm(J)_F"}
+_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
+
+
+@contextmanager
+def silence(wanted: bool = True) -> Iterator[None]:
+    """While entered, the reporters that are made show nothing."""
+    token = _SILENT.set(wanted)
+    try:
+        yield
+    finally:
+        _SILENT.reset(token)
 
 
 class Reporter:
-    """Tells the user of steps, messages and results, on stdout."""
+    """Tells the user of steps, messages and results, on stdout.
+
+    Colours and the bar are for terminals, and colours not where NO_COLOR is set (rich).
+    """
 
     def __init__(self, title: str, steps: int) -> None:
         self.title = title
         self.steps = steps
-        self.console = Console(soft_wrap=True)
+        self.console = Console(soft_wrap=True, quiet=_SILENT.get())
         if not self.console.is_terminal:
             self.console.width = 120
         self._bar: Progress | None = None
         self._task: Any = None
 
     def __enter__(self) -> Reporter:
-        if self.console.is_terminal:
+        if self.console.is_terminal and not self.console.quiet:
             self._bar = bar = Progress(
                 TextColumn(self.title),
                 BarColumn(),
@@ -61,11 +77,18 @@ class Reporter:
         """Show a message."""
         self.console.print(text, markup=False, highlight=False)
 
-    def table(self, title: str, columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-        """Show a table."""
+    def table(
+        self,
+        title: str,
+        columns: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        numbers: bool = True,
+    ) -> None:
+        """Show a table; cells after the first are numbers, to the right, or text, to the left."""
         table = Table(title=title, title_justify="left")
         for number, column in enumerate(columns):
-            table.add_column(column, justify="right" if number else "left", overflow="fold")
+            right = numbers and number > 0
+            table.add_column(column, justify="right" if right else "left", overflow="fold")
         for row in rows:
             table.add_row(*row)
         self.console.print(table)

@@ -1,0 +1,233 @@
+"""The command for people and for scripts: plans, quiet, JSON, lists, colours on terminals."""
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from train_setup import tiny, train_cache  # noqa: F401
+
+from train import listing, plan, progress
+from train.__main__ import main, parser
+from train.config import dump, load
+from train.errors import WorkdirError
+
+ROOT = Path(__file__).resolve().parents[1]
+pytestmark = pytest.mark.usefixtures("train_cache")
+
+
+@pytest.fixture(scope="module")
+def config_file(tmp_path_factory):
+    path = tmp_path_factory.mktemp("config") / "tiny.toml"
+    path.write_text(dump(tiny(training={"steps": 4}, evaluation={"pgd": [], "fgsm": []})))
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def finished(config_file, tmp_path_factory):
+    """A finished run that was asked to be quiet."""
+    workdir = tmp_path_factory.mktemp("run") / "run"
+    assert main([config_file, "--workdir", str(workdir), "--quiet"]) == 0
+    return workdir
+
+
+class TestDryRun:
+    @pytest.fixture(scope="class")
+    def planned(self, config_file, tmp_path_factory):
+        workdir = tmp_path_factory.mktemp("plan") / "run"
+        found = plan.plan(load(config_file), workdir)
+        assert not workdir.exists()
+        return found
+
+    def test_the_plan(self, planned):
+        assert planned["model"]["parameters"] == 64 * 12 + 12 + 12 * 10 + 10
+        assert planned["training"] == {"steps": 4, "batch_size": 32, "epochs": 4 * 32 / 1438}
+        (penalty,) = planned["penalties"]
+        assert penalty["weight"] == 0.01
+        assert penalty["method"].startswith("Projection(num_probes=1")
+        assert planned["workdir_state"] == "new"
+        json.dumps(planned, allow_nan=False)
+
+    def test_flops_are_those_of_one_step(self, planned):
+        """A matrix product of the batch takes 2 N n m; a gradient about three of each layer."""
+        step = planned["step"]
+        forward = 2 * 32 * (64 * 12 + 12 * 10)
+        assert 2 * forward < step["flops_without_penalties"] < 6 * forward
+        assert 1.3 < step["flops"] / step["flops_without_penalties"] < 3
+        assert step["temp_bytes"] > 0
+
+    def test_without_a_penalty_it_is_compiled_once(self, config_file, tmp_path):
+        found = plan.plan(load(config_file, ["penalty.0.weight=0"]), tmp_path / "run")
+        assert "flops_without_penalties" not in found["step"]
+        assert plan.rows(found)[4][1].endswith("left out")
+
+    def test_the_command_shows_it_and_writes_nothing(self, config_file, tmp_path, capsys):
+        workdir = tmp_path / "run"
+        assert main([config_file, "--dry-run", "--workdir", str(workdir)]) == 0
+        shown = capsys.readouterr().out
+        for word in ("910 parameters", "4 steps of 32 examples", "FLOPs a step", "KiB", "(new)"):
+            assert word in shown, word
+        assert not workdir.exists()
+
+    def test_what_the_run_would_refuse(self, config_file, finished, capsys):
+        config = load(config_file, ["training.steps=5"])
+        before = sorted(finished.rglob("*"))
+        with pytest.raises(WorkdirError, match="another config"):
+            plan.plan(config, finished)
+        arguments = [config_file, "parallel.data=64", "--dry-run"]
+        assert main(arguments) == 2
+        assert "parallel.data" in capsys.readouterr().err
+        assert sorted(finished.rglob("*")) == before
+
+    def test_a_finished_workdir_is_named(self, config_file, finished):
+        found = plan.plan(load(config_file), finished)
+        assert found["workdir_state"].startswith("finished")
+
+
+class TestForScripts:
+    def test_quiet_shows_nothing(self, config_file, finished, capfd):
+        assert main([config_file, "--workdir", str(finished), "--quiet"]) == 0
+        assert capfd.readouterr().out == ""
+
+    def test_errors_are_shown_all_the_same(self, config_file, finished, capsys):
+        arguments = [config_file, "training.steps=5", "--workdir", str(finished), "--quiet"]
+        assert main(arguments) == 2
+        assert capsys.readouterr().err.startswith("error: ")
+
+    def test_silence_ends(self):
+        with progress.silence():
+            pass
+        assert not progress.Reporter("title", 1).console.quiet
+
+    @pytest.mark.parametrize("what", ["summary", "plan", "list"])
+    def test_json_is_one_object_and_nothing_else(self, config_file, finished, what, capfd):
+        arguments = [config_file, "--workdir", str(finished), "--json"]
+        extra = {"summary": [], "plan": ["--dry-run"], "list": ["--list"]}[what]
+        assert main([*arguments, *extra]) == 0
+        found = json.loads(capfd.readouterr().out)
+        if what == "summary":
+            assert found["workdir"] == str(finished)
+            assert found["status"] == "finished"
+            assert found["metrics"]["test/accuracy"] > 0
+        elif what == "plan":
+            assert found["model"]["parameters"] == 910
+        else:
+            assert "lenet" in found["model.name"]
+
+    def test_json_is_alone_where_a_library_prints(self, config_file, finished, monkeypatch, capfd):
+        import train.run
+
+        run = train.run.run
+
+        def chatty(*args, **kwargs):
+            print("a library says hello")
+            return run(*args, **kwargs)
+
+        monkeypatch.setattr(train.run, "run", chatty)
+        assert main([config_file, "--workdir", str(finished), "--json"]) == 0
+        shown = capfd.readouterr()
+        json.loads(shown.out)
+        assert "hello" in shown.err
+
+    def test_a_failed_command_prints_no_json(self, config_file, tmp_path, capsys):
+        arguments = [config_file, "model.name=lenett", "--json", "--workdir", str(tmp_path / "r")]
+        assert main(arguments) == 2
+        assert capsys.readouterr().out == ""
+
+
+class TestList:
+    def test_every_config_with_a_claim(self):
+        claims = listing.claims()
+        assert "configs/quickstart.toml" in claims
+        assert claims["configs/quickstart.toml"].startswith("A Jacobian penalty makes LeNet'")
+        assert claims["configs/quickstart.toml"].endswith("instead of 60000.")
+        smoke = {path for path in claims if "/smoke/" in path}
+        assert smoke == set()
+        on_disk = {path.relative_to(ROOT).as_posix() for path in (ROOT / "configs").rglob("*.toml")}
+        carded = {path for path in on_disk if (ROOT / path).read_text().startswith("# Claim")}
+        assert set(claims) == carded
+        assert all("#" not in claim and "Command" not in claim for claim in claims.values())
+
+    def test_it_is_shown(self, capsys):
+        assert main(["--list"]) == 0
+        out = capsys.readouterr().out
+        assert "  configs/quickstart.toml\n" in out
+        for line in out.split("\n\n")[0].splitlines():
+            assert len(line) <= 100
+
+    def test_a_reader_that_has_enough(self):
+        code = "import sys; from train.__main__ import main; sys.exit(main(['--list']))"
+        done = subprocess.run(
+            ["bash", "-c", f'set -o pipefail; "{sys.executable}" -c "{code}" | head -1'],
+            cwd=ROOT, capture_output=True, text=True,
+        )  # fmt: skip
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout.startswith("configs")
+
+
+def test_help_names_every_option_and_command():
+    text = parser().format_help()
+    for word in (
+        "--dry-run",
+        "--quiet",
+        "--json",
+        "--list",
+        "--debug",
+        "train.view",
+        "[[penalty]]",
+    ):
+        assert word in text
+    assert all(len(line) <= 100 for line in text.splitlines())
+
+
+_SHOW = (
+    "from train.progress import Reporter\n"
+    "reporter = Reporter('title', 3)\n"
+    "with reporter:\n    reporter.advance(1)\n    reporter.metrics(2, {'train/loss': 0.5})\n"
+    "reporter.table('rows', ['a', 'b'], [['x', '1']])\n"
+)
+
+
+def shown(terminal, **variables):
+    """What the reporter writes to a terminal, or to a pipe."""
+    environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
+    environment |= {"TERM": "xterm-256color", **variables}
+    command = [sys.executable, "-c", _SHOW]
+    if not terminal:
+        return subprocess.run(
+            command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
+        ).stdout
+    leader, follower = pty.openpty()
+    process = subprocess.Popen(command, cwd=ROOT, env=environment, stdout=follower, close_fds=True)
+    os.close(follower)
+    content = b""
+    while True:
+        try:
+            part = os.read(leader, 65536)
+        except OSError:  # the other end is closed
+            break
+        if not part:
+            break
+        content += part
+    os.close(leader)
+    assert process.wait() == 0
+    return content.decode()
+
+
+# Colours of the foreground; moving the cursor, as the bar does, is no colour.
+COLOR = re.compile(r"\x1b\[(?:\d+;)*(?:3\d|38;5;\d+)(?:;\d+)*m")
+
+
+def test_no_colours_where_there_is_no_terminal():
+    text = shown(terminal=False)
+    assert "\x1b" not in text
+    assert "title  step 2/3  train/loss 0.5" in text
+
+
+def test_no_colours_where_they_are_unwanted():
+    assert COLOR.search(shown(terminal=True))  # so that the next line means something
+    assert not COLOR.search(shown(terminal=True, NO_COLOR="1"))

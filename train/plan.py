@@ -1,0 +1,193 @@
+"""What a run would do, without doing it: sizes, penalties, and what XLA says of a step."""
+
+from __future__ import annotations
+
+import inspect
+import tempfile
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from train import data, records
+from train.loop import Loop
+from train.pairs import without_penalty
+from train.parallel import make_mesh, on_all
+from train.penalties import PENALTIES
+from train.precision import check_precision
+from train.progress import Reporter, silence
+from train.step import init_state
+from train.tasks import TASKS
+from train.workdir import check_config
+
+if TYPE_CHECKING:
+    from train.config import Config, Named, Penalty
+
+
+def plan(config: Config, workdir: Path) -> dict[str, Any]:
+    """Return what the run of a config in a workdir would be, and leave the workdir alone.
+
+    FLOPs and bytes are XLA's own count for the compiled step (a loop whose length it does not
+    know counts once); `flops_without_penalties` is that of the same step with every weight 0.
+
+    Raises:
+        UserError: what the run itself would raise before its first step.
+    """
+    check_precision(config)
+    make_mesh(config)
+    if workdir.exists():
+        check_config(workdir, config)
+    dataset = data.load(config.data)
+    with silence(), tempfile.TemporaryDirectory() as unread:
+        loop, step = _compiled(config, dataset, Path(unread))
+        costs = _costs(step)
+        if any(penalty.weight for penalty in config.penalty):
+            plain = _costs(_compiled(without_penalty(config), dataset, Path(unread))[1])
+            costs["flops_without_penalties"] = plain["flops"]
+    sizes = dataset.describe()
+    return {
+        "experiment": config.experiment.name,
+        "workdir": str(workdir),
+        "workdir_state": _state(workdir),
+        "data": sizes,
+        "model": {
+            "name": config.model.name,
+            "framework": config.model.framework,
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(loop.problem.params)),
+        },
+        "task": config.task.name,
+        "penalties": [_penalty(penalty) for penalty in config.penalty],
+        "optimizer": {"name": config.optimizer.name, "rate": config.optimizer.learning_rate},
+        "training": {
+            "steps": config.training.steps,
+            "batch_size": loop.batch_size,
+            "epochs": config.training.steps * loop.batch_size / len(dataset.train),
+        },
+        "step": costs,
+        "device": {"platform": jax.default_backend(), "count": config.parallel.data},
+    }
+
+
+def rows(found: Mapping[str, Any]) -> list[Sequence[str]]:
+    """Return a plan as lines of a table."""
+    model, training, step = found["model"], found["training"], found["step"]
+    sizes = found["data"]
+    lines: list[Sequence[str]] = [
+        ("workdir", f"{found['workdir']} ({found['workdir_state']})"),
+        ("data", f"{sizes['name']}: {sizes['train']} training, {sizes['test']} test examples"),
+        ("model", f"{model['name']} in {model['framework']}, {model['parameters']:,} parameters"),
+        ("task", found["task"]),
+    ]
+    lines += [(f"penalty {number}", _words(each)) for number, each in enumerate(found["penalties"])]
+    lines += [
+        ("optimizer", f"{found['optimizer']['name']}, rate {found['optimizer']['rate']:g}"),
+        (
+            "training",
+            f"{training['steps']} steps of {training['batch_size']} examples, "
+            f"{training['epochs']:.3g} epochs",
+        ),
+        ("FLOPs a step", _flops(step)),
+        ("memory of a step", _memory(step)),
+        ("compilation", f"{step['compile_seconds']:.1f} s"),
+        ("device", f"{found['device']['count']} x {found['device']['platform']}"),
+    ]
+    return lines
+
+
+def show(found: Mapping[str, Any]) -> None:
+    """Show a plan as a table."""
+    reporter = Reporter(found["experiment"], found["training"]["steps"])
+    reporter.table(
+        f"{found['experiment']}: the plan, nothing is run", ["", "plan"], rows(found), False
+    )
+
+
+def _compiled(config: Config, dataset: Any, unread: Path) -> tuple[Loop, dict[str, Any]]:
+    problem = TASKS[config.task.name](config, dataset, **config.task.options)
+    loop = Loop(config, problem, unread, Reporter(config.experiment.name, 1))
+    state = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
+    examples = {name: jnp.asarray(array) for name, array in problem.examples.items()}
+    state, examples = on_all((state, examples), loop.mesh)
+    started = time.perf_counter()
+    compiled = loop._compile(loop._objective(0), state, examples)
+    return loop, {"compiled": compiled, "seconds": time.perf_counter() - started}
+
+
+def _costs(step: Mapping[str, Any]) -> dict[str, Any]:
+    """Return XLA's counts; None where this platform does not give one."""
+    compiled = step["compiled"]
+    found = compiled.cost_analysis() or {}
+    memory = compiled.memory_analysis()
+    costs: dict[str, Any] = {"flops": found.get("flops"), "compile_seconds": step["seconds"]}
+    for name in ("argument", "output", "temp", "alias"):
+        size = getattr(memory, f"{name}_size_in_bytes", None)
+        costs[f"{name}_bytes"] = None if size is None else int(size)
+    return costs
+
+
+def _state(workdir: Path) -> str:
+    summary = records.read_json(workdir / records.SUMMARY) or {}
+    if summary.get("status") == "finished":
+        return "finished: the command shows its result"
+    steps = [int(each.name) for each in (workdir / "checkpoints").glob("*") if each.name.isdigit()]
+    return f"unfinished: goes on from step {max(steps)}" if steps else "new"
+
+
+def _penalty(penalty: Penalty) -> dict[str, Any]:
+    parameters = inspect.signature(PENALTIES[penalty.name]).parameters
+    default = parameters["method"].default if "method" in parameters else None
+    method = repr(default) if default is not None else "its own"
+    return {
+        "name": penalty.name,
+        "weight": penalty.weight,
+        "method": method if penalty.method is None else _named(penalty.method),
+        "schedule": _named(penalty.schedule),
+        "every": penalty.every,
+        "probability": penalty.probability,
+        "statistics": penalty.statistics,
+        **penalty.options,
+    }
+
+
+def _named(named: Named) -> str:
+    options = ", ".join(f"{name}={value}" for name, value in named.options.items())
+    return f"{named.name}({options})" if options else named.name
+
+
+def _words(penalty: Mapping[str, Any]) -> str:
+    text = f"{penalty['name']}, weight {penalty['weight']:g}, method {penalty['method']}"
+    if penalty["schedule"] != "constant":
+        text += f", schedule {penalty['schedule']}"
+    if penalty["every"] != 1:
+        text += f", every {penalty['every']} steps"
+    if penalty["probability"] != 1:
+        text += f", with probability {penalty['probability']:g}"
+    return text if penalty["weight"] else f"{text}: left out"
+
+
+def _flops(step: Mapping[str, Any]) -> str:
+    if step["flops"] is None:
+        return "not known on this platform"
+    text, plain = f"{step['flops']:.3g}", step.get("flops_without_penalties")
+    return f"{text}, {step['flops'] / plain:.2f} times those without penalties" if plain else text
+
+
+def _memory(step: Mapping[str, Any]) -> str:
+    parts = [step[f"{name}_bytes"] for name in ("argument", "output", "temp", "alias")]
+    if any(part is None for part in parts):
+        return "not known on this platform"
+    arguments, output, temporary, shared = parts
+    total = arguments + output + temporary - shared
+    return f"{_size(total)}, of which {_size(arguments)} data and state, {_size(temporary)} within"
+
+
+def _size(count: int) -> str:
+    size = float(count)
+    for unit in ("B", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.3g} {unit}"
+        size /= 1024
+    return f"{size:.3g} GiB"
