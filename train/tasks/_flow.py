@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from train.errors import DivergedError
-from train.expect import integer, number
+from train.expect import integer, number, sequence
 from train.methods import make_method
 from train.models import build_model
 from train.named import Choice, Named
@@ -44,7 +44,10 @@ def flow(
     method: Annotated[Named, Choice(DIVERGENCES, make_method)] = Named("coloring"),
     test_solver: Annotated[Named, Choice(SOLVERS)] = ACCURATE,
     test_method: Annotated[Named, Choice(DIVERGENCES, make_method)] = Named("coloring"),
+    divergence_weight: Annotated[float, number(least=0, most=1)] = 1.0,
     on_failure: Literal["stop", "continue"] = "stop",
+    integrals: Literal["final", "always"] = "final",
+    step_sizes: Annotated[tuple[float, ...], sequence(number(above=0))] = (),
     pixels: Annotated[Named | None, Choice(PIXELS)] = None,
     num_samples: Annotated[int, integer(least=1, most=100_000)] = 1000,
     grid: Annotated[int, integer(least=0, most=2000)] = 200,
@@ -61,9 +64,16 @@ def flow(
         end_time: of the flow.
         method: of the divergence in training; a colouring, so exact, where left out.
         test_solver, test_method: of the evaluation, the same for models that are compared.
+        divergence_weight: of the divergence in the training loss: 1 is the likelihood, and 0
+            leaves the density of the latents alone, so that the flow gathers all points at the
+            mode. The evaluation always takes it whole.
         on_failure: a step whose solver gives up changes nothing and counts 0 in the means;
             "stop" ends training at the next log line, "continue" goes on. A solve of the
             evaluation that fails is told and left out of the means.
+        integrals: when kinetic energy and Jacobian norm are evaluated, "always" with every
+            evaluation.
+        step_sizes: of rk4, whose likelihood of the test examples the final evaluation compares
+            with that of `test_solver`.
         pixels: of images: "logit" (levels, margin) where left out, or "scaled" (levels).
         num_samples: drawn at the end.
         grid: cells along a side of the grid on which the density of points in the plane is
@@ -100,8 +110,12 @@ def flow(
         test_divergence,
         num_samples=num_samples,
         grid=grid,
+        always=integrals == "always",
+        step_sizes=step_sizes,
     )
-    forward = make_forward(field, space, make_solver(solver, end_time), divergence)
+    forward = make_forward(
+        field, space, make_solver(solver, end_time), divergence, divergence_weight
+    )
     return Problem(
         params=model.params,
         state=model.state,
@@ -120,9 +134,21 @@ def flow(
 
 
 def make_forward(
-    field: Callable[..., Any], space: FlowSpace, solver: FlowSolver, method: Any
+    field: Callable[..., Any],
+    space: FlowSpace,
+    solver: FlowSolver,
+    method: Any,
+    divergence_weight: float = 1.0,
 ) -> Callable[..., Pass]:
     """Return the pass of a flow; it offers `flow`, with its integrals."""
+
+    def weighted(found: Any) -> Any:
+        """Return the log density with the divergence weighted."""
+        if divergence_weight == 1:
+            return found.log_density
+        latents = jax.scipy.stats.norm.logpdf(found.values)
+        base = jnp.sum(latents, axis=tuple(range(1, latents.ndim)))
+        return divergence_weight * found.log_density + (1 - divergence_weight) * base
 
     def forward(
         params: Any, state: Any, raw: Any, targets: Any, key: Any, needs: frozenset[str]
@@ -139,7 +165,7 @@ def make_forward(
             regularize="flow" in needs,
             key=probe_key,
         )
-        log_densities = jnp.where(found.converged, found.log_density + volume, 0)
+        log_densities = jnp.where(found.converged, weighted(found) + volume, 0)
         metrics = {
             "nfe": found.num_evaluations.astype(jnp.float32),
             "solver_failures": 1 - found.converged.astype(jnp.float32),

@@ -46,6 +46,7 @@ def score(
     scale: Annotated[float | None, number(above=0)] = None,
     scales: Annotated[tuple[float, float] | None, sequence(number(above=0), 2)] = None,
     smoothing: Annotated[float, number(least=0)] = 0.0,
+    divergence_weight: Annotated[float, number(least=0, most=1)] = 1.0,
     sampler: Annotated[Named | None, Choice(SAMPLERS)] = None,
     num_samples: Annotated[int, integer(least=1, most=100_000)] = 64,
 ) -> Problem:
@@ -63,6 +64,9 @@ def score(
             level, uniform in its logarithm, and its loss counts level^2 times.
         smoothing: deviation of Gaussian noise added to the data before a loss that reads
             the score's Jacobian: pixels are discrete and have no score without it.
+        divergence_weight: of the term that stands for the divergence of the score, beside
+            1/2 norm(s)^2; with 0 that square alone is left, which the score 0 minimises.
+            `test/score_matching` always takes it whole.
         sampler: how samples are drawn at the end, none where left out.
         num_samples: how many.
 
@@ -103,7 +107,7 @@ def score(
         config.training.steps,
         resolve=lambda found: resolve(found, "frobenius"),
     )
-    forward = make_forward(field, matching)
+    forward = make_forward(field, matching, divergence_weight)
 
     def prepare(raw: Any) -> Any:
         return normalize(pixels(raw))
@@ -182,8 +186,11 @@ class ScoreField:
             )
 
 
-def make_forward(field: ScoreField, matching: Matching) -> Any:
+def make_forward(field: ScoreField, matching: Matching, divergence_weight: float = 1.0) -> Any:
     """Return the task's pass (see `train.objective`); it offers `lin`, the linearised score.
+
+    Every loss is, in the mean over its own noise, w div s + 1/2 norm(s)^2 and a constant at
+    w = 1, and 1/2 norm(s)^2 at the points under noise is mixed in for a smaller w.
 
     With a loss that only calls the score, `lin` is at the data under noise of its own draw and
     costs a further pass.
@@ -207,6 +214,10 @@ def make_forward(field: ScoreField, matching: Matching) -> Any:
         else:
             clean = xs if matching.name == "denoising" else points
             losses = matching.of_calls(lambda xs: score_of(xs, *args), clean, args, loss_key)
+        if divergence_weight != 1:
+            values = sources["lin"].value if "lin" in sources else score_of(points, *args)
+            squares = 0.5 * jnp.sum(values**2, axis=tuple(range(1, values.ndim)))
+            losses = divergence_weight * losses + (1 - divergence_weight) * squares
         return Pass(weights * losses, state, sources)
 
     return forward

@@ -67,7 +67,8 @@ def make_evaluate(
     trace, at the noise of training and weighted as in training, and
     `test/jacobian_norm` the mean Frobenius norm, both where they take at most 128 products.
     `test/score_error` is the mean of ||s - grad log p||^2 at clean test points in the data's
-    own coordinates, at the least noise level, where grad log p is known.
+    own coordinates, at the least noise level, and `test/true_score_squared` the mean of
+    ||grad log p||^2, which is the error of the score 0; both where grad log p is known.
     """
     test, settings = inputs.dataset.test, config.evaluation
     key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
@@ -111,7 +112,11 @@ def make_evaluate(
 
     def score_error(weights: Any, truth: Any) -> dict[str, float]:
         def squared(raw: Any, _targets: Any, _number: int) -> dict[str, Any]:
-            return {"score_error": np.sum((predict(weights, raw) - truth(raw)) ** 2, axis=1)}
+            target = truth(raw)
+            return {
+                "score_error": np.sum((predict(weights, raw) - target) ** 2, axis=1),
+                "true_score_squared": np.sum(target**2, axis=1),
+            }
 
         return evaluation.masked_mean(squared, test, settings.batch_size)
 
