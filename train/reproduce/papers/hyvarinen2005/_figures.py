@@ -1,0 +1,103 @@
+"""Tables and figures, from the records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from train.reproduce import Results, Table
+from train.reproduce.papers.hyvarinen2005._plan import FEATURES, densities, dimensions
+from train.reproduce.papers.ssm2019._claims import share
+from train.reproduce.papers.ssm2019._figures import seconds, shown
+
+
+def tables(results: Results) -> Sequence[Table]:
+    """Return errors by density and the tables' objectives."""
+    rows = []
+    for arm in [*densities(results.settings), "linear/gaussian-mixture"]:
+        constant = 0.5 * results.metric(arm, "test/true_score_squared")
+        rows.append(
+            [
+                arm,
+                shown(share(results, arm)),
+                shown(results.metric(arm, "test/score_matching"), ".3g"),
+                f"{-constant.mean():.3g}",
+            ]
+        )
+    note = (
+        "Error: mean of norm(s - true score)^2 at test points over the mean of norm(true score)^2. "
+        "The objective is exact, and its least value minus half of the latter mean. linear is a "
+        "network without hidden layers. ± is half of the 95 % interval over seeds."
+    )
+    columns = ["density", "error of the score", "test objective", "its least value"]
+    found = [Table("Densities with a known score", columns, rows, note)]
+    if results.settings.data:
+        rows = [
+            [
+                name,
+                shown(results.metric(f"table/{name}", "test/score_matching"), ".3g"),
+                f"{-FEATURES[name] / 2:g}",
+            ]
+            for name in results.settings.data
+        ]
+        columns = ["table", "test objective", "of a Gaussian"]
+        found.append(Table("Tables", columns, rows))
+    return found
+
+
+def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    """Draw the theorem, consistency, and error and cost against dimension."""
+    from train.reproduce.figures import curves, scatter
+
+    found = [results.arrays("theorem", seed) for seed in results.seeds["theorem"]]
+    scatter(
+        {
+            f"networks of seed {seed}": (each["distance"], each["objective"])
+            for seed, each in zip(results.seeds["theorem"], found, strict=True)
+        },
+        folder / "theorem.png",
+        "half the mean squared distance to the true score",
+        "objective",
+    )
+    fits = [results.arrays("gaussian-model", seed) for seed in results.seeds["gaussian-model"]]
+    curves(
+        {
+            "inverse covariance": (
+                fits[0]["counts"].tolist(),
+                np.stack([each["to_truth"] for each in fits]),
+            )
+        },
+        folder / "consistency.png",
+        "samples",
+        "relative error",
+        log_x=True,
+        log_y=True,
+    )
+    sizes = dimensions(results.settings)
+    errors = np.stack([share(results, f"gaussian/{size}") for size in sizes], axis=1)
+    curves(
+        {"exact score matching": (sizes, errors)},
+        folder / "error.png",
+        "dimensions",
+        "error, share of the score 0's",
+        log_x=True,
+        log_y=True,
+    )
+    times = {
+        name: (xs, 1000 * values)
+        for name, (xs, values) in seconds(results).items()
+        if name in ("plain", "exact")
+    }
+    curves(times, folder / "cost.png", "dimensions", "ms of a gradient", log_x=True, log_y=True)
+    return [
+        (
+            "theorem.png",
+            "The objective against the distance to the true score, for networks drawn at random: "
+            "the theorem is a line of slope 1.",
+        ),
+        ("consistency.png", "A Gaussian's inverse covariance by score matching; band: 95 %."),
+        ("error.png", "Error of the score of a Gaussian (correlation 0.8) by dimension."),
+        ("cost.png", "Time of a gradient by dimension; plain is one pass without a trace."),
+    ]

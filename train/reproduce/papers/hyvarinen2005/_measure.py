@@ -1,0 +1,143 @@
+"""What has a closed form: the theorem on a grid of nodes, and the model that is a Gaussian."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Float
+
+_NOISE = 0.5  # of the built-in mixture
+
+
+def theorem(
+    folder: Path, *, seed: int, nodes: int = 40, fields: int = 8, broken: bool = False
+) -> Mapping[str, Any]:
+    """Compare the objective with the distance to the true score, for networks drawn at random.
+
+    Theorem 1: E[tr ds/dx + norm(s)^2 / 2] = E[norm(s - grad log p)^2] / 2 - c with
+    c = E[norm(grad log p)^2] / 2. The means are over the built-in mixture in the plane, by
+    Gauss-Hermite quadrature with `nodes`^2 nodes a component, so without any sampling.
+
+    Returns:
+        `residual`: the largest distance of the two sides over c; `objective` and `distance`, one
+        a network. `broken` leaves the trace out of the objective.
+    """
+    del folder
+    import jax
+    import jax.numpy as jnp
+
+    import jacreg
+    import models
+    from jacreg import eqx as adapter
+    from train.data._densities import gaussian_mixture_score
+
+    points, weights = quadrature(nodes)
+    truth = gaussian_mixture_score(points)
+    constant = 0.5 * float(weights @ np.sum(truth**2, axis=1))
+    xs = jnp.asarray(points, jnp.float32)
+
+    @jax.jit
+    def terms(key: Any) -> tuple[Any, Any]:
+        network = models.build(
+            "score_mlp", framework="equinox", key=key, input_shape=(2,), hidden=(32, 32)
+        )
+        # Larger than at the start of training, so that the curvature is seen.
+        lin = jacreg.linearize(lambda xs: 4 * adapter.function(network)(xs), xs)
+        trace = jacreg.divergence(lin)
+        squares = 0.5 * jnp.sum(lin.value**2, axis=1)
+        return (squares if broken else trace + squares), lin.value
+
+    objectives, distances = [], []
+    for key in jax.random.split(jax.random.key(seed), fields):
+        values, score = (np.asarray(each, np.float64) for each in terms(key))
+        objectives.append(float(weights @ values))
+        distances.append(0.5 * float(weights @ np.sum((score - truth) ** 2, axis=1)))
+    residual = np.abs(np.asarray(objectives) - np.asarray(distances) + constant).max()
+    return {
+        "residual": float(residual) / constant,
+        "constant": constant,
+        "objective": np.asarray(objectives),
+        "distance": np.asarray(distances),
+    }
+
+
+def quadrature(nodes: int) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, " N"]]:
+    """Return points and weights whose sum is the mean over `gaussian-mixture` in the plane."""
+    from train.data._densities import mixture_of
+
+    places, shares = np.polynomial.hermite_e.hermegauss(nodes)
+    shares = shares / shares.sum()
+    grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
+    product = np.outer(shares, shares).ravel()
+    means, weights = mixture_of(2, 3, 2.0)
+    points = np.concatenate([mean + _NOISE * grid for mean in means])
+    return points, np.concatenate([weight * product for weight in weights])
+
+
+def gaussian_model(
+    folder: Path,
+    *,
+    seed: int,
+    dimensions: int,
+    counts: Sequence[int],
+    correlation: float = 0.5,
+    broken: bool = False,
+) -> Mapping[str, Any]:
+    """Fit the score of a Gaussian, s(x) = -P (x - m), by exact score matching.
+
+    The objective is quadratic in s's kernel and bias, so one Newton step from 0 is its minimum:
+    P should be the inverse of the sample's covariance, and come to that of the density as
+    the sample grows.
+
+    Returns:
+        `to_sample`: the largest distance of P from the inverse sample covariance over the
+        samples of all sizes, relative in the Frobenius norm; `counts` and `to_truth`, the
+        distance from the density's P by the size of the sample, and `exponent`, its slope in
+        logarithms. `broken` leaves the trace out of the objective.
+    """
+    del folder
+    import jax
+    import jax.numpy as jnp
+
+    import jacreg
+
+    rng = np.random.default_rng(seed)
+    places = np.arange(dimensions)
+    covariance = correlation ** np.abs(places[:, None] - places)
+    truth = np.linalg.inv(covariance)
+    drawn = rng.multivariate_normal(np.zeros(dimensions), covariance, max(counts))
+
+    @jax.jit
+    def derivatives(xs: Any, shares: Any) -> Any:
+        start = jnp.zeros(dimensions * (dimensions + 1))
+        gradient = jax.grad(objective)(start, xs, shares)
+        return gradient, jax.hessian(objective)(start, xs, shares)
+
+    def objective(flat: Any, xs: Any, shares: Any) -> Any:
+        kernel, bias = flat[:-dimensions].reshape(dimensions, dimensions), flat[-dimensions:]
+        lin = jacreg.linearize(lambda xs: xs @ kernel.T + bias, xs)
+        squares = 0.5 * jnp.sum(lin.value**2, axis=1)
+        return shares @ (squares if broken else jacreg.losses.implicit_score_matching(lin))
+
+    to_sample, to_truth = [], []
+    for count in counts:
+        # Rows beyond the sample count nothing: one shape, compiled once.
+        shares = np.where(np.arange(len(drawn)) < count, 1 / count, 0.0)
+        found = derivatives(jnp.asarray(drawn, jnp.float32), jnp.asarray(shares, jnp.float32))
+        gradient, curvature = (np.asarray(each, np.float64) for each in found)
+        fitted = -np.linalg.solve(curvature, gradient)
+        precision = -fitted[:-dimensions].reshape(dimensions, dimensions)
+        sample = np.linalg.inv(np.cov(drawn[:count].T, bias=True))
+        to_sample.append(np.linalg.norm(precision - sample) / np.linalg.norm(sample))
+        to_truth.append(np.linalg.norm(precision - truth) / np.linalg.norm(truth))
+    return {
+        "to_sample": float(max(to_sample)),
+        "exponent": float(np.polyfit(np.log(counts), np.log(to_truth), 1)[0]),
+        "counts": np.asarray(counts),
+        "to_truth": np.asarray(to_truth),
+    }

@@ -1,0 +1,69 @@
+"""What is run: densities with a known score, tables, and three measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+from train.reproduce import CONFIGS, Job, Settings, measurement, training
+from train.reproduce.papers.hyvarinen2005._measure import gaussian_model, theorem
+from train.reproduce.papers.ssm2019._measure import cost
+
+_FOLDER = CONFIGS / "papers" / "hyvarinen2005"
+_BROKEN = ("task.divergence_weight=0",)
+_QUICK = ("training.steps=600",)
+_QUICK_TABLE = ("training.steps=400",)
+_SHAPES = ("gaussian-mixture", "8-gaussians", "circles")
+FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}
+
+
+def dimensions(settings: Settings) -> tuple[int, ...]:
+    """Return the dimensions of the Gaussian, rising."""
+    return (2, 8, 32) if settings.quick else (2, 8, 32, 128)
+
+
+def densities(settings: Settings) -> Mapping[str, tuple[str, ...]]:
+    """Return the overrides of each density by its arm."""
+    found: dict[str, tuple[str, ...]] = {
+        f"density/{name}": (f"data.name={name}",) for name in _SHAPES
+    }
+    for size in dimensions(settings):
+        source = ("data.name=gaussian", f"data.dimensions={size}", "data.correlation=0.8")
+        found[f"gaussian/{size}"] = source
+    return found
+
+
+def jobs(settings: Settings) -> Sequence[Job]:
+    """Return every run and measurement."""
+    seeds, quick = range(settings.seeds), settings.quick
+    steps = _QUICK if quick else ()
+    arms = dict(densities(settings))
+    arms["linear/gaussian-mixture"] = ("data.name=gaussian-mixture", "model.hidden=[]")
+    found = [
+        training(
+            arm,
+            seed,
+            _FOLDER / "density.toml",
+            (*overrides, *steps),
+            broken_overrides=_BROKEN,
+            cost=3.0 if arm == "gaussian/32" else 1.0,
+        )
+        for arm, overrides in arms.items()
+        for seed in seeds
+    ]
+    for name, path in settings.data.items():
+        source = (f"data.name={name}", f"data.path={path}", *(_QUICK_TABLE if quick else ()))
+        found += [
+            training(
+                f"table/{name}", seed, _FOLDER / "table.toml", source, broken_overrides=_BROKEN
+            )
+            for seed in seeds
+        ]
+    sizes = (8, 32, 128) if quick else (8, 32, 128, 512)
+    counts = (100, 1000, 10_000) if quick else (100, 1000, 10_000, 100_000)
+    for seed in seeds:
+        found += [
+            measurement("theorem", seed, theorem),
+            measurement("gaussian-model", seed, gaussian_model, dimensions=4, counts=counts),
+            measurement("cost", seed, cost, dimensions=sizes, cost=2.0),
+        ]
+    return found

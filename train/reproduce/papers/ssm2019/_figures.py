@@ -1,0 +1,118 @@
+"""Tables and figures, from the records alone."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.reproduce import Results, Table
+from train.reproduce.papers.ssm2019._claims import share
+from train.reproduce.papers.ssm2019._measure import LOSSES
+from train.reproduce.papers.ssm2019._plan import SLICED, dimensions
+from train.statistics import student_interval
+
+_TITLES = ("exact", "sliced", "sliced-vr", f"sliced-vr-{SLICED}", "denoising")
+
+
+def shown(values: Any, form: str = ".2g") -> str:
+    """Return a mean with half of its 95 % interval."""
+    found = student_interval(values)
+    return f"{found.mean:{form}} ± {found.high - found.mean:.1g}"
+
+
+def tables(results: Results) -> Sequence[Table]:
+    """Return errors by dimension, cost by dimension and the tables' objectives."""
+    sizes = dimensions(results.settings)
+    rows = []
+    for loss in _TITLES:
+        arms = [f"mixture-{size}/{loss}" for size in sizes]
+        rows.append(
+            [loss, *(shown(share(results, arm)) if arm in results.seeds else "" for arm in arms)]
+        )
+    note = (
+        "Mean of norm(s - true score)^2 at test points, over the mean of norm(true score)^2: the "
+        "score 0 has 1. ± is half of the 95 % interval over seeds."
+    )
+    found = [Table("Error of the score", ["loss", *(f"d = {s}" for s in sizes)], rows, note)]
+    times = seconds(results)
+    measured, rows = times["plain"][0], []
+    for loss in LOSSES:
+        exponent = "" if loss == "plain" else shown(results.metric("cost", f"exponent/{loss}"))
+        cells = [f"{1000 * value:.2f}" for value in np.median(times[loss][1], axis=0)]
+        rows.append([loss, *cells, exponent])
+    columns = ["loss", *(f"d = {size:g}, ms" for size in measured), "exponent over plain"]
+    note = "A gradient of 32 draws of N(0, I_d); least of five turns, median over seeds."
+    found.append(Table("Cost", columns, rows, note))
+    names = [name for name in results.settings.data if f"{name}/exact" in results.seeds]
+    if names:
+        rows = [
+            [
+                loss,
+                *(
+                    shown(results.metric(f"{name}/{loss}", "test/score_matching"), ".3g")
+                    for name in names
+                ),
+            ]
+            for loss in _TITLES
+            if f"{names[0]}/{loss}" in results.seeds
+        ]
+        note = "Hyvarinen's objective with its exact trace on the test rows; lower is better."
+        found.append(Table("Test objective on tables", ["loss", *names], rows, note))
+    return found
+
+
+def seconds(results: Results, arm: str = "cost") -> Mapping[str, tuple[list[float], np.ndarray]]:
+    """Return, by loss, the dimensions and the seconds of a gradient, `[seeds, dimensions]`."""
+    found = [results.arrays(arm, seed) for seed in results.seeds[arm]]
+    return {
+        name: (
+            found[0]["dimensions"].tolist(),
+            np.stack([each[f"seconds/{name}"] for each in found]),
+        )
+        for name in LOSSES
+    }
+
+
+def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    """Draw error and cost against dimension, and the tables' objectives."""
+    from train.reproduce.figures import bars, curves
+
+    sizes = dimensions(results.settings)
+    errors = {
+        loss: (
+            sizes,
+            np.stack([share(results, f"mixture-{size}/{loss}") for size in sizes], axis=1),
+        )
+        for loss in _TITLES
+        if all(f"mixture-{size}/{loss}" in results.seeds for size in sizes)
+    }
+    curves(
+        errors,
+        folder / "error.png",
+        "dimensions",
+        "error, share of the score 0's",
+        log_x=True,
+        log_y=True,
+    )
+    times = {name: (xs, 1000 * values) for name, (xs, values) in seconds(results).items()}
+    curves(times, folder / "cost.png", "dimensions", "ms of a gradient", log_x=True, log_y=True)
+    found = [
+        ("error.png", "Error of the learnt score by dimension; the band is the 95 % interval."),
+        ("cost.png", "Time of a gradient by dimension; plain is one pass without any Jacobian."),
+    ]
+    groups = {
+        name: {
+            loss: results.metric(f"{name}/{loss}", "test/score_matching")
+            for loss in _TITLES
+            if f"{name}/{loss}" in results.seeds
+        }
+        for name in results.settings.data
+        if f"{name}/exact" in results.seeds
+    }
+    if groups:
+        bars(groups, folder / "tables.png", "test objective (lower is better)")
+        found.append(("tables.png", "The exact objective on the tables' test rows."))
+    return found

@@ -1,0 +1,197 @@
+"""What needs no training: the sliced losses over all slices, and the cost by dimension."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+LOSSES = ("plain", "exact", "sliced", "sliced-vr", "denoising")
+
+
+def all_signs(dimensions: int) -> Float[np.ndarray, "S D"]:
+    """Return all 2^D vectors of signs: their mean is the mean over Rademacher slices, exactly."""
+    return np.asarray(list(itertools.product((-1.0, 1.0), repeat=dimensions)), np.float32)
+
+
+def slices(
+    folder: Path, *, seed: int, dimensions: int, points: int = 64, broken: bool = False
+) -> Mapping[str, float]:
+    """Compare the sliced losses over all slices with the exact one, at a known score.
+
+    The score is that of `gaussian-mixture`, at draws from it.
+
+    Returns:
+        `bias` and `bias_vr`: largest distance of a point's mean over slices from the exact
+        loss, over the root mean square of the latter; `variance` and `variance_vr`: the
+        variance over slices, a mean over points. `broken` leaves the Jacobian out of the
+        sliced losses.
+    """
+    del folder
+    import jax
+    import jax.numpy as jnp
+
+    import jacreg
+
+    @jax.jit
+    def values(xs: Array, signs: Array) -> tuple[Array, Array, Array]:
+        lin = jacreg.linearize(mixture_score(dimensions), xs)
+        squares = 0.5 * jnp.sum(lin.value**2, axis=1)
+
+        def terms(sign: Array) -> tuple[Array, Array]:
+            probe = jnp.broadcast_to(sign, xs.shape)
+            curvature = jnp.sum(probe * lin.jvp(probe), axis=1)
+            if broken:
+                curvature = jnp.zeros_like(curvature)
+            return curvature + 0.5 * (lin.value @ sign) ** 2, curvature + squares
+
+        return jacreg.losses.implicit_score_matching(lin), *jax.lax.map(terms, signs)
+
+    xs = jnp.asarray(draw_mixture(points, dimensions, seed))
+    exact, plain, reduced = values(xs, jnp.asarray(all_signs(dimensions)))
+    scale = jnp.sqrt(jnp.mean(exact**2))
+
+    def bias(values: Array) -> float:
+        return float(jnp.max(jnp.abs(values.mean(0) - exact)) / scale)
+
+    return {
+        "bias": bias(plain),
+        "bias_vr": bias(reduced),
+        "variance": float(plain.var(0).mean()),
+        "variance_vr": float(reduced.var(0).mean()),
+    }
+
+
+def draw_mixture(points: int, dimensions: int, seed: int) -> Float[np.ndarray, "N D"]:
+    """Return draws of the built-in `gaussian-mixture`."""
+    from train.config import Data
+    from train.data import load
+
+    options = {"num_examples": points, "num_test": 1, "dimensions": dimensions, "seed": seed}
+    return np.asarray(load(Data(name="gaussian-mixture", options=options)).train.inputs)
+
+
+def mixture_score(dimensions: int) -> Callable[[Any], Any]:
+    """Return the score of `gaussian-mixture` as a function that JAX differentiates."""
+    import jax
+    import jax.numpy as jnp
+
+    from train.data._densities import mixture_of
+
+    means, weights = (jnp.asarray(each, jnp.float32) for each in mixture_of(dimensions, 3, 2.0))
+
+    def score(xs: Any) -> Any:
+        squares = jnp.sum((xs[:, None] - means) ** 2, axis=2)
+        shares = jax.nn.softmax(jnp.log(weights) - squares / (2 * 0.5**2), axis=1)
+        return (shares @ means - xs) / 0.5**2
+
+    return score
+
+
+def cost(
+    folder: Path,
+    *,
+    seed: int,
+    dimensions: Sequence[int],
+    width: int = 128,
+    batch: int = 32,
+    repeats: int = 5,
+    losses: Sequence[str] = LOSSES,
+) -> Mapping[str, Any]:
+    """Time a gradient of each loss at draws from N(0, I_d), compiled and blocked on.
+
+    The losses take turns, so that a busy moment of the machine meets them all; the least of
+    the repeats is kept. "plain" is the gradient of norm(s)^2 / 2 alone, one pass.
+
+    Returns:
+        `dimensions` and, by loss, `seconds/<loss>`; `exponent/<loss>`: the slope of log(time
+        over that of "plain") against log(d).
+    """
+    del folder
+
+    def make(name: str, size: int) -> Callable[[], Any]:
+        return compiled(name, size, seed, width, batch)
+
+    return growth(make, losses, dimensions, repeats)
+
+
+def growth(
+    make: Callable[[str, int], Callable[[], Any]],
+    names: Sequence[str],
+    dimensions: Sequence[int],
+    repeats: int,
+) -> Mapping[str, Any]:
+    """Time calls by name and dimension, as `cost` describes; one of the names is "plain".
+
+    Args:
+        make: `(name, dimension)` to a call that is compiled and blocks.
+        names, dimensions: what to time.
+        repeats: turns, of which the fastest is kept.
+    """
+    found: dict[str, list[float]] = {name: [] for name in names}
+    for size in dimensions:
+        calls = {name: make(name, size) for name in names}
+        best = dict.fromkeys(names, float("inf"))
+        for _ in range(repeats):
+            for name, call in calls.items():
+                call()  # what the one before it left in caches and memory is not its own
+                best[name] = min(best[name], timed(call))
+        for name in names:
+            found[name].append(best[name])
+    logs = np.log(np.asarray(dimensions, np.float64))
+    result: dict[str, Any] = {"dimensions": np.asarray(dimensions)}
+    for name in names:
+        result[f"seconds/{name}"] = np.asarray(found[name])
+        over = np.log(np.asarray(found[name]) / np.asarray(found["plain"]))
+        result[f"exponent/{name}"] = float(np.polyfit(logs, over, 1)[0])
+        result[f"overhead/{name}"] = float(np.exp(over[-1]))
+    return result
+
+
+def compiled(name: str, dimensions: int, seed: int, width: int, batch: int) -> Callable[[], Any]:
+    """Return a call of the compiled gradient of one loss in the network's parameters."""
+    import jax
+    import jax.numpy as jnp
+
+    import models
+    from jacreg import eqx as adapter
+    from train.tasks._score_losses import LINEARISED, Matching
+
+    key = jax.random.key(seed)
+    network = models.build(
+        "score_mlp", framework="equinox", key=key, input_shape=(dimensions,), hidden=(width, width)
+    )
+    made = adapter.functional(network)
+    xs = jax.random.normal(key, (batch, dimensions))
+    named = {"exact": "implicit", "sliced-vr": "sliced_vr"}.get(name, name)
+    matching = None if name == "plain" else Matching(named, scale=0.1)
+
+    def loss(params: Any, xs: Any, key: Any) -> Any:
+        import jacreg
+
+        def score(xs: Any) -> Any:
+            return made.apply(params, made.state, xs)[0]
+
+        if matching is None:
+            return 0.5 * jnp.mean(jnp.sum(score(xs) ** 2, axis=1))
+        if matching.name in LINEARISED:
+            return jnp.mean(matching.of_linearised(jacreg.linearize(score, xs), key))
+        return jnp.mean(matching.of_calls(score, xs, (), key))
+
+    step = jax.jit(jax.grad(loss)).lower(made.params, xs, key).compile()
+    jax.block_until_ready(step(made.params, xs, key))
+    return lambda: jax.block_until_ready(step(made.params, xs, key))
+
+
+def timed(call: Callable[[], Any]) -> float:
+    """Return the seconds of a call."""
+    started = time.perf_counter()
+    call()
+    return time.perf_counter() - started

@@ -1,0 +1,73 @@
+"""What is run: losses by dimension on a mixture, on tables, and two measurements."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from train.reproduce import CONFIGS, Job, Settings, measurement, training
+from train.reproduce.papers.ssm2019._measure import cost, slices
+
+_FOLDER = CONFIGS / "papers" / "ssm2019"
+# Slices of one more arm, and the dimensions in which it runs.
+SLICED, MANY = 8, 32
+LOSSES = {
+    "exact": ('task.loss="implicit"', 'task.method="exact"'),
+    "sliced": ('task.loss="sliced"',),
+    "sliced-vr": (),
+    "denoising": ('task.loss="denoising"', "task.scale=0.1"),
+}
+FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}
+_BROKEN = ("task.divergence_weight=0",)
+_QUICK = ("training.steps=600",)
+_QUICK_TABLE = ("training.steps=400",)
+
+
+def dimensions(settings: Settings) -> tuple[int, ...]:
+    """Return the dimensions of the mixture, rising."""
+    return (2, 8, 32) if settings.quick else (2, 8, 32, 128)
+
+
+def jobs(settings: Settings) -> Sequence[Job]:
+    """Return every run and measurement."""
+    seeds, quick = range(settings.seeds), settings.quick
+    steps = _QUICK if quick else ()
+    found = []
+    for size in dimensions(settings):
+        arms = dict(LOSSES)
+        if size == MANY:
+            arms[f"sliced-vr-{SLICED}"] = (f"task.num_probes={SLICED}",)
+        for name, overrides in arms.items():
+            found += [
+                _run(f"mixture-{size}/{name}", seed, "mixture", overrides, size, steps)
+                for seed in seeds
+            ]
+    for name, path in settings.data.items():
+        source = (f"data.name={name}", f"data.path={path}", *(_QUICK_TABLE if quick else ()))
+        for loss, overrides in LOSSES.items():
+            found += [
+                training(
+                    f"{name}/{loss}",
+                    seed,
+                    _FOLDER / "table.toml",
+                    (*source, *overrides),
+                    broken_overrides=_BROKEN,
+                )
+                for seed in seeds
+            ]
+    found += [measurement("slices", seed, slices, dimensions=8) for seed in seeds]
+    sizes = (8, 32, 128) if quick else (8, 32, 128, 512)
+    found += [measurement("cost", seed, cost, dimensions=sizes, cost=2.0) for seed in seeds]
+    return found
+
+
+def _run(
+    arm: str, seed: int, config: str, overrides: Sequence[str], size: int, steps: Sequence[str]
+) -> Job:
+    return training(
+        arm,
+        seed,
+        _FOLDER / f"{config}.toml",
+        (f"data.dimensions={size}", *overrides, *steps),
+        broken_overrides=_BROKEN,
+        cost=1 + size / 16 if "exact" in arm or str(SLICED) in arm.split("/")[1] else 1.0,
+    )
