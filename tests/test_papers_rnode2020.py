@@ -23,6 +23,7 @@ def test_every_config_loads_with_its_overrides(scale):
     jobs = PAPER.jobs(settings)
     weights = {}
     for job in jobs:
+        assert job.config is not None
         loaded = config.load(job.config, job.overrides)
         weights[job.arm] = tuple(each.weight for each in loaded.penalty)
     assert weights["adaptive/vanilla"] == weights["red-wine/vanilla"] == (0, 0)
