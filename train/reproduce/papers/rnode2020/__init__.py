@@ -10,7 +10,7 @@ from train.reproduce.papers.rnode2020._figures import figures, tables
 
 _FOLDER = CONFIGS / "papers" / "rnode2020"
 _ADAPTIVE = 'task.solver={name="dopri5",rtol=1e-5,atol=1e-5}'
-_QUICK = ("training.steps=400", "data.batch_size=128", "data.num_test=500", "task.grid=0")
+_QUICK = ("training.steps=800", "data.batch_size=128", "data.num_test=500", "task.grid=0")
 _QUICK_TABLE = ("training.steps=300",)
 
 
@@ -23,7 +23,6 @@ _ARMS = {
     "adaptive/rnode": (_ADAPTIVE,),
     "fixed/vanilla": _weights(0),
     "fixed/rnode": (),
-    "fixed/strong": _weights(0.1),
 }
 
 
@@ -64,7 +63,7 @@ PAPER = Paper(
     reference="Finlay, Jacobsen, Nurbekyan and Oberman 2020, How to train your neural ODE: the "
     "world of Jacobian and kinetic regularization (RNODE)",
     scales={
-        "quick": "A checkerboard in the plane in place of images, 400 steps of 128 points in place "
+        "quick": "A checkerboard in the plane in place of images, 800 steps of 128 points in place "
         "of 5000 of 256; penalty weights, fixed step in training and adaptive solver of the test "
         "are the paper's.",
         "full": "A checkerboard in the plane in place of images, 5000 steps of 256 points; penalty "

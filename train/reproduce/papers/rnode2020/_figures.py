@@ -33,9 +33,8 @@ def tables(results: Results) -> Sequence[Table]:
         rows.append([*cells, f"{np.mean([rate.get('ms_per_step', np.nan) for rate in rates]):.1f}"])
     note = (
         "The test solves with dopri5 at 1e-5 and the exact divergence. adaptive trains with the "
-        "same solver, fixed with four steps of rk4; rnode and strong have both penalties at 0.01 "
-        "and 0.1, tables with four fixed steps. ± is half of the 95 % interval over "
-        "seeds."
+        "same solver, fixed with four steps of rk4; rnode has both penalties at 0.01, and "
+        "tables have four fixed steps. ± is half of the 95 % interval over seeds."
     )
     columns = ["flow", *_COLUMNS, "ms a step"]
     found = [Table("Trained flows", columns, rows, note)]
