@@ -55,7 +55,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
             "number on one axis, at least 10."
         )
     spearman: Any = stats.spearmanr(one, other)
-    found = float(spearman.statistic)
-    found_z = np.arctanh(np.clip(found, -1 + 1e-12, 1 - 1e-12))
+    found = float(np.clip(spearman.statistic, -1 + 1e-12, 1 - 1e-12))
+    found_z = np.arctanh(found)
     reach = stats.norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (len(one) - 3))
     return Interval(found, float(np.tanh(found_z - reach)), float(np.tanh(found_z + reach)))

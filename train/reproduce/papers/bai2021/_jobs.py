@@ -60,7 +60,7 @@ def jobs(settings: Settings) -> Sequence[Job]:
                     seed,
                     stopped_early,
                     needs=[f"{mdeq_arm(gamma)}/{seed}"],
-                    arm=mdeq_arm(gamma),
+                    trained=mdeq_arm(gamma),
                     evaluations=list(EVALUATIONS),
                     cost=2.0,
                 )
@@ -77,14 +77,15 @@ def _mdeq_overrides(settings: Settings, gamma: float) -> list[str]:
     overrides = [f"penalty.0.weight={gamma}", "task.spectral_examples=16"]
     if on_digits(settings):
         overrides += ["data.name=digits", "data.mean=0.0", "data.std=1.0", "model.stem_depth=1"]
-        return [*overrides, "training.steps=400", "training.eval_every=100"]
+        overrides += ["model.widths=[8, 8]"]
+        return [*overrides, "training.steps=300", "training.eval_every=100"]
     if "cifar10" in settings.data:
         overrides += [f"data.path={settings.data['cifar10']}"]
     return overrides
 
 
 def stopped_early(
-    folder: Path, *, seed: int, runs: Path, arm: str, evaluations: Sequence[int]
+    folder: Path, *, seed: int, runs: Path, trained: str, evaluations: Sequence[int]
 ) -> Mapping[str, Any]:
     """Return the test accuracy of a trained MDEQ with the solver stopped after each number."""
     import dataclasses
@@ -92,15 +93,13 @@ def stopped_early(
     from train.restore import restore
     from train.tasks import TASKS
 
-    trained = restore(runs / arm / str(seed))
-    task = trained.config.task
+    model = restore(runs / trained / str(seed))
+    task = model.config.task
     found = {}
     for limit in evaluations:
         options = {**task.options, "evaluation_max_steps": limit, "spectral_examples": 0}
-        config = dataclasses.replace(
-            trained.config, task=dataclasses.replace(task, options=options)
-        )
-        problem = TASKS[task.name](config, trained.dataset, **options)
-        metrics = problem.evaluate(*trained.weights, True)
+        config = dataclasses.replace(model.config, task=dataclasses.replace(task, options=options))
+        problem = TASKS[task.name](config, model.dataset, **options)
+        metrics = problem.evaluate(*model.weights, True)
         found[f"accuracy_{limit}"] = metrics["test/accuracy"]
     return found

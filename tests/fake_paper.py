@@ -1,0 +1,154 @@
+"""A paper whose runs take no time: numbers that are known, a run that fails, one that waits."""
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import numpy as np
+
+from train.reproduce import (
+    Claim,
+    Paper,
+    Table,
+    correlation,
+    difference,
+    exact,
+    mean,
+    measurement,
+    ratio,
+)
+
+
+def number(folder, *, seed, level, broken):
+    """Return `level` with a seed's own part; without its penalty, that of level 1."""
+    with (folder / "calls").open("a") as file:
+        file.write("x")
+    level = 1.0 if broken else level
+    return {"value": level * (1 + 0.01 * seed), "many": np.arange(3.0) + level}
+
+
+def total(folder, *, seed, runs, arms):
+    """Add what other jobs recorded."""
+    import json
+
+    found = [json.loads((runs / arm / str(seed) / "summary.json").read_text()) for arm in arms]
+    return {"value": sum(each["metrics"]["value"] for each in found)}
+
+
+def fail(folder, *, seed):
+    """Raise, unless the file beside the runs says not to."""
+    if not (folder.parents[2] / "mended").exists():
+        raise RuntimeError("this one breaks")
+    return {"value": 0.0}
+
+
+def wait(folder, *, seed):
+    """Tell that it began, then wait to be killed."""
+    (folder.parents[2] / "began").write_text(str(os.getpid()))
+    time.sleep(60)
+    return {"value": 0.0}
+
+
+def die(folder, *, seed):
+    """End the process as a kill does, the first time."""
+    mark = folder.parents[2] / "died"
+    if not mark.exists():
+        mark.touch()
+        os.kill(os.getpid(), signal.SIGKILL)
+    return {"value": 1.0}
+
+
+EXTRA = {"fail": fail, "wait": wait, "die": die}
+
+
+def paper(extra=()):
+    """Return the paper, with jobs of `EXTRA` besides."""
+
+    def jobs(settings):
+        found = []
+        for seed in range(settings.seeds):
+            needs = [f"low/{seed}", f"deep/high/{seed}"]
+            # First in the plan, last to be done.
+            found.append(measurement("sum", seed, total, needs=needs, arms=["low", "deep/high"]))
+            found.append(measurement("low", seed, number, level=1.0))
+            found.append(measurement("deep/high", seed, number, level=3.0))
+        return [*found, *(measurement(name, 0, EXTRA[name]) for name in extra)]
+
+    def claims(settings):
+        return [
+            Claim(
+                "higher",
+                "High is above low.",
+                "table 1",
+                2.0,
+                difference("value", "deep/high", "low"),
+                above=0.0,
+                about_penalty=True,
+            ),
+            Claim(
+                "thrice",
+                "High is three times low.",
+                "table 1",
+                3.0,
+                ratio("value", "deep/high", "low"),
+                above=2.9,
+                below=3.1,
+                about_penalty=True,
+            ),
+            Claim(
+                "tie",
+                "Low is above itself.",
+                "nowhere",
+                "higher",
+                difference("value", "low", "low"),
+                above=0.0,
+            ),
+            Claim(
+                "mean",
+                "Low is about 1.",
+                "table 1",
+                "about 1",
+                mean("value", "low"),
+                above=0.9,
+                below=1.1,
+            ),
+            Claim(
+                "sum",
+                "Needs are met.",
+                "table 1",
+                4.0,
+                exact(lambda results: results.metric("sum", "value")[0], "added"),
+                above=1.9,
+            ),
+            Claim(
+                "rank",
+                "The seeds rise.",
+                "figure",
+                "rise",
+                correlation(lambda results: (np.arange(12), np.arange(12) ** 2), "numbers"),
+                above=0.5,
+            ),
+        ]
+
+    def tables(results):
+        cells = [[arm, f"{results.metric(arm, 'value').mean():.2f}"] for arm in results.arms]
+        return [Table("Values | all", ["arm", "value"], cells, "A note.")]
+
+    def figures(results, folder):
+        Path(folder / "made.png").write_bytes(b"png")
+        assert results.arrays("low", 0)["many"].tolist() == [1.0, 2.0, 3.0]
+        return [("made.png", "A caption.")]
+
+    return Paper(
+        name="fake2000",
+        title="A paper that is not",
+        reference="Nobody 2000",
+        scales={"quick": "It is quick.", "full": "It is full."},
+        jobs=jobs,
+        claims=claims,
+        tables=tables,
+        figures=figures,
+        data={"shapes": "some shapes"},
+        left_out=lambda settings: ("Everything else.",),
+    )

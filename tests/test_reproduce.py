@@ -1,0 +1,265 @@
+"""Papers: claims against their definitions, and a whole reproduction of one that is made up."""
+
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import fake_paper
+import numpy as np
+import pytest
+from scipy import stats
+
+from train.errors import UserError
+from train.reproduce import Claim, Estimate, Settings, judge
+from train.reproduce.__main__ import main
+from train.reproduce._page import BEGIN, END, joined_page
+from train.reproduce._run import check, command, reproduce
+from train.reproduce._runner import FailedJob, run_jobs
+from train.statistics import rank_correlation, student_interval
+
+ROOT = Path(__file__).resolve().parents[1]
+
+
+def claim(low, high, **region):
+    estimate = Estimate((low + high) / 2, low, high, "given", ())
+    return Claim("id", "It is.", "here", 1.0, lambda results: estimate, **region)
+
+
+class TestStatistics:
+    def test_student(self):
+        values = [1.0, 2.0, 4.0, 8.0]
+        low, high = stats.t.interval(0.95, 3, np.mean(values), stats.sem(values))
+        np.testing.assert_allclose(student_interval(values), [3.75, low, high])
+
+    def test_rank_correlation(self):
+        first = np.arange(20.0)
+        rising = rank_correlation(first, np.exp(first))
+        assert rising.mean == pytest.approx(1.0)
+        assert rising.low > 0.999
+        second = np.random.default_rng(0).permutation(20)
+        found = rank_correlation(first, second)
+        assert found.mean == pytest.approx(stats.spearmanr(first, second).statistic)
+        assert -1 < found.low < found.mean < found.high < 1
+
+    def test_its_interval_covers(self):
+        # Independent pairs: 0 lies outside 95 % intervals about one time in twenty.
+        rng = np.random.default_rng(1)
+        outside = 0
+        for _ in range(400):
+            found = rank_correlation(rng.normal(size=25), rng.normal(size=25))
+            outside += not found.low <= 0 <= found.high
+        assert 5 <= outside <= 40
+
+    @pytest.mark.parametrize(("first", "second"), [([1.0] * 9, [1.0] * 9), ([1.0] * 12, [1.0])])
+    def test_too_few_pairs(self, first, second):
+        with pytest.raises(ValueError, match="at least 10"):
+            rank_correlation(first, second)
+
+
+class TestClaims:
+    @pytest.mark.parametrize(
+        ("low", "high", "region", "holds"),
+        [
+            (0.1, 0.2, {"above": 0.0}, True),
+            (-0.1, 0.2, {"above": 0.0}, False),
+            (0.0, 0.0, {"above": 0.0}, False),
+            (0.1, 0.2, {"below": 0.2}, False),
+            (0.1, 0.2, {"above": 0.0, "below": 0.3}, True),
+            (0.1, 0.4, {"above": 0.0, "below": 0.3}, False),
+        ],
+    )
+    def test_the_whole_interval_must_lie_inside(self, low, high, region, holds):
+        assert judge(claim(low, high, **region), None).holds is holds
+
+    def test_what_is_not_finite_does_not_hold(self):
+        verdict = judge(claim(math.nan, math.nan, above=-1.0), None)
+        assert not verdict.holds
+        assert "diverged" in verdict.notes[0]
+
+
+@pytest.fixture(scope="module")
+def done(tmp_path_factory):
+    """The made-up paper, reproduced once."""
+    folder = tmp_path_factory.mktemp("fake")
+    report, verdicts = reproduce(fake_paper.paper(), Settings(seeds=3), folder, 2)
+    return folder, report, verdicts
+
+
+class TestReproduction:
+    def test_verdicts(self, done):
+        folder, _, verdicts = done
+        holds = {verdict.claim.id: verdict.holds for verdict in verdicts}
+        expected = ["higher", "thrice", "mean", "sum", "rank"]
+        assert holds == {**dict.fromkeys(expected, True), "tie": False}
+        listed = json.loads((folder / "claims.json").read_text())
+        assert [entry["id"] for entry in listed] == [verdict.claim.id for verdict in verdicts]
+        for entry in listed:
+            assert entry.keys() >= {"id", "claim", "paper", "ours", "interval", "holds", "test"}
+            assert entry["interval"][0] <= entry["ours"] <= entry["interval"][1]
+        by_id = {entry["id"]: entry for entry in listed}
+        differences = 2 * (1 + 0.01 * np.arange(3))
+        assert by_id["higher"]["ours"] == pytest.approx(differences.mean())
+        np.testing.assert_allclose(by_id["higher"]["interval"], student_interval(differences)[1:])
+        assert by_id["thrice"]["ours"] == pytest.approx(3.0)
+        assert "3 pairs" in by_id["thrice"]["test"]
+
+    def test_report(self, done):
+        _, report, _ = done
+        text = report.read_text()
+        for part in (
+            "5 of 6 claims hold",
+            "It is quick.",
+            "**tie**",
+            "## Values | all",
+            "| deep/high | 3.03 |",
+            "![A caption.](figures/made.png)",
+            "Everything else.",
+            "python -m train.reproduce fake2000 --scale quick --seeds 3",
+        ):
+            assert part in text
+        assert str(report.parent) not in text
+
+    def test_again_nothing_is_done_twice(self, done):
+        folder = done[0]
+        before = (folder / "claims.json").read_bytes()
+        reproduce(fake_paper.paper(), Settings(seeds=3), folder, 2)
+        assert (folder / "claims.json").read_bytes() == before
+        calls = [path.read_text() for path in (folder / "runs").rglob("calls")]
+        assert calls == ["x"] * 6
+
+    def test_another_plan_is_refused(self, done):
+        folder = done[0]
+        with pytest.raises(UserError, match=r"another plan .*broken"):
+            reproduce(fake_paper.paper(), Settings(seeds=3, broken=True), folder, 1)
+
+    def test_joined_page_and_readme(self, done, tmp_path):
+        folder = done[0]
+        readme = tmp_path / "README.md"
+        readme.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
+        page = joined_page(folder, readme).read_text()
+        assert "| `fake2000` | quick | 5 of 6 | tie |" in page
+        assert "**held**" in page
+        assert "not held" in page
+        text = readme.read_text()
+        assert text.startswith("before\n")
+        assert text.endswith("after\n")
+        assert "fake2000" in text
+        assert "stale" not in text
+        (folder / "papers.md").unlink()
+        with pytest.raises(UserError, match="has no lines"):
+            joined_page(folder, Path(folder / "report.md"))
+
+    def test_nothing_to_join(self, tmp_path):
+        with pytest.raises(UserError, match=r"no claims\.json"):
+            joined_page(tmp_path)
+
+    def test_broken(self, tmp_path):
+        report, verdicts = reproduce(
+            fake_paper.paper(), Settings(seeds=3, broken=True), tmp_path, 1
+        )
+        for verdict in verdicts:
+            if verdict.claim.about_penalty:
+                assert not verdict.holds
+        assert "Every penalty weight is 0" in report.read_text()
+
+
+class TestTrouble:
+    def test_a_run_that_fails_is_named_and_the_rest_kept(self, tmp_path):
+        fake = fake_paper.paper(["fail"])
+        with pytest.raises(FailedJob, match=r"fail/0 failed: RuntimeError: this one breaks"):
+            reproduce(fake, Settings(seeds=2), tmp_path, 1)
+        log = tmp_path / "runs" / "fail" / "0" / "log.txt"
+        assert "Traceback" in log.read_text()
+        assert not (tmp_path / "claims.json").exists()
+        (tmp_path / "mended").touch()
+        reproduce(fake, Settings(seeds=2), tmp_path, 1)
+        assert (tmp_path / "claims.json").exists()
+
+    def test_a_worker_that_is_killed(self, tmp_path):
+        jobs = fake_paper.paper(["die"]).jobs(Settings(seeds=2))
+        with pytest.raises(FailedJob, match="its process ended"):
+            run_jobs(jobs, tmp_path, title="t", workers=1)
+        assert run_jobs(jobs, tmp_path, title="t", workers=1) >= 1
+        assert run_jobs(jobs, tmp_path, title="t", workers=1) == 0
+
+    @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+    def test_a_parent_that_is_stopped_takes_its_workers_along(self, tmp_path, number):
+        code = (
+            "import sys; sys.path.insert(0, 'tests')\n"
+            "from train.reproduce import papers\n"
+            "import fake_paper\n"
+            "papers.PAPERS = {'fake2000': lambda: fake_paper.paper(['wait'])}\n"
+            "from train.reproduce.__main__ import main\n"
+            "if __name__ == '__main__':\n"
+            f"    sys.exit(main(['fake2000', '--seeds', '2', '--workdir', {str(tmp_path)!r}]))\n"
+        )
+        script = tmp_path / "script.py"
+        script.write_text(code)
+        environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+        process = subprocess.Popen(
+            [sys.executable, str(script)], cwd=ROOT, env=environment, stderr=subprocess.PIPE
+        )
+        began = tmp_path / "began"
+        deadline = time.monotonic() + 120
+        while not (began.exists() and began.read_text()) and time.monotonic() < deadline:
+            time.sleep(0.1)
+        worker = int(began.read_text())
+        process.send_signal(number)
+        error = process.communicate(timeout=60)[1].decode()
+        if number == signal.SIGTERM:
+            assert process.returncode == 143
+            assert "the same command goes on" in error
+            assert "Traceback" not in error
+        deadline = time.monotonic() + 20
+        while Path(f"/proc/{worker}").exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        assert not Path(f"/proc/{worker}").exists()
+
+
+class TestCommand:
+    @pytest.mark.parametrize(
+        ("arguments", "message"),
+        [
+            ([], "a NAME is needed"),
+            (["hofman2019"], "Did you mean hoffman2019"),
+            (["lutter2019", "--scale", "huge"], "quick or full"),
+            (["lutter2019", "--seeds", "1"], "at least 2"),
+            (["lutter2019", "--break", "data"], "expected penalty"),
+            (["lutter2019", "--workers", "0"], "at least 1"),
+            (["lutter2019", "--data", "mnist"], "expected NAME=PATH"),
+            (["lutter2019", "--data", "mnist=/tmp"], "lutter2019 takes none"),
+            (["hoffman2019", "--data", "mnist=/nowhere"], "no such file or folder"),
+            (["--report", "/nowhere"], "no claims.json"),
+        ],
+    )
+    def test_bad_input(self, arguments, message, capsys, tmp_path):
+        place = [] if "--report" in arguments else ["--workdir", str(tmp_path / "new")]
+        assert main([*arguments, *place]) == 2
+        shown = capsys.readouterr()
+        assert message in shown.err
+        assert shown.err.startswith("error: ")
+        assert len(shown.err) < 1500
+        assert not (tmp_path / "new").exists()
+
+    def test_list(self, capsys):
+        assert main(["--list"]) == 0
+        listed = capsys.readouterr().out
+        for name in ("convolution-guide", "hoffman2019", "scarvelis2024"):
+            assert name in listed
+        assert "--data mnist=PATH" in listed
+
+    def test_the_command_that_is_recorded_names_no_folder(self):
+        settings = Settings(scale="full", seeds=7, data={"shapes": "/home/me"}, broken=True)
+        said = command(fake_paper.paper(), settings)
+        assert said == (
+            "python -m train.reproduce fake2000 --scale full --seeds 7 --data shapes=PATH "
+            "--break penalty"
+        )
+
+    def test_data_that_is_there(self, tmp_path):
+        check(fake_paper.paper(), Settings(data={"shapes": str(tmp_path)}))

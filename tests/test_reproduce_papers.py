@@ -1,0 +1,48 @@
+"""Every paper's plan: configs that load, jobs and claims that fit together, at both scales."""
+
+import pytest
+
+from train import config as configs
+from train.reproduce import Settings
+from train.reproduce.papers import PAPERS
+
+SCALES = ["quick", "full"]
+# Nothing in it is about a penalty.
+WITHOUT_PENALTY = {"convolution-guide"}
+
+
+@pytest.fixture(params=PAPERS)
+def paper(request):
+    found = PAPERS[request.param]()
+    assert found.name == request.param
+    return found
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_plan(paper, scale):
+    settings = Settings(scale=scale, seeds=2)
+    jobs = list(paper.jobs(settings))
+    names = [job.name for job in jobs]
+    assert len(set(names)) == len(names) > 0
+    for job in jobs:
+        assert set(job.needs) <= set(names)
+        assert (job.config is None) != (job.measure is None)
+    assert scale in paper.scales
+    plans = {(job.config, job.overrides) for job in jobs if job.config is not None}
+    for config, overrides in plans:
+        configs.load(config, overrides)
+
+
+@pytest.mark.parametrize("scale", SCALES)
+def test_the_claims(paper, scale):
+    claims = list(paper.claims(Settings(scale=scale)))
+    ids = [claim.id for claim in claims]
+    assert len(set(ids)) == len(ids) > 0
+    for claim in claims:
+        assert claim.above < claim.below
+        assert (claim.above, claim.below) != (float("-inf"), float("inf"))
+        assert claim.place
+        assert claim.paper != ""
+        assert len(claim.claim) > 15
+    if paper.name not in WITHOUT_PENALTY:
+        assert any(claim.about_penalty for claim in claims)
