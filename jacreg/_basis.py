@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from ._errors import DirectionError
 from ._linearize import Linearization
+from ._memory import check_fits
 from ._probes import is_spread, match_sharding
 from ._structure import BatchStructure
 
@@ -73,9 +74,18 @@ class FlatJacobian:
         """
         if is_spread(self.lin.xs):
             return 1
-        if chunk_size is not None:
-            return chunk_size
         entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
+        if chunk_size is not None:
+            count = min(chunk_size, max(self.inputs.size, self.outputs.size))
+            check_fits(
+                "chunk_size",
+                f"{count} tangents at once",
+                (count, entries),
+                self.outputs.dtype,
+                f"Take a smaller one, such as chunk_size={max(1, _AUTOMATIC_ENTRIES // entries)}, "
+                "or None, which bounds the memory by itself.",
+            )
+            return chunk_size
         return max(1, _AUTOMATIC_ENTRIES // entries)
 
 

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from ._errors import DirectionError
 from ._flops import count_flops
+from ._memory import check_fits
 from ._methods import check_count
 from ._structure import BatchStructure
 
@@ -78,6 +79,14 @@ def empirical_ntk(
     if min(n1, n2, m) == 0:
         shape = (n1, n2) if trace_outputs else (n1, n2, m, m)
         return jnp.zeros(shape, outputs.dtype)
+
+    check_fits(
+        "empirical_ntk",
+        "the kernel",
+        (n1, n2) if trace_outputs else (n1, n2, m, m),
+        outputs.dtype,
+        "Take fewer examples at once" + ("." if trace_outputs else ", or trace_outputs=True."),
+    )
 
     def rows(values: list[Array], batch: PyTree) -> Float[Array, "N M"]:
         return outputs.flatten(call(values, batch))

@@ -8,6 +8,7 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian, first_direction, map_chunked, prefer_reverse, sum_chunked
 from ._linearize import Linearization
+from ._memory import check_fits
 from ._methods import Exact
 from ._structure import example_squared_norm, example_sum
 
@@ -16,7 +17,20 @@ if TYPE_CHECKING:
 
 
 def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[Array, "N M n"]:
-    """Rows or columns one after the other, as `[N, M, n]`."""
+    """Rows or columns one after the other, as `[N, M, n]`.
+
+    Raises:
+        ValueError: it is larger than all the memory that there is.
+    """
+    check_fits(
+        "jacreg",
+        "the dense Jacobian",
+        (flat.num_examples, flat.outputs.size, flat.inputs.size),
+        flat.outputs.dtype,
+        "Take fewer examples at once, or ask for what needs products alone: frobenius_squared with "
+        "Projection() or Exact(chunk_size=...), gram, divergence, spectral_norm, or a Lanczos "
+        "method for a determinant.",
+    )
     chunk = flat.chunk(chunk_size)
 
     def by_columns() -> Float[Array, "N M n"]:

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian, map_chunked
 from ._errors import DirectionError
 from ._linearize import Linearization
+from ._memory import check_fits
 from ._methods import check_count
 from ._structure import accumulate_dtype
 
@@ -34,7 +35,14 @@ def gram(
 
     Raises:
         ValueError: the two differ in batch or input shape.
+        TypeError: one is no Linearization.
     """
+    for name, each in (("lin", lin), ("other", other)):
+        if not isinstance(each, Linearization) and (name == "lin" or each is not None):
+            raise TypeError(
+                f"gram: {name} must be a Linearization, got {type(each).__name__}; make one with "
+                "jacreg.linearize(fn, xs)."
+            )
     left = FlatJacobian(lin)
     right = left if other is None or other is lin else FlatJacobian(other)
     if (left.num_examples, left.inputs.shapes) != (right.num_examples, right.inputs.shapes):
@@ -45,6 +53,13 @@ def gram(
         )
     if chunk_size is not None:
         check_count("gram", "chunk_size", chunk_size)
+    check_fits(
+        "gram",
+        "the result",
+        (left.num_examples, left.outputs.size, right.outputs.size),
+        left.outputs.dtype,
+        "Take fewer examples at once, or fewer outputs.",
+    )
     chunk = left.chunk(chunk_size or 1)
     ways = (_columns, _rows, _inner_products, _outer_products)
     missing: list[DirectionError] = []

@@ -10,6 +10,7 @@ import numpy as np
 from .._basis import FlatJacobian, map_chunked, sum_chunked
 from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
 from .._linearize import Linearization
+from .._memory import check_fits
 from .._methods import Exact
 from .._structure import accumulate_dtype, example_squared_norm
 from ._check import check
@@ -80,6 +81,14 @@ def jacobian(flat: FlatJacobian, method: Coloring, chunk_size: int | None) -> Fl
     check("jacobian", "columns", method, flat.lin)
     if method.is_dense:
         return dense_jacobian(flat, chunk_size or method.chunk_size)
+    check_fits(
+        "jacobian",
+        "the dense Jacobian",
+        (flat.num_examples, flat.outputs.size, flat.inputs.size),
+        flat.outputs.dtype,
+        "Take fewer examples at once, or ask for what needs products alone: frobenius_squared, "
+        "divergence or gram.",
+    )
     compressed = map_chunked(
         lambda color: _product(flat, method, color)[1],
         jnp.arange(method.num_colors),

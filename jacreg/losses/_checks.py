@@ -98,7 +98,10 @@ def check_scale(
     """
     if isinstance(scale, bool | str | complex) or scale is None:
         raise TypeError(f"{who}: {name} must be a real number, got {scale!r}.")
-    array = jnp.asarray(scale)
+    try:
+        array = jnp.asarray(scale)
+    except OverflowError:
+        raise ValueError(f"{who}: {name} must be a real number, got {scale}.") from None
     if array.dtype == bool or jnp.issubdtype(array.dtype, jnp.complexfloating):
         raise TypeError(f"{who}: {name} must be a real number, got dtype {array.dtype}.")
     allowed = [()] if num_examples is None else [(), (num_examples,)]

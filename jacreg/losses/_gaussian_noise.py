@@ -121,6 +121,10 @@ def _check_layers(who: str, lins: Any) -> list[Linearization]:
                 f"{who}: lins must hold Linearizations (jacreg.linearize(rest, activation)), "
                 f"got {type(lin).__name__}."
             )
+        if len(lin.outputs.shapes) != 1:
+            raise TypeError(
+                f"{who}: every Linearization must end at one array, got {lin.outputs.describe()}."
+            )
     shapes = [jax.tree.map(jnp.shape, lin.value) for lin in lins]
     if any(shape != shapes[0] for shape in shapes):
         raise ValueError(

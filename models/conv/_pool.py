@@ -41,6 +41,7 @@ def max_pool(
 
     Raises: TypeError for integer inputs, ValueError where the window does not fit.
     """
+    xs = jnp.asarray(xs)
     layout, window, strides, pairs = _plan(xs, window, layout, strides, padding)
     tiles = _tiles(xs, window, strides, pairs, layout)
     if tiles is not None:
@@ -70,6 +71,7 @@ def average_pool(
     Raises: TypeError for integer inputs, ValueError where the window does not fit, or where a
     window sees padding alone and the padding does not count.
     """
+    xs = jnp.asarray(xs)
     layout, window, strides, pairs = _plan(xs, window, layout, strides, padding)
     tiles = _tiles(xs, window, strides, pairs, layout)
     if tiles is not None:
@@ -87,7 +89,7 @@ def global_average_pool(
     xs: Float[Array, "..."], layout: ConvLayout | Sequence[str] | None = None
 ) -> Float[Array, "N C"]:
     """The mean over all spatial axes of a batch in `layout.inputs`: `[N, C]`."""
-    layout = ConvLayout.of(layout)
+    xs, layout = jnp.asarray(xs), ConvLayout.of(layout)
     _check(xs, layout)
     spatial = tuple(layout.inputs.index(letter) for letter in layout.spatial_dims)
     means = jnp.mean(xs, spatial)

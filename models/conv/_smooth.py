@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
@@ -11,6 +12,9 @@ import jax.scipy.stats
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+
+_LARGEST_WINDOW = 28  # entries, as a power of two
 
 
 def smooth(
@@ -45,8 +49,8 @@ def moving_average(ys: Float[Array, " n"], size: int, *, mode: str = "same") -> 
 
     Beyond its ends the signal counts as zero; use mode "valid" to leave these positions out.
     """
-    if size < 1:
-        raise ValueError(f"size must be at least 1, got {size}.")
+    if not 1 <= operator.index(size) <= 2**_LARGEST_WINDOW:
+        raise ValueError(f"size must be at least 1 and at most 2^{_LARGEST_WINDOW}, got {size}.")
     return smooth(ys, jnp.full((size,), 1 / size, jnp.result_type(ys, jnp.float32)), mode=mode)
 
 
@@ -57,15 +61,29 @@ def gaussian_window(
 
     It reaches `truncate` standard deviations, rounded up to whole samples, to both sides.
     """
-    if not scale > 0:
-        raise ValueError(f"scale must be positive, got {scale}.")
+    scale, truncate = _positive("scale", scale), _positive("truncate", truncate)
+    num_dims = operator.index(num_dims)
     radius = max(1, math.ceil(truncate * scale))
+    if num_dims < 1 or num_dims * math.log2(2 * radius + 1) > _LARGEST_WINDOW:
+        raise ValueError(
+            f"A window needs at least one axis and at most 2^{_LARGEST_WINDOW} entries, got "
+            f"{num_dims} axes of {2 * radius + 1} entries."
+        )
     density = jax.scipy.stats.norm.pdf(jnp.arange(-radius, radius + 1), scale=scale)
     line = density / density.sum()
     window = line
     for _ in range(num_dims - 1):
         window = window[..., None] * line
     return window
+
+
+def _positive(name: str, value: float) -> float:
+    if isinstance(value, bool | str | bytes):
+        raise TypeError(f"{name} must be a number, got {value!r}.")
+    number = float(value)
+    if not 0 < number < math.inf:
+        raise ValueError(f"{name} must be positive and finite, got {value}.")
+    return number
 
 
 def gaussian_smooth(

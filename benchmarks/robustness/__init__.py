@@ -1,0 +1,1 @@
+"""What was tried to break a run, and what happened."""

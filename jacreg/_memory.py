@@ -1,0 +1,61 @@
+"""Saying that an array does not fit before anything is allocated for it."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+# Smaller arrays fit anywhere: no file is read and no device asked for them.
+_SMALL = 1 << 28  # bytes
+
+
+def check_fits(who: str, what: str, shape: Sequence[int], dtype: Any, instead: str) -> None:
+    """Raise where one array is larger than all the memory that there is.
+
+    A lower bound on what the computation takes: what passes may yet be too large.
+
+    Args:
+        who: the function, for the message.
+        what: the array.
+        shape, dtype: of the array.
+        instead: what to do.
+
+    Raises:
+        ValueError: the bytes wanted, those available, and `instead`.
+    """
+    wanted = prod(shape) * jnp.dtype(dtype).itemsize
+    if wanted < _SMALL:
+        return
+    available = available_bytes()
+    if available is not None and wanted > available:
+        raise ValueError(
+            f"{who}: {what} {list(shape)} in {jnp.dtype(dtype).name} takes {_shown(wanted)}, but "
+            f"{_shown(available)} are available. {instead}"
+        )
+
+
+def available_bytes() -> int | None:
+    """Return the memory of all devices, on CPU what the system can give; None where unknown."""
+    devices = jax.local_devices()
+    if devices[0].platform == "cpu":
+        return _system_bytes()
+    limits = [(device.memory_stats() or {}).get("bytes_limit") for device in jax.devices()]
+    return None if None in limits else sum(limit or 0 for limit in limits)
+
+
+def _system_bytes() -> int | None:
+    try:
+        lines = Path("/proc/meminfo").read_text().splitlines()
+        found = next(line for line in lines if line.startswith("MemAvailable:"))
+        return 1024 * int(found.split()[1])
+    except (OSError, StopIteration, ValueError, IndexError):
+        return None
+
+
+def _shown(count: int) -> str:
+    return f"{count:,} bytes ({count / 2**30:.1f} GiB)"
