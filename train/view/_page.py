@@ -11,6 +11,8 @@ from train.view._pictures import DARK_INK, DARK_PAPER, Picture
 from train.view._read import Run
 from train.view._tables import Row, changed_keys, metric_rows
 
+# More rows than this are shown when asked for.
+_FEW_KEYS = 15
 _STYLE = f"""
 :root {{ color-scheme: light dark; --paper: #ffffff; --ink: #1d2127; --soft: #5d6673;
   --line: #d9dee5; --best: #e4f2e7; }}
@@ -24,6 +26,7 @@ p, figcaption {{ color: var(--soft); margin: 0 0 .8rem; }}
 .wide {{ overflow-x: auto; }}
 table {{ border-collapse: collapse; font-variant-numeric: tabular-nums; }}
 th, td {{ padding: .25rem .9rem .25rem 0; border-bottom: 1px solid var(--line); }}
+summary {{ color: var(--soft); cursor: pointer; }}
 th {{ text-align: left; font-weight: 600; }}
 td {{ text-align: right; }}
 td.best {{ background: var(--best); font-weight: 600; }}
@@ -52,7 +55,13 @@ def page(runs: Sequence[Run], pictures: Sequence[Picture]) -> str:
     ]
     changed = changed_keys(runs) if len(runs) > 1 else []
     if changed:
-        parts += ["<h2>What differs in the configs</h2>", _table("key", titles, changed)]
+        state = " open" if len(changed) <= _FEW_KEYS else ""
+        parts += [
+            f"<h2>What differs in the configs</h2><details{state}>",
+            f"<summary>{len(changed)} key{'s' * (len(changed) > 1)}</summary>",
+            _table("key", titles, changed),
+            "</details>",
+        ]
     parts += [_figure(picture) for picture in pictures]
     return "\n".join([*parts, "</body></html>", ""])
 
