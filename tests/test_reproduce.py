@@ -15,7 +15,7 @@ import pytest
 from scipy import stats
 
 from train.errors import UserError
-from train.reproduce import Claim, Estimate, Settings, judge
+from train.reproduce import Claim, Estimate, Settings, judge, measurement
 from train.reproduce.__main__ import main
 from train.reproduce._page import BEGIN, END, joined_page
 from train.reproduce._run import check, command, reproduce
@@ -186,6 +186,11 @@ class TestTrouble:
             run_jobs(jobs, tmp_path, title="t", workers=1)
         assert run_jobs(jobs, tmp_path, title="t", workers=1) >= 1
         assert run_jobs(jobs, tmp_path, title="t", workers=1) == 0
+
+    def test_a_need_that_nothing_makes(self, tmp_path):
+        job = measurement("sum", 0, fake_paper.total, needs=["nowhere/0"], arms=[])
+        with pytest.raises(AssertionError, match="nowhere/0"):
+            run_jobs([job], tmp_path, title="t", workers=1)
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_parent_that_is_stopped_takes_its_workers_along(self, tmp_path, number):

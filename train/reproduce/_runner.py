@@ -60,6 +60,9 @@ def run_jobs(
                     waiting.remove(job)
                     running[pool.submit(_work, job, folder, broken)] = job
                     progress.started(job)
+                if not running:
+                    needed = sorted(set().union(*(job.needs for job in waiting)) - done)
+                    raise AssertionError(f"no job of the plan makes {', '.join(needed)}")
                 finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
                 for future in finished:
                     job = running.pop(future)

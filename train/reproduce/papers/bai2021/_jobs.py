@@ -13,7 +13,7 @@ SHARE = 0.4
 # Theirs are 0.1, 0.6 and 1.2 on 5 % of the steps of a larger model: the same proportions.
 MDEQ_GAMMAS = (0.0, 0.1, 0.6, 1.2)
 MIDDLE = 0.6
-EVALUATIONS = (1, 2, 3, 4, 5, 6, 8, 10, 14, 20)
+EVALUATIONS = (1, 2, 3, 4, 5, 6, 8, 12)
 FEW = 4  # evaluations of an early stop
 
 
