@@ -29,8 +29,10 @@ def tables(results: Results) -> Sequence[Table]:
         for metric, form in _COLUMNS.values():
             found = student_interval(results.metric(arm, metric))
             cells.append(f"{form.format(found.mean)} ± {form.format(found.high - found.mean)}")
-        rates = [results.summary(arm, seed).get("timing", {}) for seed in results.seeds[arm]]
-        rows.append([*cells, f"{np.mean([rate.get('ms_per_step', np.nan) for rate in rates]):.1f}"])
+        timings = [results.summary(arm, seed).get("timing", {}) for seed in results.seeds[arm]]
+        # None where a run that was stopped had only its evaluation left.
+        rates = [found["ms_per_step"] for found in timings if found.get("ms_per_step")]
+        rows.append([*cells, f"{np.mean(rates):.1f}" if rates else ""])
     note = (
         "The test solves with dopri5 at 1e-5 and the exact divergence. adaptive trains with the "
         "same solver, fixed with four steps of rk4; rnode has both penalties at 0.01, and "
