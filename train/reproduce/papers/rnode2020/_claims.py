@@ -108,8 +108,8 @@ def _fixed() -> list[Claim]:
     return [
         Claim(
             id="fixed-step-is-right",
-            claim="After training with four fixed steps these still give the right likelihood "
-            "only with the penalties: their mean error, over that of the plain flow.",
+            claim="After training with four fixed steps these give the likelihood more rightly "
+            "with the penalties: their mean error, over that of the plain flow.",
             place=_FIXED,
             paper="lower",
             statistic=ratio("test/rk4_error@0.25", "fixed/rnode", "fixed/vanilla"),

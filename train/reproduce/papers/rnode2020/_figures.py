@@ -78,7 +78,6 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         folder / "likelihood.png",
         "evaluations of the field in training (mean over seeds)",
         "test nll (nats)",
-        log_x=True,
     )
     errors = {
         arm: (
@@ -92,7 +91,6 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         folder / "fixed-steps.png",
         "step of rk4",
         "error of log density (nats)",
-        log_x=True,
         log_y=True,
     )
     return [
