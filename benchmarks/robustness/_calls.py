@@ -330,7 +330,7 @@ def wrong(name: str, valid: Any, rng: random.Random) -> Any:
     elif name == "layers":
         pool = (None, [], _field, [_field, None], [_field, lambda xs: xs[:1]], "layers", [3])
     elif name == "params":
-        pool = (None, {}, {"w": None}, {"w": "x"}, {"w": np.zeros((4, 4), int)}, _W, {"v": _W},
+        pool = (None, {}, {"w": None}, {"w": "x"}, {"w": np.zeros((4, 4), int)},
                 {"w": _W * np.nan}, {"w": _W.astype(object)}, [1.0])  # fmt: skip
     elif callable(valid) and not isinstance(valid, type):
         pool = _FUNCTIONS

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 
     Schedule = Callable[[Int[Array, ""] | int], Float[Array, ""]]
 
+_LAST_STEP = 2**31 - 1  # steps are counted in 32 bits
 _SALT = 0x7A5  # any number; it only has to be this file's own
 
 
@@ -60,8 +61,8 @@ def every(k: int) -> Schedule:
         >>> [float(losses.every(3)(step)) for step in range(5)]
         [3.0, 0.0, 0.0, 3.0, 0.0]
     """
-    check_count("every", "k", k)
-    return lambda step: _either(jnp.asarray(step) % k == 0, k)
+    _check_steps("every", "k", k)
+    return lambda step: _either(_whole("every", step) % k == 0, k)
 
 
 def bernoulli(probability: float, *, key: Array | None) -> Schedule:
@@ -90,7 +91,9 @@ def bernoulli(probability: float, *, key: Array | None) -> Schedule:
     key = jax.random.fold_in(check_key("bernoulli", key), _SALT)
 
     def schedule(step: Int[Array, ""] | int) -> Float[Array, ""]:
-        drawn = jax.random.bernoulli(jax.random.fold_in(key, step), probability)
+        drawn = jax.random.bernoulli(
+            jax.random.fold_in(key, _whole("bernoulli", step)), probability
+        )
         return _either(drawn, 1 / probability)
 
     return schedule
@@ -127,16 +130,17 @@ def ramp(
     """
     _check_number("ramp", "start", start)
     _check_number("ramp", "stop", stop)
-    check_count("ramp", "num_steps", num_steps)
-    check_count("ramp", "begin", begin, least=0)
+    start, stop = float(start), float(stop)
+    _check_steps("ramp", "num_steps", num_steps)
+    _check_steps("ramp", "begin", begin, least=0)
     if num_stages is not None:
-        check_count("ramp", "num_stages", num_stages)
+        _check_steps("ramp", "num_stages", num_stages)
     num_jumps = num_stages or 0
     # Whole steps: a floor of rounded quotients would jump a step late.
     jumps = np.array([-(-k * num_steps // num_jumps) for k in range(1, num_jumps + 1)])
 
     def schedule(step: Int[Array, ""] | int) -> Float[Array, ""]:
-        done = jnp.clip(jnp.asarray(step) - begin, 0, num_steps)
+        done = jnp.clip(_whole("ramp", step) - begin, 0, num_steps)
         fraction = jnp.sum(done >= jumps) / num_jumps if num_jumps else done / num_steps
         return start + (stop - start) * fraction
 
@@ -145,6 +149,21 @@ def ramp(
 
 def _either(drawn: Bool[Array, ""], weight: float) -> Float[Array, ""]:
     return jnp.where(drawn, weight, 0).astype(float)
+
+
+def _check_steps(who: str, name: str, count: Any, least: int = 1) -> None:
+    check_count(who, name, count, least=least)
+    if count > _LAST_STEP:
+        raise ValueError(f"{who}: {name} must be at most {_LAST_STEP}, got {count}.")
+
+
+def _whole(who: str, step: Any) -> Int[Array, ""]:
+    """Return the step as an integer array, or raise."""
+    if isinstance(step, int) and not isinstance(step, bool) and not 0 <= step <= _LAST_STEP:
+        raise ValueError(f"{who}: step must be 0 to {_LAST_STEP}, got {step}.")
+    if not jnp.issubdtype(jnp.result_type(step), jnp.integer):
+        raise TypeError(f"{who}: step must be an integer, got {step!r}.")
+    return jnp.asarray(step)
 
 
 def _check_number(who: str, name: str, value: Any) -> None:
