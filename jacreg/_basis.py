@@ -15,7 +15,9 @@ from ._probes import is_spread, match_sharding
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, PyTree
+    from jaxtyping import Array, Float, Int
+
+    from ._typing import PyTree
 
 # Entries of all tangents of a chunk together: 64 MiB in float32, and a network's
 # activations are a small multiple of that.

@@ -22,7 +22,9 @@ from ._scalar_field import scalar_field_gradient
 from ._trace import divergence
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 _QUANTITIES = ("divergence", "frobenius", "laplacian")
 _SAMPLES = 24

@@ -16,7 +16,9 @@ from ._methods import check_count
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
     RowFunction = Callable[[list[Array], PyTree], Float[Array, "N M"]]
 

@@ -13,7 +13,9 @@ from ._methods import Exact
 from ._structure import example_squared_norm, example_sum
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[Array, "N M n"]:

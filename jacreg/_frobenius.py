@@ -16,7 +16,9 @@ from ._probes import draw, mean_over_probes
 from ._structure import example_dot, example_squared_norm
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 def frobenius_squared(

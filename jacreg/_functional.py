@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 
+import jax
+
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PRNGKeyArray, PyTree
+    from jaxtyping import Array, Float, PRNGKeyArray
+
+    from ._typing import PyTree
 
 
 class Apply(Protocol):
@@ -58,3 +62,15 @@ class Functional(NamedTuple):
         `functional` was given a state.
         """
         return self.apply.merge(params, state)
+
+    def __repr__(self) -> str:
+        return (
+            f"Functional(params: {_count(self.params)}; state: {_count(self.state)}; "
+            ".apply(params, state, xs, *args, train=False, key=None) -> (ys, state), "
+            ".merge(params, state) -> the model)"
+        )
+
+
+def _count(tree: PyTree) -> str:
+    leaves = [leaf for leaf in jax.tree.leaves(tree) if hasattr(leaf, "size")]
+    return f"{len(leaves)} arrays, {sum(leaf.size for leaf in leaves):,} numbers"

@@ -16,7 +16,9 @@ from ._probes import draw, mean_over_probes
 from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 def lanczos_quadrature(lin: Linearization, method: Lanczos, key: Any) -> Float[Array, " N"]:

@@ -13,7 +13,9 @@ from ._linearize import linearize
 from ._methods import CoupledBatch, Exact
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 class LayerwiseLogFrobenius(NamedTuple):

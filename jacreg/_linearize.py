@@ -13,7 +13,9 @@ from ._errors import DirectionError
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 Mode = Literal["both", "forward", "reverse"]
 _MODES = ("both", "forward", "reverse")

@@ -14,7 +14,9 @@ from ._structure import accumulate_dtype, example_dot
 from ._trace import either_product
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, Int, PyTree
+    from jaxtyping import Array, Float, Int
+
+    from ._typing import PyTree
 
 
 def log_determinant(

@@ -12,7 +12,9 @@ from ._methods import Distribution
 from ._structure import accumulate_dtype, example_squared_norm
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 def explicit_sharding(leaf: Array) -> Any:

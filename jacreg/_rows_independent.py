@@ -14,7 +14,9 @@ from ._linearize import Linearization, linearize
 from ._probes import draw
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float, PyTree
+    from jaxtyping import Array, Bool, Float
+
+    from ._typing import PyTree
 
 # Differences of values below this many units in the last place are rounding.
 _ROUNDING = 64.0

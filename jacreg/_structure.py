@@ -11,7 +11,9 @@ import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 @dataclass(frozen=True)

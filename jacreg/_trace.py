@@ -17,7 +17,9 @@ from ._structure import example_dot
 from ._xtrace import xdiag, xtrace
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
 
 
 def diagonal(

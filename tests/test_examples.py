@@ -1,5 +1,6 @@
 """The examples run as they stand, are short, and show what they say."""
 
+import ast
 import runpy
 from pathlib import Path
 
@@ -13,9 +14,79 @@ import jacreg
 EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
-@pytest.mark.parametrize("path", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.name)
-def test_an_example_is_at_most_fifty_lines(path):
-    assert len(path.read_text().splitlines()) <= 50
+ALL = sorted(EXAMPLES.glob("*.py"))
+FRAMEWORKS = {"jax", "flax", "equinox", "optax", "diffrax"}
+
+
+def run(name):
+    """The names of an example after it ran; what it computes is small, XLA's work is not."""
+    jax.config.update("jax_disable_most_optimizations", True)
+    try:
+        return runpy.run_path(str(EXAMPLES / f"{name}.py"))
+    finally:
+        jax.config.update("jax_disable_most_optimizations", False)
+
+
+@pytest.mark.parametrize("path", ALL, ids=lambda path: path.name)
+def test_an_example_is_short_and_imports_the_library_and_a_framework_alone(path):
+    text = path.read_text()
+    assert len(text.splitlines()) <= (50 if path.stem == "residual_flow" else 40)
+    imported = set()
+    for node in ast.walk(ast.parse(text)):
+        if isinstance(node, ast.Import):
+            imported |= {alias.name.partition(".")[0] for alias in node.names}
+        elif isinstance(node, ast.ImportFrom):
+            imported.add((node.module or "").partition(".")[0])
+    assert "jacreg" in imported
+    assert imported <= FRAMEWORKS | {"jacreg", "functools"}
+
+
+@pytest.mark.parametrize("framework", ["nnx", "linen", "equinox"])
+def test_a_classifier_is_flatter_with_the_penalty(framework, capsys):
+    pytest.importorskip("equinox" if framework == "equinox" else "flax")
+    norms = run(f"{framework}_classifier")["norms"]
+    assert norms[0.02] < 0.7 * norms[0.0]
+    assert capsys.readouterr().out.count("weight") == 2
+
+
+def test_exact_divergence():
+    found = run("exact_divergence")
+    assert found["coloring"].num_colors == 27
+    lin = jacreg.linearize(found["fn"], found["IMAGES"][:, :6, :6])
+    coloring = jacreg.color(found["fn"], found["IMAGES"][:, :6, :6])
+    np.testing.assert_allclose(
+        jacreg.divergence(lin, coloring), jacreg.divergence(lin, jacreg.Exact()), rtol=1e-4
+    )
+    spread = np.abs(found["exact"] - found["probes"])
+    assert np.all(spread < 0.3 * np.abs(found["exact"]))
+    assert np.all(spread > 0)
+
+
+def test_flow_divergence_is_that_of_the_closed_form():
+    found = run("flow_divergence")
+    np.testing.assert_allclose(found["found"], found["true"], rtol=1e-4)
+
+
+def test_the_equilibrium_penalty_flattens_the_cell():
+    radii = run("equilibrium_penalty")["radii"]
+    assert radii[0.3] < 0.5 * radii[0.0] < 0.5
+
+
+def test_the_tangent_kernel_predicts_a_step():
+    found = run("tangent_kernel")
+    assert float(found["error"]) < 1e-3
+    gradients = jax.jacobian(lambda p: found["apply"](p, found["XS"][:3])[:, 0])(found["PARAMS"])
+    flat = np.concatenate([np.reshape(leaf, (3, -1)) for leaf in jax.tree.leaves(gradients)], 1)
+    np.testing.assert_allclose(found["kernel"][:3, :3], flat @ flat.T, rtol=1e-4)
+
+
+def test_the_norm_of_a_convolution():
+    found = run("convolution_norm")
+    assert float(found["norm"]) > 1.1 * float(found["reshaped"])
+    assert abs(float(found["after"]) - 1) < 2e-3
+    columns = jax.vmap(found["strided"])(jnp.eye(2048).reshape(2048, *found["SHAPE"]))
+    truth = np.linalg.norm(columns.reshape(2048, -1), ord=2)
+    assert abs(float(found["norm"]) - truth) < 2e-3 * truth
 
 
 def test_score_matching_learns_the_score():

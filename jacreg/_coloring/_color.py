@@ -18,7 +18,9 @@ from ._coloring import KINDS, QUANTITIES, Coloring
 from ._verify import verify
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def color(

@@ -11,7 +11,9 @@ import numpy as np
 from .._linearize import Linearization
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, PyTree
+    from jaxtyping import Array
+
+    from .._typing import PyTree
 
 
 def check_linearization(who: str, lin: Any) -> None:

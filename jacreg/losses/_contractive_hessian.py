@@ -15,7 +15,9 @@ from ._checks import check_batch, check_function, check_key, check_rows, check_s
 from ._noise_injection import shift
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def contractive_hessian_penalty(

@@ -21,7 +21,9 @@ from ._checks import (
 from ._noise_injection import shift
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def denoising_score_matching(

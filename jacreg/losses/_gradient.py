@@ -15,7 +15,9 @@ from ._checks import check_function
 from ._spectral import safe_root
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def gradient_penalty(

@@ -9,7 +9,9 @@ from .._layerwise import layerwise_log_frobenius
 from .._methods import Exact
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def layerwise_penalty(

@@ -12,7 +12,9 @@ from .._structure import example_squared_norm
 from ._checks import check_batch, check_function, check_key, check_rows, check_scale, per_example
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def noise_injection_penalty(

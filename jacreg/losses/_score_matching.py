@@ -14,7 +14,9 @@ from .._trace import divergence, either_product
 from ._checks import check_key, check_linearization, check_same_shape
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float, PyTree
+    from jaxtyping import Array, Float
+
+    from .._typing import PyTree
 
 
 def implicit_score_matching(

@@ -12,7 +12,9 @@ from .._probes import explicit_sharding
 from ._checks import check_key
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, PyTree
+    from jaxtyping import Array
+
+    from .._typing import PyTree
 
 
 def subsample(xs: PyTree, fraction: float, *, key: Array | None) -> PyTree:
