@@ -68,9 +68,9 @@ def empirical_ntk(
     if chunk_size is not None:
         check_count("empirical_ntk", "chunk_size", chunk_size)
     floats, call = _over_floats(apply, params)
-    xs = jax.tree.map(jnp.asarray, xs)
+    xs = _as_arrays("xs", xs)
     symmetric = others is None
-    others = xs if others is None else jax.tree.map(jnp.asarray, others)
+    others = xs if others is None else _as_arrays("others", others)
     outputs = _check_output(call, floats, xs, "xs")
     if outputs != (other_outputs := _check_output(call, floats, others, "others")):
         raise ValueError(
@@ -151,6 +151,17 @@ def _over_floats(apply: Callable[..., Any], params: PyTree) -> tuple[list[Array]
         return apply(jax.tree.unflatten(treedef, merged), batch)
 
     return [jnp.asarray(x) for x, f in zip(leaves, is_float, strict=True) if f], call
+
+
+def _as_arrays(name: str, batch: PyTree) -> PyTree:
+    try:
+        batch = jax.tree.map(jnp.asarray, batch)
+    except OverflowError as error:
+        raise ValueError(f"empirical_ntk: {name} is too large a number: {error}.") from None
+    leaves = jax.tree.leaves(batch)
+    if not leaves or any(leaf.ndim == 0 for leaf in leaves):
+        raise ValueError(f"empirical_ntk: {name} must be a batch [N, *in], got {batch!r}.")
+    return batch
 
 
 def _length(batch: PyTree) -> int:

@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from math import isfinite
 from typing import Any, Literal
 
+import jax
+
 Distribution = Literal["sphere", "gaussian", "rademacher"]
 DISTRIBUTIONS = ("sphere", "gaussian", "rademacher")
 
@@ -199,11 +201,13 @@ class CoupledBatch(Method):
 
 
 def check_count(who: str, name: str, value: Any, *, least: int = 1) -> None:
-    """Raise unless `value` is an integer of at least `least`."""
+    """Raise unless `value` is an integer of at least `least` that fits into 32 bits."""
     if isinstance(value, bool) or not isinstance(value, int):
         raise TypeError(f"{who}: {name} must be an integer, got {value!r}.")
     if value < least:
         raise ValueError(f"{who}: {name} must be at least {least}, got {value}.")
+    if value >= 2**31:
+        raise ValueError(f"{who}: {name} must be below 2^31, got {value}.")
 
 
 def check_positive(who: str, name: str, value: Any) -> None:
@@ -235,6 +239,8 @@ def select(
         got = f"the class {method.__name__}; write {method.__name__}(...)"
     elif isinstance(method, Method):
         got = f"{method!r}, which does not estimate it"
+    elif isinstance(method, jax.Array):
+        got = f"an array of {method.dtype}; if it is the key, pass it by name, key=..."
     else:
         got = f"{method!r}"
     raise TypeError(f"{quantity}: method must be one of {fitting}; got {got}.")

@@ -60,8 +60,13 @@ class Checkpoints:
             index = {"step": step, "sha256": digest(leaves), "recorded": recorded}
             records.write_json(temporary / _INDEX, index)
             if final.exists():
-                self._drop(step)
-            temporary.rename(final)
+                old = self.folder / f"{step}.old"
+                final.rename(old)
+                temporary.rename(final)
+                old.rename(self._partial(step))
+                records.clear_partial(self.folder)
+            else:
+                temporary.rename(final)
             records.sync_folder(self.folder)
         except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
             shutil.rmtree(temporary, ignore_errors=True)
@@ -79,10 +84,8 @@ class Checkpoints:
 
     def _drop(self, step: int) -> None:
         """Remove a checkpoint, never leaving a part of it under its name."""
-        gone = self.folder / f".{step}.old{records.PARTIAL}"
-        shutil.rmtree(gone, ignore_errors=True)
-        (self.folder / str(step)).rename(gone)
-        shutil.rmtree(gone, ignore_errors=True)
+        (self.folder / str(step)).rename(self.folder / f".{step}.old{records.PARTIAL}")
+        records.clear_partial(self.folder)
 
     def steps(self) -> list[int]:
         """Return the steps that have a checkpoint, rising."""

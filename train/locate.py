@@ -46,7 +46,6 @@ def explain(
         if bad:
             return f"{name} hold what is not finite: {', '.join(bad[:3])}"
     told = []
-    found = first_not_finite(gradient, params, state, xs, targets, *rest)
     (loss, (_, metrics)), grads = gradient(params, state, xs, targets, *rest)
     terms = [name for name, value in metrics.items() if not _finite(value)]
     if terms:
@@ -55,7 +54,12 @@ def explain(
         told.append("the loss is not finite, its terms are")
     else:
         bad = list(_bad_leaves(grads))
+        if not bad:
+            return (
+                f"the loss and its gradient are finite, but its norm overflows: {_largest(grads)}"
+            )
         told.append(f"the loss is finite, its gradient is not: {', '.join(bad[:3])}")
+    found = first_not_finite(gradient, params, state, xs, targets, *rest)
     if found is not None:
         told.append(f"the first primitive to make it is {found}")
     return "; ".join(told)
@@ -130,6 +134,16 @@ def _where(equation: Any) -> str:
         if path.is_relative_to(_ROOT) and path.relative_to(_ROOT).parts[0] in _OWN:
             return f" in {path.relative_to(_ROOT)}:{frame.line_num} ({frame.function_name})"
     return ""
+
+
+def _largest(tree: PyTree) -> str:
+    sizes = {
+        jax.tree_util.keystr(path): float(jnp.max(jnp.abs(leaf)))
+        for path, leaf in jax.tree.leaves_with_path(tree)
+        if np.size(leaf)
+    }
+    name = max(sizes, key=lambda each: sizes[each])
+    return f"{name} has an entry of {sizes[name]:.3g}"
 
 
 def _bad_leaves(tree: PyTree) -> Iterator[str]:

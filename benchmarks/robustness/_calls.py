@@ -278,12 +278,12 @@ _FUNCTIONS: tuple[Any, ...] = (
     lambda xs: jnp.argmax(xs, -1),
     lambda xs: jnp.asarray(xs) + 1j,
     lambda xs: jnp.swapaxes(jnp.atleast_2d(xs), 0, -1),
-    lambda xs: jnp.zeros((xs.shape[0], 0)),
+    lambda xs: jnp.zeros((jnp.shape(xs)[0], 0)),
     lambda xs: xs * jnp.nan,
     lambda xs: 2.0,
     lambda xs: [],
-    lambda xs: xs.astype(jnp.float16),
-    lambda xs: jnp.ones((xs.shape[0], 7)),
+    lambda xs: jnp.asarray(xs).astype(jnp.float16),
+    lambda xs: jnp.ones((jnp.shape(xs)[0], 7)),
 )  # fmt: skip
 _NUMBERS: tuple[Any, ...] = (
     None, "3", "", 0, -1, 1, 2**31, 10**30, 1.5, -0.5, True, float("nan"), float("inf"),

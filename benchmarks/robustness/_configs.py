@@ -28,7 +28,7 @@ _SECONDS = 60  # for one config
 # What one config may take of the machine: a wrong size must not fill it.
 _MEMORY = 6 * 2**30
 _SMALL = (
-    "training.steps=1", "training.log_every=1", "training.eval_every=0",
+    "training.log_every=10", "training.eval_every=0",
     "evaluation.jacobian=false", "evaluation.fgsm=[]", "evaluation.pgd=[]", "evaluation.noise=[]",
     "evaluation.decision_cells=false",
 )  # fmt: skip

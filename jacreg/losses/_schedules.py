@@ -61,7 +61,7 @@ def every(k: int) -> Schedule:
         >>> [float(losses.every(3)(step)) for step in range(5)]
         [3.0, 0.0, 0.0, 3.0, 0.0]
     """
-    _check_steps("every", "k", k)
+    check_count("every", "k", k)
     return lambda step: _either(_whole("every", step) % k == 0, k)
 
 
@@ -131,10 +131,10 @@ def ramp(
     _check_number("ramp", "start", start)
     _check_number("ramp", "stop", stop)
     start, stop = float(start), float(stop)
-    _check_steps("ramp", "num_steps", num_steps)
-    _check_steps("ramp", "begin", begin, least=0)
+    check_count("ramp", "num_steps", num_steps)
+    check_count("ramp", "begin", begin, least=0)
     if num_stages is not None:
-        _check_steps("ramp", "num_stages", num_stages)
+        check_count("ramp", "num_stages", num_stages)
     num_jumps = num_stages or 0
     # Whole steps: a floor of rounded quotients would jump a step late.
     jumps = np.array([-(-k * num_steps // num_jumps) for k in range(1, num_jumps + 1)])
@@ -149,12 +149,6 @@ def ramp(
 
 def _either(drawn: Bool[Array, ""], weight: float) -> Float[Array, ""]:
     return jnp.where(drawn, weight, 0).astype(float)
-
-
-def _check_steps(who: str, name: str, count: Any, least: int = 1) -> None:
-    check_count(who, name, count, least=least)
-    if count > _LAST_STEP:
-        raise ValueError(f"{who}: {name} must be at most {_LAST_STEP}, got {count}.")
 
 
 def _whole(who: str, step: Any) -> Int[Array, ""]:

@@ -36,6 +36,8 @@ def positive(name: str, value: int) -> int:
     integer = _integer(name, value)
     if integer < 1:
         raise ValueError(f"{name} must be at least 1, got {integer}.")
+    if integer >= 2**31:
+        raise ValueError(f"{name} must be below 2^31, got {integer}.")
     return integer
 
 
