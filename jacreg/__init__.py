@@ -27,6 +27,7 @@ from ._methods import Lanczos as Lanczos
 from ._methods import NoiseInjection as NoiseInjection
 from ._methods import Projection as Projection
 from ._methods import XTrace as XTrace
+from ._missing import __getattr__ as __getattr__  # pyright: ignore[reportAttributeAccessIssue]
 from ._operator_norm import operator_norm as operator_norm
 from ._pseudo_determinant import log_pseudo_determinant as log_pseudo_determinant
 from ._rows_independent import rows_independent as rows_independent

@@ -242,7 +242,16 @@ def linearize(
     xs = jax.tree.map(jnp.asarray, xs)
     args = tuple(jax.tree.map(jnp.asarray, arg) for arg in args)
     num_examples = _check_inputs(xs, args)
-    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
+    try:
+        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
+    except (TypeError, ValueError) as error:
+        # The first mistake of most users; what their function raises says nothing of it.
+        shape = ", ".join(str(tuple(x.shape)) for x in jax.tree.leaves(xs))
+        error.add_note(
+            f"linearize called fn with the whole batch, xs of shape {shape}. If it is written for "
+            "one example, pass jax.vmap(fn), or jacreg.eqx.function(model) for an Equinox model."
+        )
+        raise
     if has_aux and not (isinstance(shapes, tuple | list) and len(shapes) == 2):
         raise ValueError(
             "linearize: with has_aux=True the function must return (ys, aux), "

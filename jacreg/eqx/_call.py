@@ -23,7 +23,8 @@ def call_model(
     """
     model = set_mode(who, model, mode, key)
     signature = inspect.signature(model)
-    state_name = _state_name(who, signature, state, len(inputs))
+    stateful = any(isinstance(each, eqx.nn.StateIndex) for each in modules(model))
+    state_name = _state_name(who, signature, state, len(inputs), stateful)
     flags = mode.call_flags(signature)
     wants_key = "key" in list(signature.parameters)[1:]
     if wants_key and key is None and signature.parameters["key"].default is inspect.Parameter.empty:
@@ -84,7 +85,9 @@ def clone_state(state: Any) -> Any:
     return jax.tree.map(lambda leaf: leaf, state)
 
 
-def _state_name(who: str, signature: inspect.Signature, state: Any, num_inputs: int) -> str | None:
+def _state_name(
+    who: str, signature: inspect.Signature, state: Any, num_inputs: int, stateful: bool
+) -> str | None:
     """The parameter that takes the state: `state`, or the one that would be left empty."""
     parameters = list(signature.parameters.values())[1:]
     required = [
@@ -94,7 +97,13 @@ def _state_name(who: str, signature: inspect.Signature, state: Any, num_inputs: 
     ]
     unfilled = required[num_inputs - 1 :]
     if state is None:
-        if "state" in unfilled or ("state" in required and unfilled):
+        needs = "state" in required and unfilled
+        # eqx.nn.Sequential takes one where its layers do.
+        if (
+            "state" in unfilled
+            or needs
+            or (any(p.name == "state" for p in parameters) and stateful)
+        ):
             raise ValueError(
                 f"{who}: the model is called as __call__{signature} and needs its state: "
                 "model, state = eqx.nn.make_with_state(Model)(...), then pass state too."
