@@ -62,6 +62,23 @@ def test_every_entry_is_in_its_table_too():
         assert listed == set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)), page.name
 
 
+def test_every_paper_is_on_the_page_of_papers():
+    pytest.importorskip("optax")
+    from train.reproduce.papers import PAPERS
+
+    text = (ROOT / "docs" / "papers.md").read_text()
+    assert re.findall(r"^\| `([\w-]+)` \|", text, re.MULTILINE) == list(PAPERS)
+
+
+def test_every_loss_is_in_the_decision_guide():
+    from jacreg import losses
+
+    text = (ROOT / "docs" / "which-penalty.md").read_text()
+    helpers = {"FlowRegularizers", "path_lengths", "right_singular_vector", "ramp"}
+    named = {name for name in vars(losses) if not name.startswith("_")} - helpers
+    assert {name for name in named if name not in text} == set()
+
+
 def test_the_version_is_documented_and_public():
     import jacreg
 
