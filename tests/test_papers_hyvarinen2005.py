@@ -51,10 +51,10 @@ def test_the_theorem_holds_unless_broken():
 
 
 def test_a_gaussian_is_fitted_by_its_sample_covariance_unless_broken():
-    found = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500))
+    found = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500), draws=2)
     assert found["to_sample"] < 1e-4
     assert found["to_truth"].shape == (2,)
     assert found["to_truth"][1] < found["to_truth"][0]
-    broken = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500), broken=True)
+    broken = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500), draws=2, broken=True)
     assert broken["to_sample"] == 1
     assert broken["exponent"] == 0

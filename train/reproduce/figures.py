@@ -88,6 +88,11 @@ def curves(
             axis.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, lw=0)
     if log_x:
         axis.set_xscale("log")
+        places = sorted({float(x) for xs, _ in lines.values() for x in xs})
+        if len(places) <= 8:
+            # The labels of minor ticks would run into each other.
+            axis.set_xticks(places, [f"{place:g}" for place in places])
+            axis.set_xticks([], minor=True)
     if log_y:
         axis.set_yscale("log")
     axis.set_xlabel(x_label)

@@ -29,12 +29,14 @@ PAPER = Paper(
     reference="Hyvarinen 2005, Estimation of Non-Normalized Statistical Models by Score Matching "
     "(JMLR 6)",
     scales={
-        "quick": "The theorem by quadrature, a Gaussian in closed form from 100 to 10 000 samples, "
-        "networks on densities with a known score (2000 steps of 256 points at rate 0.005; "
+        "quick": "The theorem by quadrature, a Gaussian in closed form from 100 to 10 000 rows "
+        "(16 samples a seed), networks on densities with a known score (2000 steps of 256 "
+        "points at rate 0.005; "
         "600 at 0.002 for Gaussians, in up to 8 dimensions), 400 steps of 200 "
         "rows on tables. The paper has none of these networks.",
-        "full": "The theorem by quadrature, a Gaussian in closed form from 100 to 100 000 samples, "
-        "networks on densities with a known score (5000 steps of 256 points; Gaussians in up to "
+        "full": "The theorem by quadrature, a Gaussian in closed form from 100 to 100 000 rows "
+        "(16 samples a seed), networks on densities with a known score (5000 steps of 256 "
+        "points; Gaussians in up to "
         "128 dimensions), 1000 steps of 200 rows on tables. The paper has none of these networks.",
     },
     data={

@@ -60,7 +60,7 @@ def _closed_forms() -> list[Claim]:
         Claim(
             id="consistent",
             claim="The estimate comes to the truth as the sample grows, with the root of its size: "
-            "exponent of the size in the error of the inverse covariance.",
+            "exponent of the size in the root mean square error of the inverse covariance.",
             place=_MINIMISER,
             paper="consistent",
             statistic=mean("exponent", "gaussian-model"),
