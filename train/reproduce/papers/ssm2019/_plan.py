@@ -24,7 +24,7 @@ _QUICK_TABLE = ("training.steps=400",)
 
 def dimensions(settings: Settings) -> tuple[int, ...]:
     """Return the dimensions of the mixture, rising."""
-    return (2, 4, 8) if settings.quick else (2, 8, 32, 128)
+    return (2, 8) if settings.quick else (2, 8, 32, 128)
 
 
 def jobs(settings: Settings) -> Sequence[Job]:
