@@ -22,6 +22,7 @@ from train.objective import Pass, make_terms, penalised
 from train.penalties import DenseEncoder
 from train.problem import Phase, Problem
 from train.step import INIT_PURPOSE, purpose_key
+from train.tasks._autoencoder_geometry import make_geometry
 from train.tasks._scaling import scaling
 
 if TYPE_CHECKING:
@@ -43,13 +44,14 @@ def autoencoder(
     pretrain_steps: Annotated[int | None, integer(least=0)] = None,
     reconstruction: Literal["cross_entropy", "squared_error"] = "cross_entropy",
     corruption: Annotated[Named, Choice(CORRUPTIONS)] = Named("none"),
+    geometry_examples: Annotated[int, integer(least=0)] = 0,
 ) -> Problem:
     """Reconstruction with penalties on the encoder, then classification from its hidden units.
 
     The first `pretrain_steps` (all of them where left out) lower the reconstruction loss, a
     sum over the inputs, plus the penalties; the others fine-tune encoder and classifier by
     cross-entropy alone (Rifai et al. 2011). Encoder norm and saturation are measured
-    between the two.
+    between the two, and on so many test inputs the `geometry` of its contraction.
 
     Raises:
         ConfigError: the network is no autoencoder, the data has no classes to fine-tune on, or
@@ -123,8 +125,13 @@ def autoencoder(
         }
         return (found | measure_classifier(params, state)) if finetuned else found
 
+    seen = evaluation.first(dataset.test, max(1, geometry_examples)).inputs
+    geometry = make_geometry(lambda weights: model.merge(*weights).encode, vectors(seen))
+
     def after_pretraining(params: Any, state: Any) -> dict[str, float]:
         found = measure_encoder(params, state, True)
+        if geometry_examples:
+            found |= geometry((params, state))
         return {f"pretrain/{name}": value for name, value in found.items()}
 
     targets = dataset.train.targets

@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 
 from train.reproduce import Results, Table
-from train.reproduce.papers.novak2018._claims import pairs
-from train.reproduce.papers.novak2018._jobs import ACTIVATIONS, grid
+from train.reproduce.papers.novak2018._claims import pairs, ratios
+from train.reproduce.papers.novak2018._jobs import ACTIVATIONS, BATCHES, LABELS, grid
 from train.statistics import student_interval
 
 _COLUMNS = {
@@ -32,10 +32,20 @@ def tables(results: Results) -> Sequence[Table]:
         steps = np.concatenate([results.arrays(arm, seed)["steps"] for seed in results.seeds[arm]])
         rows.append([*cells, f"{np.median(steps):.0f}"])
     note = (
+        "Training stops at a loss of 0.01 or at 4000 steps, whichever comes first. "
         "Means over the networks of a seed (of norms geometric ones, of training accuracies the "
         "least), then over seeds; ± is half of the 95 % interval over seeds."
     )
-    return [Table("Settings", ["setting", *_COLUMNS.values(), "steps (median)"], rows, note)]
+    settings = Table("Settings", ["setting", *_COLUMNS.values(), "steps (median)"], rows, note)
+    rows = []
+    for labels in LABELS:
+        for batch in BATCHES:
+            relu, tanh = grid([labels], [batch], ["relu"]), grid([labels], [batch], ["tanh"])
+            ours = student_interval(np.log(ratios(results, relu, tanh, "mean_norm")))
+            low, middle, high = (np.exp(each) for each in (ours.low, ours.mean, ours.high))
+            rows.append([labels, batch, f"{middle:.3f}", f"{low:.3f} to {high:.3f}"])
+    columns = ["labels", "batch", "norm of relu / tanh", "95 % interval"]
+    return [settings, Table("relu against tanh", columns, rows)]
 
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:

@@ -28,6 +28,7 @@ def train_family(
     activation: str,
     augment: bool = False,
     weight: float = 0.0,
+    steps: int = 4000,
     broken: bool = False,
 ) -> dict[str, Any]:
     """Train networks that differ in the gain of their initial kernels, 0.5 to 3, and measure them.
@@ -49,11 +50,15 @@ def train_family(
     views = shifted(xs) if augment else xs[None]
     flat = views.reshape(*views.shape[:2], -1)
     recipe = Recipe(
-        (flat.shape[-1], *widths, classes), activation, batch, 0.0 if broken else weight
+        (flat.shape[-1], *widths, classes),
+        activation,
+        batch,
+        0.0 if broken else weight,
+        steps=steps,
     )
     keys = jax.random.split(jax.random.key(seed), networks)
     gains = jnp.geomspace(0.5, 3.0, networks)
-    layers, steps = fit(keys, gains, jnp.asarray(flat), jnp.asarray(ys), recipe=recipe)
+    layers, taken = fit(keys, gains, jnp.asarray(flat), jnp.asarray(ys), recipe=recipe)
 
     flat_test = jnp.asarray(test_xs.reshape(len(test_xs), -1))
     paths = closed_paths(flat_test, test_ys, seed) if activation == "relu" else None
@@ -62,7 +67,7 @@ def train_family(
     found = {name: np.asarray(value) for name, value in found.items()}
     wrong, at = ~found.pop("right"), found.pop("norms")
     found["gap"] = found["train_accuracy"] - found["test_accuracy"]
-    found["steps"], found["gain"] = np.asarray(steps), np.asarray(gains)
+    found["steps"], found["gain"] = np.asarray(taken), np.asarray(gains)
     found["error_by_norm"] = np.stack(
         [error_by_norm(*each) for each in zip(wrong, at, strict=True)]
     )

@@ -1,0 +1,69 @@
+"""Camuto et al. 2020 as a paper: noise against its explicit form, in tiny networks."""
+
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.reproduce import dense
+from train.reproduce.papers.camuto2020._measure import (
+    SIGMAS,
+    compare_losses,
+    draw,
+    learn_frequencies,
+    tails,
+)
+
+LOSSES = {"seed": 0, "width": 6, "epochs": 30, "rate": 1e-2, "pairs": 64}
+WAVES = {
+    "seed": 0,
+    "noise": 0.2,
+    "frequencies": [1, 2, 3],
+    "points": 64,
+    "width": 24,
+    "steps": 800,
+    "rate": 1e-2,
+}
+
+
+def test_noise_tends_to_the_second_order():
+    found = compare_losses(Path(), task="classification", noise=0.0, batch=512, **LOSSES)
+    error = found["ratio_error"][-1]
+    assert 5 * error <= 0.1
+    assert abs(found["ratio"][-1] - found["second_order"]) <= 5 * error
+    assert len(found["ratio"]) == len(SIGMAS)
+    assert np.isclose(found["terms"].sum(), 1)
+
+
+def test_noise_in_training_is_left_out_when_broken():
+    quick = LOSSES | {"epochs": 3, "pairs": 4, "task": "regression", "batch": 404}
+    clean = compare_losses(Path(), noise=0.0, **quick)
+    broken = compare_losses(Path(), noise=0.5, broken=True, **quick)
+    assert np.array_equal(clean["kernels"], broken["kernels"])
+
+
+def test_frequencies():
+    clean = learn_frequencies(Path(), method="clean", **WAVES)
+    assert np.allclose(clean["learned"], 1, atol=0.05)
+    assert clean["error"] < 0.02
+    for method in ("noise", "explicit"):
+        found = learn_frequencies(Path(), method=method, **WAVES)
+        assert found["high"] < found["low"] - 0.1
+        assert found["high"] < clean["high"] - 0.1
+    broken = learn_frequencies(Path(), method="explicit", broken=True, **WAVES)
+    assert np.array_equal(broken["learned"], clean["learned"])
+
+
+def test_every_tail_ends_at_the_output():
+    layers = dense.initial(jax.random.key(0), (3, 5, 4, 2))
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(7, 3)), jnp.float32)
+    lins = tails(layers, xs)
+    assert [lin.xs.shape for lin in lins] == [(7, 3), (7, 5), (7, 4)]
+    for lin in lins:
+        assert np.allclose(lin.value, dense.outputs(layers, xs, "elu"), atol=1e-6)
+
+
+def test_noise_on_the_input_and_the_hidden_layers_alone():
+    noise = draw(jax.random.key(0), (3, 5, 4, 2), 6, 0.5)
+    assert [each.shape for each in noise] == [(6, 3), (6, 5), (6, 4)]

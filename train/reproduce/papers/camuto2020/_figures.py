@@ -1,0 +1,105 @@
+"""Tables and pictures of noise against R, of frequencies and of layers."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from train.reproduce import Results, Table
+from train.reproduce.papers.camuto2020._jobs import FREQUENCIES, METHODS, TASKS
+from train.reproduce.papers.camuto2020._measure import SIGMAS
+from train.statistics import student_interval
+
+_LAYERS: Sequence[str] = ("first", "second", "last")
+
+
+def tables(results: Results) -> Sequence[Table]:
+    """Return the ratios by sigma and the layers' parts."""
+    ratios, layers = [], []
+    for arm in _arms():
+        found = _stacked(results, arm, "ratio")
+        second = results.metric(arm, "second_order")
+        ratios.append([arm, *(_cell(column) for column in found.T), _cell(second)])
+        parts, pulls = _stacked(results, arm, "terms"), _stacked(results, arm, "pulls")
+        layers.append([arm, *(_cell(column) for column in np.concatenate([parts, pulls], 1).T)])
+    heads = [f"{kind}, {layer}" for kind in ("noise before", "R's pull on") for layer in _LAYERS]
+    return [
+        Table(
+            "(noisy loss - clean loss) / R",
+            ["trained", *(f"sigma {sigma:g}" for sigma in SIGMAS), "exact limit"],
+            ratios,
+            "The exact limit is the loss's second order in the noise, by its Laplacian, over R. "
+            "± is half of the 95 % interval over seeds.",
+        ),
+        Table(
+            "R by layer",
+            ["trained", *heads],
+            layers,
+            "The part of R from the noise before each layer, and norm(W) norm(dR/dW) / (2 R).",
+        ),
+    ]
+
+
+def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    """Draw ratio by sigma, share by frequency, one fit, pull by layer."""
+    from train.reproduce.figures import bars, curves
+
+    curves(
+        {arm: (SIGMAS, _stacked(results, arm, "ratio")) for arm in _arms()},
+        folder / "ratio-by-sigma.png",
+        "sigma",
+        "(noisy loss - clean loss) / R",
+        log_x=True,
+    )
+    curves(
+        {
+            name: (FREQUENCIES, _stacked(results, f"sinusoids/{name}", "learned"))
+            for name in METHODS
+        },
+        folder / "learned-by-frequency.png",
+        "frequency (cycles over the interval)",
+        "share in the fit",
+    )
+    first = {
+        name: results.arrays(f"sinusoids/{name}", results.seeds[f"sinusoids/{name}"][0])
+        for name in METHODS
+    }
+    fits: dict[str, tuple[Any, Any]] = {
+        name: (found["grid"], found["fit"]) for name, found in first.items()
+    }
+    fits["target"] = first["clean"]["grid"], first["clean"]["target"]
+    curves(fits, folder / "fits.png", "x", "f(x)")
+    labels = {"terms": "part of R", "pulls": "norm(W) norm(dR/dW) / (2 R)"}
+    for name, label in labels.items():
+        groups: dict[str, dict[str, Any]] = {
+            task: dict(zip(_LAYERS, _stacked(results, f"{task}/noise", name).T, strict=True))
+            for task in TASKS
+        }
+        bars(groups, folder / f"{name}-by-layer.png", label)
+    return [
+        ("ratio-by-sigma.png", "What noise adds to the loss, over R: near 1 for small noise."),
+        ("learned-by-frequency.png", "Each sinusoid's share in the fit (95 % bands over seeds)."),
+        ("fits.png", "The fits of one seed."),
+        (
+            "terms-by-layer.png",
+            "The part of R from the noise before each layer.",
+        ),
+        ("pulls-by-layer.png", "How strongly R acts on each kernel, trained with noise."),
+    ]
+
+
+def _arms() -> list[str]:
+    return [f"{task}/{arm}" for task in TASKS for arm in ("clean", "noise")]
+
+
+def _stacked(results: Results, arm: str, name: str) -> np.ndarray:
+    """Return an array of an arm, `[seeds, ...]`."""
+    return np.stack([results.arrays(arm, seed)[name] for seed in results.seeds[arm]])
+
+
+def _cell(values: np.ndarray) -> str:
+    ours = student_interval(values)
+    return f"{ours.mean:.3g} ± {ours.high - ours.mean:.1g}"

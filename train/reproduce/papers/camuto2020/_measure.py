@@ -1,0 +1,242 @@
+"""Noise on the activations against its explicit form: in trained networks and in training."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from train.reproduce import dense
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+_ACTIVATION = "elu"
+# Tests at these; the last are small enough for the second order, large enough for float32.
+SIGMAS = (1.0, 0.3, 0.1, 0.03, 0.01)
+
+
+def compare_losses(
+    folder: Path,
+    *,
+    seed: int,
+    task: Literal["regression", "classification"],
+    noise: float,
+    width: int,
+    epochs: int,
+    batch: int,
+    rate: float,
+    pairs: int,
+    broken: bool = False,
+) -> dict[str, Any]:
+    """Train with noise of this scale (0: none), then add noise of many scales to what was learned.
+
+    `ratio` is (noisy loss - clean loss) / R at each of `SIGMAS`, noise in pairs e, -e, so that
+    odd orders cancel; `ratio_error` its standard error over pairs. `second_order` is the exact
+    term of order sigma^2, by the loss's Laplacian in the noise, over R: what the ratio must
+    tend to. `terms` are the layers' parts of R, `pulls` how strongly R acts on each kernel:
+    norm(W) norm(dR/dW) / (2 R), the same for any scale of the layer. `kernels` are the norms.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    import jacreg
+
+    (xs, ys), loss_name = _data(task), "mse" if task == "regression" else "cross_entropy"
+    order = np.random.default_rng(seed).permutation(len(xs))
+    kept = order[: 8 * len(xs) // 10]
+    xs, ys = jnp.asarray(xs[kept]), jnp.asarray(ys[kept])
+    losses = _squared if task == "regression" else _cross_entropy
+    init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
+    sizes = (xs.shape[1], width, width, 1 if task == "regression" else 10)
+    start = dense.initial(init_key, sizes)
+    noise = 0.0 if broken else noise
+
+    def loss(layers: Any, key: Array) -> Array:
+        row_key, noise_key = jax.random.split(key)
+        rows = jax.random.choice(row_key, len(xs), (min(batch, len(xs)),), replace=False)
+        added = draw(noise_key, sizes, len(rows), noise) if noise else None
+        return jnp.mean(losses(_noisy(layers, xs[rows], added), ys[rows]))
+
+    steps = epochs * max(1, round(len(xs) / batch))
+    layers = minimised(loss, start, train_key, steps, rate)
+
+    @jax.jit
+    def measured(layers: Any, xs: Array, ys: Array) -> dict[str, Array]:
+        def regularizer(layers: Any) -> Float[Array, " layers"]:
+            regularize = jacreg.losses.gaussian_noise_regularizer
+            lins = tails(layers, xs)
+            return jnp.stack([jnp.mean(regularize([lin], 1.0, loss=loss_name)) for lin in lins])
+
+        def of_noise(flat: Array) -> Float[Array, " N"]:
+            edges = np.cumsum(sizes[:-1])[:-1].tolist()
+            return losses(_noisy(layers, xs, jnp.split(flat, edges, axis=1)), ys)
+
+        terms, slopes = regularizer(layers), jax.grad(lambda each: regularizer(each).sum())(layers)
+        laplacian = jacreg.laplacian(of_noise, jnp.zeros((len(xs), sum(sizes[:-1]))))
+        kernels = jnp.stack([jnp.linalg.norm(kernel) for kernel, _ in layers])
+        return {
+            "terms": terms / terms.sum(),
+            "regularizer": terms.sum(),
+            "pulls": kernels * jnp.stack([jnp.linalg.norm(each) for each, _ in slopes]),
+            "second_order": jnp.mean(laplacian) / 2 / terms.sum(),
+            "kernels": kernels,
+            "loss": jnp.mean(losses(_noisy(layers, xs, None), ys)),
+        }
+
+    @jax.jit
+    def excess(layers: Any, key: Array, sigma: Array) -> Array:
+        clean = losses(_noisy(layers, xs, None), ys)
+
+        def one(key: Array) -> Array:
+            added = draw(key, sizes, len(xs), sigma)
+            both = [losses(_noisy(layers, xs, [s * e for e in added]), ys) for s in (1, -1)]
+            return jnp.mean((both[0] - clean) + (both[1] - clean)) / 2
+
+        return jax.lax.map(one, jax.random.split(key, pairs))
+
+    found = {name: np.asarray(value) for name, value in measured(layers, xs, ys).items()}
+    found["pulls"] = found["pulls"] / (2 * found["regularizer"])
+    ratios = np.stack(
+        [excess(layers, test_key, sigma) / (sigma**2 * found["regularizer"]) for sigma in SIGMAS]
+    )
+    found["ratio"] = ratios.mean(1)
+    found["ratio_error"] = ratios.std(1, ddof=1) / np.sqrt(pairs)
+    found["ratio_smallest"] = found["ratio"][-1]
+    return found
+
+
+def learn_frequencies(
+    folder: Path,
+    *,
+    seed: int,
+    method: Literal["clean", "noise", "explicit"],
+    noise: float,
+    frequencies: list[int],
+    points: int,
+    width: int,
+    steps: int,
+    rate: float,
+    broken: bool = False,
+) -> dict[str, Any]:
+    """Fit a sum of sinusoids on [-1, 1], with noise, with R in its place, or with neither.
+
+    `learned` is each sinusoid's share in the fit, 1 where it is learned: the coefficient of the
+    projection on it. `low` and `high` are means over the lower and upper third of them.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    import jacreg
+
+    rng = np.random.default_rng(seed)
+    grid = np.linspace(-1, 1, points, endpoint=False)
+    turns = np.asarray(frequencies)
+    waves = np.sin(np.pi * np.outer(grid, turns) + rng.uniform(0, 2 * np.pi, len(turns)))
+    xs = jnp.asarray(grid[:, None], jnp.float32)
+    ys = jnp.asarray(waves.sum(1, keepdims=True), jnp.float32)
+    init_key, bias_key, train_key = jax.random.split(jax.random.key(seed), 3)
+    sizes = (1, width, width, 1)
+    start = dense.initial(init_key, sizes)
+    # Kinks all over the interval, and steep ones: else the clean network learns no high frequency.
+    reach = 2.0 * max(frequencies)
+    biases = jax.random.uniform(bias_key, (width,), minval=-reach, maxval=reach)
+    start[0] = (reach * start[0][0], biases)
+    method = "clean" if broken else method
+
+    def loss(layers: Any, key: Array) -> Array:
+        added = draw(key, sizes, points, noise) if method == "noise" else None
+        found = _squared(_noisy(layers, xs, added), ys)
+        if method == "explicit":
+            lins = tails(layers, xs)
+            found += jacreg.losses.gaussian_noise_regularizer(lins, noise, loss="mse")
+        return jnp.mean(found)
+
+    layers = minimised(loss, start, train_key, steps, rate)
+    fit = np.asarray(_noisy(layers, xs, None))[:, 0]
+    learned = 2 * fit @ waves / points
+    third = len(turns) // 3
+    return {
+        "learned": learned,
+        "low": learned[:third].mean(),
+        "high": learned[-third:].mean(),
+        "error": np.mean((fit - waves.sum(1)) ** 2),
+        "grid": grid,
+        "fit": fit,
+        "target": waves.sum(1),
+    }
+
+
+def tails(layers: Any, xs: Array) -> list[Any]:
+    """Return the rest of the network linearised at the input and at every hidden layer."""
+    import jacreg
+
+    hs = dense.hidden(layers, xs, _ACTIVATION)
+    return [
+        jacreg.linearize(dense.rest(layers, number, _ACTIVATION), h) for number, h in enumerate(hs)
+    ]
+
+
+def draw(key: Array, sizes: Any, rows: int, scale: Any) -> list[Array]:
+    """Return noise for the input and every hidden layer, not for the output."""
+    import jax
+
+    keys = jax.random.split(key, len(sizes) - 1)
+    return [
+        scale * jax.random.normal(each, (rows, size))
+        for each, size in zip(keys, sizes[:-1], strict=True)
+    ]
+
+
+def minimised(
+    loss: Callable[[Any, Array], Array], start: Any, key: Array, steps: int, rate: float
+) -> Any:
+    """Return what Adam with a cosine schedule reaches."""
+    import jax
+    import optax
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    @jax.jit
+    def train(start: Any) -> Any:
+        def step(number: Any, carry: Any) -> Any:
+            params, state = carry
+            gradient = jax.grad(loss)(params, jax.random.fold_in(key, number))
+            change, state = optimizer.update(gradient, state)
+            return optax.apply_updates(params, change), state
+
+        return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
+
+    return train(start)
+
+
+def _noisy(layers: Any, xs: Array, added: list[Array] | None) -> Array:
+    """Return the output under noise on each layer's input."""
+    kernel, bias = layers[-1]
+    return dense.hidden(layers, xs, _ACTIVATION, added)[-1] @ kernel + bias
+
+
+def _squared(outputs: Array, ys: Array) -> Float[Array, " N"]:
+    import jax.numpy as jnp
+
+    return 0.5 * jnp.sum((outputs - ys) ** 2, 1)
+
+
+def _cross_entropy(outputs: Array, ys: Array) -> Float[Array, " N"]:
+    import optax
+
+    return optax.softmax_cross_entropy_with_integer_labels(outputs, ys)
+
+
+def _data(task: str) -> tuple[np.ndarray, np.ndarray]:
+    """Return scikit-learn's diabetes, standardised, or its digits, in [0, 1]."""
+    from sklearn import datasets
+
+    if task == "classification":
+        xs, ys = datasets.load_digits(return_X_y=True)
+        return (np.asarray(xs) / 16).astype(np.float32), np.asarray(ys)
+    xs, ys = (np.asarray(each) for each in datasets.load_diabetes(return_X_y=True))
+    xs, ys = ((each - each.mean(0)) / each.std(0) for each in (xs, ys))
+    return xs.astype(np.float32), ys.astype(np.float32)[:, None]
