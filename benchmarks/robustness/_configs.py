@@ -222,7 +222,13 @@ def fuzz_configs(count: int, folder: Path, seed: int = 0, trained: int = 10) -> 
     with contextlib.redirect_stdout(io.StringIO()):
         (kept / "old.toml").write_bytes(old)
         main([str(kept / "old.toml"), *_SMALL, "--workdir", str(kept / "run")])
-    left = trained
+    left, slow = trained, []
+    for base in bases:
+        own = folder / "sound"
+        own.mkdir(exist_ok=True)
+        outcome, _ = try_case(Case(base.read_bytes(), _SMALL, base.name), own, trained=False)
+        if outcome != "built":
+            problems.append({"case": base.name, "outcome": outcome, "problem": "a sound config"})
     for number in range(count):
         own = folder / "case"
         shutil.rmtree(own, ignore_errors=True)
@@ -234,11 +240,15 @@ def fuzz_configs(count: int, folder: Path, seed: int = 0, trained: int = 10) -> 
         outcome, problem = try_case(case, own, train)
         left -= train and outcome == "exit 0"
         outcomes[outcome] += 1
+        if outcome == "took too long":
+            slow.append(case.told)
         if problem:
             problems.append({"case": case.told, "outcome": outcome, "problem": problem})
     return {
         "seed": seed,
         "configs": count,
         "outcomes": dict(sorted(outcomes.items())),
+        "seconds_allowed": _SECONDS,
+        "took_too_long": slow,
         "problems": problems,
     }

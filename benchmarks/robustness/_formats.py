@@ -12,6 +12,7 @@ import shutil
 import struct
 from collections import Counter
 from collections.abc import Callable, Mapping
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -21,7 +22,6 @@ from benchmarks.robustness._configs import Case, try_case
 from benchmarks.robustness._records import ROOT
 
 _SIDE, _TRAIN, _TEST = 6, 20, 10
-_BOMB = 3 * 2**30  # bytes that a small file says, or unpacks, to hold
 
 
 class Format(NamedTuple):
@@ -108,6 +108,17 @@ def _png_header(width: int, height: int) -> bytes:
     return b"\x89PNG\r\n\x1a\n" + header + chunk(b"IDAT", zlib.compress(b"\0" * 4096))
 
 
+@lru_cache(maxsize=1)
+def _bomb() -> bytes:
+    """Return a small gzip file of 256 MiB that says to be 3 GiB of images."""
+    packed = io.BytesIO()
+    with gzip.GzipFile(fileobj=packed, mode="wb", compresslevel=1) as file:
+        file.write(struct.pack(">HBB3I", 0, 8, 3, 2**20, 64, 48))
+        for _ in range(64):
+            file.write(b"\0" * 2**22)
+    return packed.getvalue()
+
+
 def harm(rng: random.Random, folder: Path) -> str:
     """Spoil one file of a data set; say how."""
     files = sorted(path for path in folder.rglob("*") if path.is_file())
@@ -125,14 +136,6 @@ def harm(rng: random.Random, folder: Path) -> str:
         sizes = [rng.choice((0, 1, 2**31, 2**32 - 1, _SIDE)) for _ in range(ndim)]
         return repack(struct.pack(f">HBB{ndim}I", 0, rng.choice((8, 9, 0xD)), ndim, *sizes) + b"x")
 
-    def bomb() -> bytes:
-        unpacked = io.BytesIO()
-        with gzip.GzipFile(fileobj=unpacked, mode="wb", compresslevel=1) as file:
-            file.write(struct.pack(">HBB3I", 0, 8, 3, 2**20, 64, 48)[: 16 if packed else 4])
-            for _ in range(64):
-                file.write(b"\0" * 2**22)
-        return unpacked.getvalue()
-
     ways: dict[str, Callable[[], bytes]] = {
         "cut": lambda: content[:at],
         "one byte": lambda: content[:at] + bytes([rng.randrange(256)]) + content[at + 1 :],
@@ -146,7 +149,7 @@ def harm(rng: random.Random, folder: Path) -> str:
         "twice": lambda: content * 2,
         "a pickle": lambda: b"\x80\x04\x95\x10\x00\x00\x00\x00\x00\x00\x00cos\nsystem\n.",
         "a header that lies": header_lies,
-        "a bomb": bomb,
+        "a bomb": _bomb,
     }
     if path.suffix == ".csv":
         text = content.decode()
