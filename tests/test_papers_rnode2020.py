@@ -1,5 +1,7 @@
 """Finlay et al. 2020 as a paper: its plan, its statistics, and what the flow task gives it."""
 
+import dataclasses
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -29,6 +31,19 @@ def test_every_config_loads_with_its_overrides(scale):
     assert weights["adaptive/vanilla"] == weights["red-wine/vanilla"] == (0, 0)
     assert weights["fixed/rnode"] == weights["red-wine/rnode"] == (0.01, 0.01)
     assert len({job.name for job in jobs}) == len(jobs)
+
+
+def test_a_broken_run_has_the_same_run_in_both_arms():
+    # So every ratio about the penalties is 1 and every difference 0: such claims cannot hold.
+    found = {}
+    for job in PAPER.jobs(Settings(seeds=1, data={"red-wine": "folder"})):
+        assert job.config is not None
+        loaded = config.load(job.config, job.asked(True))
+        penalties = tuple(dataclasses.replace(each, weight=0.0) for each in loaded.penalty)
+        found[job.arm] = dataclasses.replace(loaded, penalty=penalties)
+    for pair in ("adaptive", "fixed", "red-wine"):
+        assert found[f"{pair}/rnode"] == found[f"{pair}/vanilla"]
+    assert found["adaptive/rnode"] != found["fixed/rnode"]
 
 
 def test_claims():
