@@ -251,3 +251,18 @@ class TestNotFinite:
         config = short(data={"name": "csv", "path": str(table), "target_columns": "y"})
         with pytest.raises(DataError, match=r"line 9.*inf"):
             run(config, tmp_path / "run")
+
+    @pytest.mark.parametrize("bad", [np.nan, -1.0, 256.0])
+    def test_in_arrays_of_pixels(self, bad):
+        import datasets
+
+        from train.data._materialise import _images
+
+        pictures = np.full((3, 2, 2), 7, np.float32)
+        features = datasets.Features({"image": datasets.Array2D((2, 2), "float32")})
+        sound = datasets.Dataset.from_dict({"image": list(pictures)}, features=features)
+        assert _images(sound, "image", "x").dtype == np.uint8
+        pictures[1, 0, 1] = bad
+        spoilt = datasets.Dataset.from_dict({"image": list(pictures)}, features=features)
+        with pytest.raises(DataError, match="outside 0"):
+            _images(spoilt, "image", "x")

@@ -171,7 +171,7 @@ class TestMeshes:
             return {"square": jnp.sum(inputs**2, axis=1) + labels}
 
         def measure(inputs, labels, number):
-            spread.append(len(getattr(inputs, "sharding", np).device_set) if spread_out else 1)
+            spread.append(len(inputs.sharding.device_set) if spread_out else 1)
             return squares(inputs, labels)
 
         found = {}
@@ -221,3 +221,10 @@ class TestBfloat16:
     def test_what_needs_more_is_refused(self, sections, told):
         with pytest.raises(ConfigError, match=told):
             check_precision(short(training={"precision": "bfloat16"}, **sections))
+
+
+@pytest.mark.slow
+def test_two_processes_and_other_devices_give_the_same_numbers(tmp_path):
+    from benchmarks.robustness._devices import run_devices
+
+    assert run_devices(tmp_path / "devices")["problems"] == []

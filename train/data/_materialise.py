@@ -99,7 +99,7 @@ def _images(table: Any, column: str, where: str) -> np.ndarray:
     if type(table.features[column]).__name__ in ("Array2D", "Array3D"):
         # Without a dtype such a column comes back as int64.
         array = np.asarray(table.with_format("numpy", columns=[column])[:][column])
-        if array.min() < 0 or array.max() > 255:
+        if not np.all((array >= 0) & (array <= 255)):  # nan is neither
             raise DataError(f"{where}: column {column} has values outside 0..255.")
         return array.astype(np.uint8).reshape(*array.shape[:3], -1)
     arrays: list[np.ndarray] = []
