@@ -11,16 +11,21 @@ if TYPE_CHECKING:
 Layers = list[tuple[Any, Any]]
 
 
-def initial(key: Array, sizes: Sequence[int], gain: Any = 1.0) -> Layers:
+def initial(key: Array, widths: Sequence[int], gain: Any = 1.0) -> Layers:
     """Return kernels `[in, out]` from N(0, gain^2 / in) and zero biases, one pair a layer."""
     import jax
     import jax.numpy as jnp
 
-    keys = jax.random.split(key, len(sizes) - 1)
+    keys = jax.random.split(key, len(widths) - 1)
     return [
         (gain / jnp.sqrt(1.0 * rows) * jax.random.normal(each, (rows, columns)), jnp.zeros(columns))
-        for each, rows, columns in zip(keys, sizes[:-1], sizes[1:], strict=True)
+        for each, rows, columns in zip(keys, widths[:-1], widths[1:], strict=True)
     ]
+
+
+def sizes(layers: Layers) -> tuple[int, ...]:
+    """Return the widths, from the input to the output."""
+    return (layers[0][0].shape[0], *(kernel.shape[1] for kernel, _ in layers))
 
 
 def hidden(

@@ -44,24 +44,13 @@ def compare_losses(
 
     import jacreg
 
-    (xs, ys), loss_name = _data(task), "mse" if task == "regression" else "cross_entropy"
-    order = np.random.default_rng(seed).permutation(len(xs))
-    kept = order[: 8 * len(xs) // 10]
-    xs, ys = jnp.asarray(xs[kept]), jnp.asarray(ys[kept])
-    losses = _squared if task == "regression" else _cross_entropy
-    init_key, train_key, test_key = jax.random.split(jax.random.key(seed), 3)
-    sizes = (xs.shape[1], width, width, 1 if task == "regression" else 10)
-    start = dense.initial(init_key, sizes)
+    losses, loss_name = _LOSSES[task], "mse" if task == "regression" else "cross_entropy"
     noise = 0.0 if broken else noise
-
-    def loss(layers: Any, key: Array) -> Array:
-        row_key, noise_key = jax.random.split(key)
-        rows = jax.random.choice(row_key, len(xs), (min(batch, len(xs)),), replace=False)
-        added = draw(noise_key, sizes, len(rows), noise) if noise else None
-        return jnp.mean(losses(_noisy(layers, xs[rows], added), ys[rows]))
-
-    steps = epochs * max(1, round(len(xs) / batch))
-    layers = minimised(loss, start, train_key, steps, rate)
+    layers, xs, ys = trained(
+        seed=seed, task=task, noise=noise, width=width, epochs=epochs, batch=batch, rate=rate
+    )
+    sizes = dense.sizes(layers)
+    test_key = jax.random.split(jax.random.key(seed), 3)[2]
 
     @jax.jit
     def measured(layers: Any, xs: Array, ys: Array) -> dict[str, Array]:
@@ -106,6 +95,33 @@ def compare_losses(
     found["ratio_error"] = ratios.std(1, ddof=1) / np.sqrt(pairs)
     found["ratio_smallest"] = found["ratio"][-1]
     return found
+
+
+def trained(
+    *, seed: int, task: str, noise: float, width: int, epochs: int, batch: int, rate: float
+) -> tuple[dense.Layers, Float[Array, "N D"], Array]:
+    """Return a network trained under noise of this scale, and the rows that it was trained on."""
+    import jax
+    import jax.numpy as jnp
+
+    xs, ys = _data(task)
+    order = np.random.default_rng(seed).permutation(len(xs))
+    kept = order[: 8 * len(xs) // 10]
+    xs, ys = jnp.asarray(xs[kept]), jnp.asarray(ys[kept])
+    losses = _LOSSES[task]
+    # The third one is for the noise of the measurement.
+    init_key, train_key, _ = jax.random.split(jax.random.key(seed), 3)
+    sizes = (xs.shape[1], width, width, 1 if task == "regression" else 10)
+
+    def loss(layers: Any, key: Array) -> Array:
+        row_key, noise_key = jax.random.split(key)
+        rows = jax.random.choice(row_key, len(xs), (min(batch, len(xs)),), replace=False)
+        added = draw(noise_key, sizes, len(rows), noise) if noise else None
+        return jnp.mean(losses(_noisy(layers, xs[rows], added), ys[rows]))
+
+    steps = epochs * max(1, round(len(xs) / batch))
+    layers = minimised(loss, dense.initial(init_key, sizes), train_key, steps, rate)
+    return layers, xs, ys
 
 
 def learn_frequencies(
@@ -228,6 +244,9 @@ def _cross_entropy(outputs: Array, ys: Array) -> Float[Array, " N"]:
     import optax
 
     return optax.softmax_cross_entropy_with_integer_labels(outputs, ys)
+
+
+_LOSSES = {"regression": _squared, "classification": _cross_entropy}
 
 
 def _data(task: str) -> tuple[np.ndarray, np.ndarray]:

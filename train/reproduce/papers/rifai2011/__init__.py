@@ -11,8 +11,8 @@ from train.reproduce.papers.rifai2011._jobs import jobs as _jobs
 _COMMON = (
     "Rates, epochs and weights were not found; ours are in configs/autoencoder and "
     "configs/papers/rifai2011, with the contractive weights raised from 0.1, which lowered the "
-    "norm by a tenth alone in a first run, to 1. A unit counts as saturated within 0.05 of 0 or 1 (the "
-    "paper's bound was not found)."
+    "norm by a tenth alone in a first run, to 1. A unit counts as saturated within 0.05 of 0 or 1 "
+    "(the paper's bound was not found)."
 )
 
 PAPER = Paper(
