@@ -67,6 +67,15 @@ def test_spoilt_files_end_in_one_message(tmp_path):
     assert sum(each.get("exit 2", 0) for each in found["outcomes"].values()) > 5
 
 
+def test_a_small_file_of_a_huge_picture(tmp_path):
+    folder = tmp_path / "data"
+    _formats.write_pictures(folder)
+    (folder / "train" / "class-0" / "0.png").write_bytes(_formats._png_header(60000, 60000))
+    text = (_formats.ROOT / "configs" / "smoke" / "nnx.toml").read_bytes()
+    case = _configs.Case(text, (f"data.path={folder}",), "")
+    assert _configs.try_case(case, tmp_path, trained=False) == ("exit 2", None)
+
+
 @pytest.mark.slow
 def test_random_kills(tmp_path):
     found = _kills.run_kills(tmp_path, 3, seed=1, subjects=_kills.SUBJECTS[:1])

@@ -102,6 +102,8 @@ def _images(table: Any, column: str, where: str) -> np.ndarray:
         if not np.all((array >= 0) & (array <= 255)):  # nan is neither
             raise DataError(f"{where}: column {column} has values outside 0..255.")
         return array.astype(np.uint8).reshape(*array.shape[:3], -1)
+    from PIL.Image import DecompressionBombError
+
     arrays: list[np.ndarray] = []
     mode = None
     try:
@@ -109,7 +111,7 @@ def _images(table: Any, column: str, where: str) -> np.ndarray:
             for picture in batch[column]:
                 mode = mode or ("L" if picture.mode in ("1", "L") else "RGB")
                 arrays.append(np.asarray(picture.convert(mode), np.uint8))
-    except (OSError, ValueError, SyntaxError, AttributeError) as error:
+    except (OSError, ValueError, SyntaxError, AttributeError, DecompressionBombError) as error:
         raise DataError(
             f"{where}: an image near row {len(arrays)} does not decode ({str(error)[:120]})."
         ) from None
