@@ -33,8 +33,8 @@ PAPER = Paper(
     left_out=lambda settings: (
         "The paper's own data sets and its thousands of networks: only its abstract's orderings "
         "were found.",
-        "Kinds of data augmentation other than shifts. On scikit-learn's 8x8 digits, where the protocol "
-        "was first tried, a shift of one pixel moves an eighth of the image, and the norm rose; MNIST "
-        "took their place for that.",
+        "Kinds of data augmentation other than shifts. On scikit-learn's 8x8 digits, where the "
+        "protocol was first tried, a shift of one pixel moves an eighth of the image, and the norm "
+        "rose; MNIST took their place for that.",
     ),
 )
