@@ -33,7 +33,8 @@ PAPER = Paper(
     "Density and Score Estimation (UAI)",
     scales={
         "quick": "A mixture with a known score in 2 and 8 dimensions, 2000 steps of 256 and 1000 "
-        f"of 128 points at rate 0.005 (400 of 200 on tables); cost on N(0, I_d) up to d = 64. {_DENOISING}",
+        "of 128 points at rate 0.005 (400 of 200 on tables); cost on N(0, I_d) up to d = 64. "
+        f"{_DENOISING}",
         "full": "A mixture with a known score in 2 to 128 dimensions, 5000 steps of 256 points "
         f"(1000 of 200 on tables); cost on N(0, I_d) up to d = 512. {_DENOISING}",
     },
