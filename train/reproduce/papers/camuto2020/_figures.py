@@ -41,7 +41,8 @@ def tables(results: Results) -> Sequence[Table]:
             "The part of R from the noise before each layer, and norm(W) norm(dR/dW) / (2 R). The "
             "paper's sentence leaves open what is strongest near the output; of three readings "
             "(the first one added when the others had been seen) two hold in the quick run by "
-            "squared error and none by cross-entropy, where noise of one size on all layers is mostly noise on the pixels.",
+            "squared error and none by cross-entropy, where noise of one size "
+            "on all layers is mostly noise on the pixels.",
         ),
     ]
 
