@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import deque
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
@@ -40,6 +41,7 @@ _LONGEST_CHUNK = 100
 # A signal waits for the steps that are under way, so a chunk of slow steps is short.
 _CHUNK_SECONDS = 2.0
 _FIRST_CHUNK = 4
+_REMEMBERED = 1000  # chunks, for the time of a step
 
 
 @dataclass
@@ -47,10 +49,10 @@ class Timing:
     """Seconds spent, apart from the records that a resumed run must repeat bit for bit."""
 
     compile_seconds: float = 0.0
-    chunks: list[tuple[int, float]] = field(default_factory=list)
+    chunks: deque[tuple[int, float]] = field(default_factory=lambda: deque(maxlen=_REMEMBERED))
 
     def ms_per_step(self) -> float | None:
-        """Return the median over chunks, without compilation."""
+        """Return the median over the last chunks, without compilation."""
         rates = [1000 * seconds / steps for steps, seconds in self.chunks]
         return float(np.median(rates)) if rates else None
 

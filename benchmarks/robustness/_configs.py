@@ -224,8 +224,8 @@ def fuzz_configs(count: int, folder: Path, seed: int = 0, trained: int = 10) -> 
         main([str(kept / "old.toml"), *_SMALL, "--workdir", str(kept / "run")])
     left, slow = trained, []
     for base in bases:
-        own = folder / "sound"
-        own.mkdir(exist_ok=True)
+        own = folder / f"sound-{base.stem}"
+        own.mkdir()
         outcome, _ = try_case(Case(base.read_bytes(), _SMALL, base.name), own, trained=False)
         if outcome != "built":
             problems.append({"case": base.name, "outcome": outcome, "problem": "a sound config"})
