@@ -45,6 +45,7 @@ class TestRecords:
         assert {path.name for path in (workdir / "figures").glob("*.png")} == {
             "curves.png",
             "decision_cells.png",
+            "sensitivity.png",
         }
         assert json.loads((workdir / "summary.json").read_text()) == summary
         assert not list(workdir.rglob(".*.partial"))
