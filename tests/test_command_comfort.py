@@ -169,6 +169,22 @@ class TestList:
         assert done.stdout.startswith("configs")
 
 
+def test_a_package_that_is_not_installed_is_named(config_file, monkeypatch, capsys):
+    def missing(chosen):
+        raise ModuleNotFoundError("No module named 'rich'", name="rich")
+
+    monkeypatch.setattr("train.__main__._main", missing)
+    assert main([str(config_file)]) == 2
+    assert 'rich, which this Python lacks: pip install -e ".[train]"' in capsys.readouterr().err
+
+    def torn(chosen):
+        raise ModuleNotFoundError("No module named 'train.nothing'", name="train.nothing")
+
+    monkeypatch.setattr("train.__main__._main", torn)
+    with pytest.raises(ModuleNotFoundError):
+        main([str(config_file)])
+
+
 def test_help_names_every_option_and_command():
     text = parser().format_help()
     for word in (

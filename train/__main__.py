@@ -94,6 +94,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except ModuleNotFoundError as error:
+        if (error.name or "").partition(".")[0] in ("jacreg", "models", "train"):
+            raise
+        print(
+            f"error: train needs the package {error.name}, which this Python lacks: "
+            'pip install -e ".[train]" in the checkout, or make quickstart and .venv/bin/python.',
+            file=sys.stderr,
+        )
+        return 2
     except KeyboardInterrupt:
         print("error: stopped by SIGINT; the same command goes on.", file=sys.stderr)
         return 130

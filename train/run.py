@@ -58,7 +58,7 @@ def run(
 
 def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> dict[str, Any]:
     reporter = Reporter(config.experiment.name, config.training.steps)
-    reporter.console.quiet = jax.process_index() != 0
+    reporter.console.quiet |= jax.process_index() != 0
     with locked(workdir):
         moved = check_config(workdir, config)
         summary = records.read_json(workdir / records.SUMMARY)

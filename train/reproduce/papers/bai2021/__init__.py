@@ -144,8 +144,8 @@ PAPER = Paper(
     reference="Bai, Koltun and Kolter 2021, Stabilizing Equilibrium Models by Jacobian "
     "Regularization, arXiv:2106.14342",
     scales={
-        "quick": "The synthetic equilibrium for 25 of 50 epochs. The MDEQ has 8 channels at two "
-        "scales and learns scikit-learn's digits for 300 steps (CIFAR-10 where `--data cifar10` "
+        "quick": "The MDEQ has 8 channels at two "
+        "scales and learns scikit-learn's digits for 400 steps (CIFAR-10 where `--data cifar10` "
         "is given); its gammas are the mean over all steps and in the paper's proportions, not "
         "the paper's values, which act on 5 % of the steps of a larger model. The range of x and "
         "the solver of the synthetic one are ours.",

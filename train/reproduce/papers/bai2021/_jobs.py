@@ -41,7 +41,7 @@ def jobs(settings: Settings) -> Sequence[Job]:
             overrides = [f"penalty.0.weight={SHARE * gamma}", f"penalty.0.probability={SHARE}"]
             overrides += ["optimizer.learning_rate=0.001", "model.solver=anderson"]
             if settings.quick:
-                overrides += ["training.steps=1600", "training.eval_every=400"]
+                overrides += ["training.eval_every=800"]
             config = CONFIGS / "equilibrium" / "synthetic.toml"
             found.append(training(synthetic_arm(gamma), seed, config, overrides))
         for gamma in MDEQ_GAMMAS:
@@ -78,7 +78,7 @@ def _mdeq_overrides(settings: Settings, gamma: float) -> list[str]:
     if on_digits(settings):
         overrides += ["data.name=digits", "data.mean=0.0", "data.std=1.0", "model.stem_depth=1"]
         overrides += ["model.widths=[8, 8]"]
-        return [*overrides, "training.steps=300", "training.eval_every=100"]
+        return [*overrides, "training.steps=400", "training.eval_every=100"]
     if "cifar10" in settings.data:
         overrides += [f"data.path={settings.data['cifar10']}"]
     return overrides
