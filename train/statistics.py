@@ -59,3 +59,17 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
     found_z = np.arctanh(found)
     reach = stats.norm.ppf(0.975) * np.sqrt((1 + found**2 / 2) / (len(one) - 3))
     return Interval(found, float(np.tanh(found_z - reach)), float(np.tanh(found_z + reach)))
+
+
+def shown_interval(values: ArrayLike, form: str, reach_form: str = ".1g") -> str:
+    """Return `mean ± half of the 95 % interval` as a table's cell.
+
+    One value stands alone; `diverged` where one is not finite.
+    """
+    found = np.asarray(values, np.float64)
+    if not np.isfinite(found).all():
+        return "diverged"
+    if len(found) < 2:
+        return f"{found.mean():{form}}"
+    interval = student_interval(found)
+    return f"{interval.mean:{form}} ± {interval.high - interval.mean:{reach_form}}"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -60,3 +60,30 @@ def rest(layers: Layers, start: int, activation: str) -> Any:
 def outputs(layers: Layers, xs: Float[Array, "N D"], activation: str) -> Float[Array, "N K"]:
     """Return the last layer's output, without an activation."""
     return rest(layers, 0, activation)(xs)
+
+
+def minimised(
+    loss: Callable[[Any, Array, Array], Array], start: Any, key: Array, steps: int, rate: float
+) -> Any:
+    """Return what Adam with a cosine schedule reaches, every step with a key of its own.
+
+    Args:
+        loss: `(params, key, share of the steps that are done) -> loss`.
+        start, key, steps, rate: of the descent.
+    """
+    import jax
+    import optax
+
+    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
+
+    @jax.jit
+    def train(start: Any) -> Any:
+        def step(number: Any, carry: Any) -> Any:
+            params, state = carry
+            gradient = jax.grad(loss)(params, jax.random.fold_in(key, number), number / steps)
+            change, state = optimizer.update(gradient, state)
+            return optax.apply_updates(params, change), state
+
+        return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
+
+    return train(start)

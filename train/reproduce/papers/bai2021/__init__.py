@@ -20,14 +20,11 @@ from train.reproduce.papers.bai2021._jobs import (
     on_digits,
     synthetic_arm,
 )
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 
 def _cell(values: Any, digits: int) -> str:
-    if not np.isfinite(values).all():
-        return "diverged"
-    found = student_interval(values)
-    return f"{found.mean:.{digits}f} ± {found.high - found.mean:.{digits}f}"
+    return shown_interval(values, f".{digits}f", f".{digits}f")
 
 
 def _tables(results: Results) -> Sequence[Table]:

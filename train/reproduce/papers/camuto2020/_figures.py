@@ -11,7 +11,7 @@ import numpy as np
 from train.reproduce import Results, Table
 from train.reproduce.papers.camuto2020._jobs import FREQUENCIES, METHODS, TASKS
 from train.reproduce.papers.camuto2020._measure import SIGMAS
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _LAYERS: Sequence[str] = ("first", "second", "last")
 
@@ -105,5 +105,4 @@ def _stacked(results: Results, arm: str, name: str) -> np.ndarray:
 
 
 def _cell(values: np.ndarray) -> str:
-    ours = student_interval(values)
-    return f"{ours.mean:.3g} ± {ours.high - ours.mean:.1g}"
+    return shown_interval(values, ".3g")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -113,14 +112,14 @@ def trained(
     init_key, train_key, _ = jax.random.split(jax.random.key(seed), 3)
     sizes = (xs.shape[1], width, width, 1 if task == "regression" else 10)
 
-    def loss(layers: Any, key: Array) -> Array:
+    def loss(layers: Any, key: Array, _done: Array) -> Array:
         row_key, noise_key = jax.random.split(key)
         rows = jax.random.choice(row_key, len(xs), (min(batch, len(xs)),), replace=False)
         added = draw(noise_key, sizes, len(rows), noise) if noise else None
         return jnp.mean(losses(_noisy(layers, xs[rows], added), ys[rows]))
 
     steps = epochs * max(1, round(len(xs) / batch))
-    layers = minimised(loss, dense.initial(init_key, sizes), train_key, steps, rate)
+    layers = dense.minimised(loss, dense.initial(init_key, sizes), train_key, steps, rate)
     return layers, xs, ys
 
 
@@ -162,7 +161,7 @@ def learn_frequencies(
     start[0] = (reach * start[0][0], biases)
     method = "clean" if broken else method
 
-    def loss(layers: Any, key: Array) -> Array:
+    def loss(layers: Any, key: Array, _done: Array) -> Array:
         added = draw(key, sizes, points, noise) if method == "noise" else None
         found = _squared(_noisy(layers, xs, added), ys)
         if method == "explicit":
@@ -170,7 +169,7 @@ def learn_frequencies(
             found += jacreg.losses.gaussian_noise_regularizer(lins, noise, loss="mse")
         return jnp.mean(found)
 
-    layers = minimised(loss, start, train_key, steps, rate)
+    layers = dense.minimised(loss, start, train_key, steps, rate)
     fit = np.asarray(_noisy(layers, xs, None))[:, 0]
     learned = 2 * fit @ waves / points
     third = len(turns) // 3
@@ -204,28 +203,6 @@ def draw(key: Array, sizes: Any, rows: int, scale: Any) -> list[Array]:
         scale * jax.random.normal(each, (rows, size))
         for each, size in zip(keys, sizes[:-1], strict=True)
     ]
-
-
-def minimised(
-    loss: Callable[[Any, Array], Array], start: Any, key: Array, steps: int, rate: float
-) -> Any:
-    """Return what Adam with a cosine schedule reaches."""
-    import jax
-    import optax
-
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
-
-    @jax.jit
-    def train(start: Any) -> Any:
-        def step(number: Any, carry: Any) -> Any:
-            params, state = carry
-            gradient = jax.grad(loss)(params, jax.random.fold_in(key, number))
-            change, state = optimizer.update(gradient, state)
-            return optax.apply_updates(params, change), state
-
-        return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
-
-    return train(start)
 
 
 def _noisy(layers: Any, xs: Array, added: list[Array] | None) -> Array:

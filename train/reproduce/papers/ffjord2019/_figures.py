@@ -13,7 +13,7 @@ from train.reproduce import Results, Table
 from train.reproduce.papers.ffjord2019._claims import closed, gaussian_nll
 from train.reproduce.papers.ffjord2019._measure import DIVERGENCES
 from train.reproduce.papers.ffjord2019._plan import FEATURES, KNOWN, OTHERS
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 
 def tables(results: Results) -> Sequence[Table]:
@@ -54,10 +54,7 @@ def tables(results: Results) -> Sequence[Table]:
 
 
 def _shown(values: np.ndarray, form: str) -> str:
-    if len(values) < 2:
-        return f"{values.mean():{form}}"
-    found = student_interval(values)
-    return f"{found.mean:{form}} ± {found.high - found.mean:.1g}"
+    return shown_interval(values, form)
 
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:

@@ -21,7 +21,7 @@ from train.reproduce.papers.hoffman2019._jobs import (
     ROWS,
     TITLES,
 )
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 
 def tables(results: Results) -> Sequence[Table]:
@@ -36,11 +36,7 @@ def tables(results: Results) -> Sequence[Table]:
 
 
 def _cell(values: Any, digits: int = 1) -> str:
-    """Return mean and half of the 95 % interval."""
-    if not np.isfinite(values).all():
-        return "diverged"
-    found = student_interval(values)
-    return f"{found.mean:.{digits}f} ± {found.high - found.mean:.{digits}f}"
+    return shown_interval(values, f".{digits}f", f".{digits}f")
 
 
 def _table1(results: Results) -> Table:

@@ -10,14 +10,13 @@ import numpy as np
 
 from train.reproduce import Results, Table
 from train.reproduce.papers.rifai2011._jobs import LARGE, NORM, ROWS, SATURATION
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _CONTRACTION, _SINGULAR = "pretrain/contraction_at_", "pretrain/singular_value_"
 
 
 def _cell(values: Any, digits: str = ".3g") -> str:
-    ours = student_interval(values)
-    return f"{ours.mean:{digits}} ± {ours.high - ours.mean:.1g}"
+    return shown_interval(values, digits)
 
 
 def tables(results: Results) -> Sequence[Table]:

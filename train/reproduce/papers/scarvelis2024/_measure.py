@@ -76,7 +76,7 @@ def denoise_ball(
         "inner": dense.initial(first, (dimensions, width, width, middle), math.sqrt(2)),
         "outer": dense.initial(second, (middle, width, width, 1), math.sqrt(2)),
     }
-    layers = _minimised(loss, start, train_key, steps, rate)
+    layers = dense.minimised(loss, start, train_key, steps, rate)
 
     @jax.jit
     def measured(layers: Any, xs: Array) -> tuple[Array, Array, Array]:
@@ -130,6 +130,7 @@ def soft_threshold(
     import jax.numpy as jnp
 
     import jacreg
+    from train.reproduce import dense
 
     size = 8
     values = np.linspace(2.0, 0.1, size)
@@ -157,7 +158,7 @@ def soft_threshold(
         name: 0.3 * jax.random.normal(key, (size, size))
         for name, key in (("g", first), ("h", second))
     }
-    factors = _minimised(loss, start, train_key, steps, rate)
+    factors = dense.minimised(loss, start, train_key, steps, rate)
     found = np.linalg.svd(np.asarray(factors["h"] @ factors["g"]), compute_uv=False)
     exact = np.maximum(values - eta, 0)
     return {
@@ -195,25 +196,3 @@ def _indicator(xs: Array) -> Array:
     import jax.numpy as jnp
 
     return (jnp.sum(xs**2, 1) <= 1).astype(xs.dtype)
-
-
-def _minimised(
-    loss: Callable[[Any, Array, Array], Array], start: Any, key: Array, steps: int, rate: float
-) -> Any:
-    """Return what Adam with a cosine schedule reaches, every step on points of its own."""
-    import jax
-    import optax
-
-    optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
-
-    @jax.jit
-    def train(start: Any) -> Any:
-        def step(number: Any, carry: Any) -> Any:
-            params, state = carry
-            gradient = jax.grad(loss)(params, jax.random.fold_in(key, number), number / steps)
-            change, state = optimizer.update(gradient, state)
-            return optax.apply_updates(params, change), state
-
-        return jax.lax.fori_loop(0, steps, step, (start, optimizer.init(start)))[0]
-
-    return train(start)

@@ -12,15 +12,14 @@ from train.reproduce import Results, Table
 from train.reproduce.papers.ssm2019._claims import share
 from train.reproduce.papers.ssm2019._measure import LOSSES
 from train.reproduce.papers.ssm2019._plan import SLICED, dimensions
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _TITLES = ("exact", "sliced", "sliced-vr", f"sliced-vr-{SLICED}", "denoising")
 
 
 def shown(values: Any, form: str = ".2g") -> str:
     """Return a mean with half of its 95 % interval."""
-    found = student_interval(values)
-    return f"{found.mean:{form}} ± {found.high - found.mean:.1g}"
+    return shown_interval(values, form)
 
 
 def tables(results: Results) -> Sequence[Table]:
