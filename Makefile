@@ -7,7 +7,7 @@ UV := $(shell command -v uv 2>/dev/null)
 # Installed once for each change of what is asked for.
 ASKED := pyproject.toml constraints.txt
 
-.PHONY: quickstart test test-slow docs lint clean
+.PHONY: quickstart test test-slow docs lint benchmarks clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -22,6 +22,15 @@ test-slow: $(VENV)/.dev
 # The site, into site/; a broken link or reference fails the build.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
+
+# Beside the peers, in an environment of their own (PyTorch is large); the table goes into README.
+PEERS := $(VENV)-peers
+benchmarks: $(PEERS)/.peers
+	$(PEERS)/bin/python -m benchmarks --readme README.md
+
+$(PEERS)/.peers: $(ASKED)
+	@$(MAKE) --no-print-directory install EXTRA=peers VENV=$(PEERS)
+	@touch $@
 
 lint: $(VENV)/.dev
 	$(BIN)/ruff check .

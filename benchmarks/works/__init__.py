@@ -1,0 +1,18 @@
+"""What is measured, one module a work: each has `compare() -> list[Comparison]`.
+
+A work runs in an interpreter of its own, so that no peer's threads or memory reach another's.
+Its first docstring line is its title. The order here is that of the table.
+"""
+
+WORKS: tuple[str, ...] = (
+    "training_step",
+    "divergence",
+    "laplacian",
+    "per_example_jacobian",
+    "gram",
+    "trace",
+    "operator_norm",
+    "flow_and_score",
+    "many_seeds",
+    "quickstart",
+)
