@@ -15,10 +15,10 @@ import pytest
 from scipy import stats
 
 from train.errors import UserError
-from train.reproduce import Claim, Estimate, Settings, judge, measurement
+from train.reproduce import CONFIGS, Claim, Estimate, Settings, judge, measurement, training
 from train.reproduce.__main__ import main
 from train.reproduce._page import BEGIN, END, joined_page
-from train.reproduce._run import check, command, reproduce
+from train.reproduce._run import check, command, reproduce, within
 from train.reproduce._runner import FailedJob, run_jobs
 from train.statistics import rank_correlation, student_interval
 
@@ -137,6 +137,33 @@ class TestReproduction:
         with pytest.raises(UserError, match=r"another plan .*broken"):
             reproduce(fake_paper.paper(), Settings(seeds=3, broken=True), folder, 1)
 
+    def test_a_part_of_a_scale_is_cut_and_labelled(self, tmp_path, monkeypatch):
+        config = CONFIGS / "hoffman" / "jacobian.toml"
+        long, short = (
+            training("long", 0, config),
+            training("short", 0, config, ["training.steps=9"]),
+        )
+        jobs, cut = within([long, short, measurement("m", 0, fake_paper.number)], 60)
+        assert [job.overrides for job in jobs] == [
+            ("training.steps=60",),
+            ("training.steps=9",),
+            (),
+        ]
+        assert cut == {7200: ["long"]}
+        assert within([long], None) == ([long], {})
+        autoencoder = training("phases", 0, CONFIGS / "autoencoder" / "contractive.toml")
+        with pytest.raises(UserError, match="pretrain_steps"):
+            within([autoencoder], 5)
+
+        settings = Settings(seeds=3, most_steps=60)
+        monkeypatch.setattr("train.reproduce._run.within", lambda jobs, _: (jobs, cut))
+        report, _ = reproduce(fake_paper.paper(), settings, tmp_path, 1)
+        text = report.read_text()
+        assert "**A part of this scale**" in text
+        assert "`long`: of 7200" in text
+        assert "--most-steps 60" in text
+        assert "runs cut to 60 steps" in joined_page(tmp_path).read_text()
+
     def test_joined_page_and_readme(self, done, tmp_path):
         folder = done[0]
         readme = tmp_path / "README.md"
@@ -236,6 +263,7 @@ class TestCommand:
             (["lutter2019", "--seeds", "1"], "at least 2"),
             (["lutter2019", "--break", "data"], "expected penalty"),
             (["lutter2019", "--workers", "0"], "at least 1"),
+            (["hoffman2019", "--most-steps", "0"], "--most-steps: got 0, expected at least 1"),
             (["lutter2019", "--data", "mnist"], "expected NAME=PATH"),
             (["lutter2019", "--data", "mnist=/tmp"], "lutter2019 takes none"),
             (["hoffman2019", "--data", "mnist=/nowhere"], "no such file or folder"),

@@ -51,6 +51,12 @@ def parser() -> argparse.ArgumentParser:
         help="a local copy of a data set that the paper takes, see --list",
     )
     made.add_argument("--break", dest="broken", metavar="penalty", help="every penalty weight 0")
+    made.add_argument(
+        "--most-steps",
+        type=int,
+        metavar="N",
+        help="cut training runs of more steps to N: a part of a scale, and the report says so",
+    )
     made.add_argument("--workers", type=int, help="runs at a time (default: one a core)")
     made.add_argument("--list", action="store_true", help="list the papers")
     made.add_argument(
@@ -106,6 +112,7 @@ def _main(chosen: argparse.Namespace) -> int:
         seeds=chosen.seeds,
         data=_data(chosen.data),
         broken=chosen.broken is not None,
+        most_steps=chosen.most_steps,
     )
     paper = PAPERS[chosen.name]()
     folder = chosen.workdir or default_folder(paper, settings)

@@ -10,12 +10,12 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from train import records
-from train.errors import DivergedError, WorkdirError
+from train.errors import DivergedError, UserError, WorkdirError
 
 JOB = "job.json"
 ARRAYS = "arrays.npz"
@@ -61,6 +61,31 @@ class Job:
     def asked(self, broken: bool) -> list[str]:
         """Return the overrides that a run gets."""
         return [*self.overrides, *(self.broken_overrides if broken else ())]
+
+    def within(self, most_steps: int) -> tuple[Job, int | None]:
+        """Return the job with at most so many training steps, and how many it had if it was cut.
+
+        Schedules are in shares of the steps, so they are cut in proportion.
+
+        Raises:
+            UserError: a first phase alone (`task.pretrain_steps`) takes as many.
+        """
+        from train.config import load
+
+        if self.config is None:
+            return self, None
+        config = load(self.config, self.overrides)
+        whole = config.training.steps
+        if whole <= most_steps:
+            return self, None
+        first = config.task.options.get("pretrain_steps", 0)
+        if first >= most_steps:
+            raise UserError(
+                f"--most-steps: got {most_steps}, but {self.arm} begins with task.pretrain_steps = "
+                f"{first}; expected more than that."
+            )
+        overrides = (*self.overrides, f"training.steps={most_steps}")
+        return replace(self, overrides=overrides), whole
 
     def describe(self, broken: bool) -> dict[str, Any]:
         """Return what `job.json` records."""

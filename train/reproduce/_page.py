@@ -39,6 +39,8 @@ def joined_page(folder: Path, readme: Path | None = None) -> Path:
         lines += [f"## {about['name']}", "", about["reference"], ""]
         if about["broken"]:
             lines += ["Every penalty weight was 0 in this run.", ""]
+        if about.get("part"):
+            lines += [f"Training runs were cut to {about['part']['most_steps']} steps.", ""]
         lines += markdown_table(_claims(claims))
         lines += [
             "",
@@ -73,6 +75,8 @@ def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]]) -> 
         held = sum(claim["holds"] for claim in claims)
         fallen = ", ".join(claim["id"] for claim in claims if not claim["holds"]) or "none"
         scale = about["scale"] + (", broken" if about["broken"] else "")
+        if about.get("part"):
+            scale += f", runs cut to {about['part']['most_steps']} steps"
         rows.append([f"`{about['name']}`", scale, f"{held} of {len(claims)}", fallen])
     return Table("", ["paper", "scale", "claims that hold", "that do not"], rows)
 

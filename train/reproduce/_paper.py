@@ -27,12 +27,14 @@ class Settings:
         seeds: how many, from 0.
         data: folders or files by data set, from `--data NAME=PATH`.
         broken: every penalty weight 0.
+        most_steps: training runs of more steps are cut to this many.
     """
 
     scale: str = "quick"
     seeds: int = 5
     data: Mapping[str, str] = field(default_factory=dict)
     broken: bool = False
+    most_steps: int | None = None
 
     @property
     def quick(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,16 @@ CLAIMS, REPORT, FIGURES, RUN = "claims.json", "report.md", "figures", "reproduct
 
 
 def write_report(
-    paper: Paper, results: Results, command: str, workers: int
+    paper: Paper,
+    results: Results,
+    command: str,
+    workers: int,
+    cut: Mapping[int, Sequence[str]] | None = None,
 ) -> tuple[Path, list[Verdict]]:
-    """Judge the claims, draw the figures, write everything; return the report and the verdicts."""
+    """Judge the claims, draw the figures, write everything; return the report and the verdicts.
+
+    `cut` names the arms that were trained for fewer steps than the scale asks, by that number.
+    """
     folder, settings = results.folder, results.settings
     verdicts = [judge(claim, results) for claim in paper.claims(settings)]
     pictures = folder / FIGURES
@@ -33,6 +40,9 @@ def write_report(
         "seeds": settings.seeds,
         "broken": settings.broken,
         "data": sorted(settings.data),
+        "part": {"most_steps": settings.most_steps, "cut": {str(k): v for k, v in cut.items()}}
+        if cut
+        else None,
         "command": command,
         "run_seconds": round(seconds, 1),
         "workers": workers,
@@ -66,6 +76,8 @@ def _page(
         ]
     lines += [f"**{held} of {len(verdicts)} claims hold** at scale {settings.scale}.", ""]
     lines += [f"{paper.scales[settings.scale]}", ""]
+    if about["part"]:
+        lines += [_part(about["part"]), ""]
     lines += markdown_table(claims_table(verdicts))
     lines += [
         "",
@@ -103,6 +115,17 @@ def _page(
     lines[-1] += f"{about['workers']} at a time, on {about['machine']}."
     lines += ["- Records of every run: `runs/<arm>/<seed>/`.", ""]
     return "\n".join(lines)
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    each = "; ".join(
+        f"{', '.join(f'`{arm}`' for arm in arms)}: of {steps}"
+        for steps, arms in part["cut"].items()
+    )
+    return (
+        f"**A part of this scale** (`--most-steps`): runs of more than {part['most_steps']} steps "
+        f"were cut to that, with their schedules in proportion. {each}."
+    )
 
 
 def claims_table(verdicts: Sequence[Verdict]) -> Table:

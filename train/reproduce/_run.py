@@ -8,6 +8,7 @@ from pathlib import Path
 
 from train.errors import UserError
 from train.reproduce._claims import Verdict
+from train.reproduce._job import Job
 from train.reproduce._paper import SCALES, Paper, Settings
 from train.reproduce._report import write_report
 from train.reproduce._results import Results
@@ -24,7 +25,7 @@ def reproduce(
         UserError: bad input, a folder in use or of another plan, or a run that failed.
     """
     check(paper, settings)
-    jobs = list(paper.jobs(settings))
+    jobs, cut = within(list(paper.jobs(settings)), settings.most_steps)
     names = [job.name for job in jobs]
     if len(set(names)) != len(names):
         raise AssertionError(f"{paper.name}: two jobs of one name")
@@ -37,7 +38,24 @@ def reproduce(
             broken=settings.broken,
         )
         results = Results(settings, jobs, folder)
-        return write_report(paper, results, command(paper, settings), workers)
+        return write_report(paper, results, command(paper, settings), workers, cut)
+
+
+def within(jobs: Sequence[Job], most_steps: int | None) -> tuple[list[Job], dict[int, list[str]]]:
+    """Cut training runs to so many steps; return the jobs and the arms cut, by their length.
+
+    Raises:
+        UserError: a config does not go with so few steps.
+    """
+    if most_steps is None:
+        return list(jobs), {}
+    made, cut = [], {}
+    for job in jobs:
+        shorter, whole = job.within(most_steps)
+        made.append(shorter)
+        if whole is not None and job.arm not in cut.setdefault(whole, []):
+            cut[whole].append(job.arm)
+    return made, cut
 
 
 def check(paper: Paper, settings: Settings) -> None:
@@ -46,6 +64,8 @@ def check(paper: Paper, settings: Settings) -> None:
         raise UserError(f"--scale: got {settings.scale!r}, expected {' or '.join(SCALES)}.")
     if settings.seeds < 2:
         raise UserError(f"--seeds: got {settings.seeds}, expected at least 2 for an interval.")
+    if settings.most_steps is not None and settings.most_steps < 1:
+        raise UserError(f"--most-steps: got {settings.most_steps}, expected at least 1.")
     for name, path in settings.data.items():
         if name not in paper.data:
             known = ", ".join(paper.data) or "none: its data is made or ships with packages"
@@ -56,8 +76,9 @@ def check(paper: Paper, settings: Settings) -> None:
 
 def default_folder(paper: Paper, settings: Settings) -> Path:
     """Return `runs/reproduce/<name>-<scale>`, another one for a broken run."""
+    part = "" if settings.most_steps is None else f"-{settings.most_steps}"
     broken = "-broken" if settings.broken else ""
-    return Path("runs") / "reproduce" / f"{paper.name}-{settings.scale}{broken}"
+    return Path("runs") / "reproduce" / f"{paper.name}-{settings.scale}{part}{broken}"
 
 
 def command(paper: Paper, settings: Settings) -> str:
@@ -70,6 +91,7 @@ def command(paper: Paper, settings: Settings) -> str:
         "--scale",
         settings.scale,
         *(["--seeds", str(settings.seeds)] if settings.seeds != Settings.seeds else []),
+        *([] if settings.most_steps is None else ["--most-steps", str(settings.most_steps)]),
         *(f"--data {name}=PATH" for name in settings.data),
         *(["--break", "penalty"] if settings.broken else []),
     ]
