@@ -66,7 +66,9 @@ def markdown(folder: Path) -> list[str]:
     found = _found(folder)
     lines = ["| " + " | ".join(_HEADERS) + " |", "|" + "---|" * len(_HEADERS)]
     for _, rows, _ in found:
-        lines += ["| " + " | ".join(_cells(row)) + " |" for row in rows]
+        for row in rows:
+            cells = [cell.replace("|", "\\|") for cell in _cells(row)]
+            lines.append("| " + " | ".join(cells) + " |")
     machines = sorted({around["machine"] for _, _, around in found})
     rows = [row for _, each, _ in found for row in each]
     aimed = [row for row in rows if row.most is not None]
