@@ -98,7 +98,7 @@ class TestTable:
             "| work: sizes | 2 ms | peer 1.0 | 4 ms | 0.50 (0.40 to 0.60) | at most 0.6 |" in text
         )
         assert "short (why \\| not)" in text
-        assert "| 2 MiB | peer 1.0 | 4 MiB | 0.50 |  |" in text
+        assert "MiB" not in text
 
     def test_command(self, folder, tmp_path, capsys):
         readme = tmp_path / "README.md"
