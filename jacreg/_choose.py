@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
+from jax.core import Tracer
 
 from ._coloring import Coloring, color
 from ._errors import DirectionError
@@ -77,11 +78,17 @@ def choose(
 
     Raises:
         ValueError: unknown quantity, a budget below one, or a Jacobian that does not fit.
+        TypeError: called on traced arrays, so inside jit, vmap or grad.
     """
     if quantity not in _QUANTITIES:
         raise ValueError(f"choose: quantity must be one of {_QUANTITIES}, got {quantity!r}.")
     check_count("choose", "budget", budget)
     key = jax.random.key(0) if key is None else key
+    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((xs, args, key))):
+        raise TypeError(
+            "choose: got traced arrays, expected concrete ones: it compiles and times calls. Call "
+            "it once outside jit, vmap and grad, and pass the method that it returns."
+        )
     function = scalar_field_gradient("choose", fn) if quantity == "laplacian" else fn
     lin = linearize(function, xs, *args)
     coloring = color(fn, xs, *args, quantity=quantity)

@@ -61,3 +61,5 @@ def test_bad_input():
         jacreg.choose(classifier, XS, quantity="frobenius", budget=0)
     with pytest.raises(ValueError, match="shape"):
         jacreg.choose(classifier, XS, quantity="divergence", budget=3)
+    with pytest.raises(TypeError, match="outside jit"):
+        jax.jit(lambda xs: jacreg.choose(classifier, xs, quantity="frobenius", budget=3))(XS)

@@ -3,7 +3,7 @@
 try:
     import equinox  # noqa: F401
 except ImportError as error:
-    raise ImportError("jacreg.eqx needs Equinox: pip install jacreg[equinox]") from error
+    raise ImportError("jacreg.eqx needs Equinox: pip install equinox") from error
 
 from ._differential import DifferentialDense as DifferentialDense
 from ._differential import DifferentialMLP as DifferentialMLP

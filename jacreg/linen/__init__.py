@@ -3,7 +3,7 @@
 try:
     import flax.linen  # noqa: F401
 except ImportError as error:
-    raise ImportError("jacreg.linen needs Flax: pip install jacreg[flax]") from error
+    raise ImportError("jacreg.linen needs Flax: pip install flax") from error
 
 from ._function import function as function
 from ._functional import functional as functional

@@ -3,7 +3,7 @@
 try:
     import flax.nnx  # noqa: F401
 except ImportError as error:
-    raise ImportError("jacreg.nnx needs Flax: pip install jacreg[flax]") from error
+    raise ImportError("jacreg.nnx needs Flax: pip install flax") from error
 
 from ._differential import DifferentialDense as DifferentialDense
 from ._differential import DifferentialMLP as DifferentialMLP
