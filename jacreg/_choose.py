@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-from jax.core import Tracer
 
 from ._coloring import Coloring, color
 from ._errors import DirectionError
@@ -84,11 +83,13 @@ def choose(
         raise ValueError(f"choose: quantity must be one of {_QUANTITIES}, got {quantity!r}.")
     check_count("choose", "budget", budget)
     key = jax.random.key(0) if key is None else key
-    if any(isinstance(leaf, Tracer) for leaf in jax.tree.leaves((xs, args, key))):
+    try:
+        np.asarray(jax.tree.leaves(xs)[0])
+    except jax.errors.TracerArrayConversionError:
         raise TypeError(
             "choose: got traced arrays, expected concrete ones: it compiles and times calls. Call "
             "it once outside jit, vmap and grad, and pass the method that it returns."
-        )
+        ) from None
     function = scalar_field_gradient("choose", fn) if quantity == "laplacian" else fn
     lin = linearize(function, xs, *args)
     coloring = color(fn, xs, *args, quantity=quantity)
