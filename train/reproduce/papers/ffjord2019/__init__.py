@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import Paper, Settings
+from train.reproduce import Paper, Settings, uci
 from train.reproduce.papers.ffjord2019._claims import claims
 from train.reproduce.papers.ffjord2019._figures import figures, tables
-from train.reproduce.papers.ffjord2019._plan import FEATURES, jobs
+from train.reproduce.papers.ffjord2019._plan import jobs
 
 
 def _left_out(settings: Settings) -> Sequence[str]:
@@ -19,10 +19,7 @@ def _left_out(settings: Settings) -> Sequence[str]:
         "The end time of the flow, which the paper learns, is 0.5 here, its start.",
         "Evaluations against the Jacobian norm, and penalties: see rnode2020.",
     ]
-    missing = [name for name in FEATURES if name not in settings.data]
-    if missing:
-        found.append(f"The tables {', '.join(missing)}: give their files with --data NAME=PATH.")
-    return found
+    return [*found, *uci.left_out(settings)]
 
 
 PAPER = Paper(
@@ -39,11 +36,7 @@ PAPER = Paper(
         "full": "The paper's protocol in the plane: eight densities, 64-64-64 tanh, exact trace, "
         "dopri5 at 1e-5, 10 000 steps of 100 points, rate 0.001, weight decay 1e-5.",
     },
-    data={
-        "red-wine": "winequality-red.csv of the UCI repository, or its folder",
-        "white-wine": "winequality-white.csv of the UCI repository, or its folder",
-        "parkinsons": "parkinsons_updrs.data of the UCI repository, or its folder",
-    },
+    data=uci.FILES,
     jobs=jobs,
     claims=claims,
     tables=tables,

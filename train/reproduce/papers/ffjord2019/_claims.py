@@ -8,8 +8,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from train import figures as records_of
-from train.reproduce import Claim, Results, Settings, computed, mean
-from train.reproduce.papers.ffjord2019._plan import FEATURES, KNOWN
+from train.reproduce import Claim, Results, Settings, computed, mean, uci
+from train.reproduce.papers.ffjord2019._plan import KNOWN
 
 _PLANE = "figure of densities in the plane"
 _TRACE = "unbiased log density"
@@ -106,7 +106,7 @@ def _trace() -> list[Claim]:
 
 
 def _on_table(name: str) -> Claim:
-    gaussian = FEATURES[name] * _GAUSSIAN
+    gaussian = uci.FEATURES[name] * _GAUSSIAN
     return Claim(
         id=f"{name}-beats-a-gaussian",
         claim=f"On {name} the flow is more likely than the Gaussian of the data's mean and "

@@ -9,10 +9,10 @@ import numpy as np
 
 from train import figures as records_of
 from train.figures import pyplot, save
-from train.reproduce import Results, Table
+from train.reproduce import Results, Table, uci
 from train.reproduce.papers.ffjord2019._claims import closed, gaussian_nll
 from train.reproduce.papers.ffjord2019._measure import DIVERGENCES
-from train.reproduce.papers.ffjord2019._plan import FEATURES, KNOWN, OTHERS
+from train.reproduce.papers.ffjord2019._plan import KNOWN, OTHERS
 from train.statistics import shown_interval
 
 
@@ -44,7 +44,7 @@ def tables(results: Results) -> Sequence[Table]:
         rows = [
             [
                 name,
-                f"{FEATURES[name] * 0.5 * np.log(2 * np.pi * np.e):.2f}",
+                f"{uci.FEATURES[name] * 0.5 * np.log(2 * np.pi * np.e):.2f}",
                 _shown(results.metric(f"table/{name}", "test/nll"), ".2f"),
             ]
             for name in results.settings.data

@@ -22,7 +22,6 @@ _QUICK_TABLE = ("training.steps=300",)
 # Their densities are known, so that it is known what a flow could reach.
 KNOWN = ("8-gaussians", "circles", "checkerboard")
 OTHERS = ("swiss-roll", "pinwheel", "two-moons", "2-spirals", "rings")
-FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}
 
 
 def jobs(settings: Settings) -> Sequence[Job]:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import Paper, Settings
+from train.reproduce import Paper, Settings, uci
 from train.reproduce.papers.hyvarinen2005._claims import claims
 from train.reproduce.papers.hyvarinen2005._figures import figures, tables
-from train.reproduce.papers.hyvarinen2005._plan import FEATURES, jobs
+from train.reproduce.papers.hyvarinen2005._plan import jobs
 
 
 def _left_out(settings: Settings) -> Sequence[str]:
@@ -17,10 +17,7 @@ def _left_out(settings: Settings) -> Sequence[str]:
         "a known score stand in for them.",
         "Sliced and denoising score matching on the same data: python -m train.reproduce ssm2019.",
     ]
-    missing = [name for name in FEATURES if name not in settings.data]
-    if missing:
-        found.append(f"The tables {', '.join(missing)}: give their files with --data NAME=PATH.")
-    return found
+    return [*found, *uci.left_out(settings)]
 
 
 PAPER = Paper(
@@ -39,11 +36,7 @@ PAPER = Paper(
         "points; Gaussians in up to "
         "128 dimensions), 1000 steps of 200 rows on tables. The paper has none of these networks.",
     },
-    data={
-        "red-wine": "winequality-red.csv of the UCI repository, or its folder",
-        "white-wine": "winequality-white.csv of the UCI repository, or its folder",
-        "parkinsons": "parkinsons_updrs.data of the UCI repository, or its folder",
-    },
+    data=uci.FILES,
     jobs=jobs,
     claims=claims,
     tables=tables,

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import Claim, Settings, computed, difference, mean
-from train.reproduce.papers.hyvarinen2005._plan import FEATURES, densities
+from train.reproduce import Claim, Settings, computed, difference, mean, uci
+from train.reproduce.papers.hyvarinen2005._plan import densities
 from train.reproduce.papers.ssm2019._claims import LEARNT, share
 
 _THEOREM = "theorem 1"
@@ -16,7 +16,7 @@ def claims(settings: Settings) -> Sequence[Claim]:
     """Return the claims that the given data allow."""
     found = [*_closed_forms(), *(_learns(arm) for arm in densities(settings)), *_others()]
     for name in settings.data:
-        gaussian = -0.5 * FEATURES[name]
+        gaussian = -0.5 * uci.FEATURES[name]
         found.append(
             Claim(
                 id=f"{name}-beats-a-gaussian",

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import numpy as np
 
-from train.reproduce import Results, Table
-from train.reproduce.papers.hyvarinen2005._plan import FEATURES, densities, dimensions
+from train.reproduce import Results, Table, uci
+from train.reproduce.papers.hyvarinen2005._plan import densities, dimensions
 from train.reproduce.papers.ssm2019._claims import share
 from train.reproduce.papers.ssm2019._figures import seconds, shown
 
@@ -38,7 +38,7 @@ def tables(results: Results) -> Sequence[Table]:
             [
                 name,
                 shown(results.metric(f"table/{name}", "test/score_matching"), ".3g"),
-                f"{-FEATURES[name] / 2:g}",
+                f"{-uci.FEATURES[name] / 2:g}",
             ]
             for name in results.settings.data
         ]

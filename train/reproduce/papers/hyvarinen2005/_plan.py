@@ -15,7 +15,6 @@ _QUICK = ("training.steps=600",)
 _QUICK_SHAPE = ("training.steps=2000", "optimizer.learning_rate=0.005")
 _QUICK_TABLE = ("training.steps=400",)
 _SHAPES = ("gaussian-mixture", "8-gaussians", "circles")
-FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}
 
 
 def dimensions(settings: Settings) -> tuple[int, ...]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import CONFIGS, Job, Paper, Settings, training
+from train.reproduce import CONFIGS, Job, Paper, Settings, training, uci
 from train.reproduce.papers.rnode2020._claims import claims
 from train.reproduce.papers.rnode2020._figures import figures, tables
 
@@ -43,7 +43,6 @@ def _jobs(settings: Settings) -> Sequence[Job]:
 
 
 def _left_out(settings: Settings) -> Sequence[str]:
-    missing = [name for name in PAPER.data if name not in settings.data]
     found = [
         "MNIST and CIFAR-10: one of their flows trains for 24 to 91 hours on a GPU. "
         "The paper's numbers for them stand beside ours as orderings. configs/flow/digits.toml "
@@ -53,9 +52,7 @@ def _left_out(settings: Settings) -> Sequence[str]:
         "Hours of training: networks of the plane are too small for them to say anything, so "
         "evaluations of the field are counted; ms a step stand in the table.",
     ]
-    if missing:
-        found.append(f"The tables {', '.join(missing)}: give their files with --data NAME=PATH.")
-    return found
+    return [*found, *uci.left_out(settings)]
 
 
 PAPER = Paper(
@@ -73,11 +70,7 @@ PAPER = Paper(
         "full": "A checkerboard in the plane in place of images, 5000 steps of 256 points; penalty "
         "weights, fixed step in training and adaptive solver of the test are the paper's.",
     },
-    data={
-        "red-wine": "winequality-red.csv of the UCI repository, or its folder",
-        "white-wine": "winequality-white.csv of the UCI repository, or its folder",
-        "parkinsons": "parkinsons_updrs.data of the UCI repository, or its folder",
-    },
+    data=uci.FILES,
     jobs=_jobs,
     claims=claims,
     tables=tables,

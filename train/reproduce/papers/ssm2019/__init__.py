@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import Paper, Settings
+from train.reproduce import Paper, Settings, uci
 from train.reproduce.papers.ssm2019._claims import claims
 from train.reproduce.papers.ssm2019._figures import figures, tables
-from train.reproduce.papers.ssm2019._plan import FEATURES, jobs
+from train.reproduce.papers.ssm2019._plan import jobs
 
 
 def _left_out(settings: Settings) -> Sequence[str]:
@@ -18,10 +18,7 @@ def _left_out(settings: Settings) -> Sequence[str]:
         "NICE on MNIST and the latent-variable models (sliced score matching as a part of "
         "variational training): not built here.",
     ]
-    missing = [name for name in FEATURES if name not in settings.data]
-    if missing:
-        found.append(f"The tables {', '.join(missing)}: give their files with --data NAME=PATH.")
-    return found
+    return [*found, *uci.left_out(settings)]
 
 
 _DENOISING = "Denoising score matching at noise 0.1 stands beside them without a claim."
@@ -38,11 +35,7 @@ PAPER = Paper(
         "full": "A mixture with a known score in 2 to 128 dimensions, 5000 steps of 256 points "
         f"(1000 of 200 on tables); cost on N(0, I_d) up to d = 512. {_DENOISING}",
     },
-    data={
-        "red-wine": "winequality-red.csv of the UCI repository, or its folder",
-        "white-wine": "winequality-white.csv of the UCI repository, or its folder",
-        "parkinsons": "parkinsons_updrs.data of the UCI repository, or its folder",
-    },
+    data=uci.FILES,
     jobs=jobs,
     claims=claims,
     tables=tables,

@@ -11,8 +11,9 @@ from train.reproduce import (
     computed,
     mean,
     ratio,
+    uci,
 )
-from train.reproduce.papers.ssm2019._plan import FEATURES, MANY, SLICED, dimensions
+from train.reproduce.papers.ssm2019._plan import MANY, SLICED, dimensions
 
 _ABSTRACT = "the objective and its abstract"
 _SCALES = "scalability, N(0, I_d)"
@@ -160,7 +161,7 @@ def _slices(size: int) -> Claim:
 
 
 def _on_table(name: str) -> list[Claim]:
-    gaussian = -0.5 * FEATURES[name]
+    gaussian = -0.5 * uci.FEATURES[name]
     return [
         Claim(
             id=f"{name}-approaches",

@@ -16,7 +16,6 @@ LOSSES = {
     "sliced-vr": (),
     "denoising": ('task.loss="denoising"', "task.scale=0.1"),
 }
-FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}
 _BROKEN = ("task.divergence_weight=0",)
 # In the plane the part of the score that is not linear weighs most, and takes longest to learn.
 _QUICK_PLANE = ("training.steps=2000", "optimizer.learning_rate=0.005", "data.batch_size=256")
