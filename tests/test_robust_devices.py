@@ -111,7 +111,7 @@ def compiled_step(problem, config, workdir):
     state = init_state(problem.params, problem.state, made.optimizer, made.metric_names)
     examples = {name: jnp.asarray(rows[:64]) for name, rows in problem.examples.items()}
     state, examples = on_all((state, examples), made.mesh)
-    return made._compile(problem.objective, state, examples).as_text()
+    return made.compiled(state, examples).as_text()
 
 
 class TestMeshes:

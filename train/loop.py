@@ -117,7 +117,7 @@ class Loop:
             if take_step is None or self._objective(step) is not objective:
                 objective = self._objective(step)
                 with cuttable():  # this step has its checkpoint, or is the first
-                    take_step = self._compile(objective, state, examples)
+                    take_step = self.compiled(state, examples, step)
             end = self._next_stop(step)
             started = time.perf_counter()
             order, first = on_all(
@@ -204,19 +204,18 @@ class Loop:
             raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
         return [*(name for name in found if name != USABLE), "gradient_norm"]
 
-    def _compile(
-        self, objective: Callable[..., Any], state: TrainState, examples: Any
-    ) -> Callable[..., TrainState]:
+    def compiled(self, state: TrainState, examples: Any, step: int = 0) -> Any:
+        """Return the compiled training step of the phase that a step is in."""
         started = time.perf_counter()
         training = self.config.training
-        step = make_step(
-            objective,
+        taken = make_step(
+            self._objective(step),
             self.optimizer,
             accumulate=training.accumulate,
             remat=training.remat,
             mesh=self.mesh,
         )
-        training_step = make_training_step(step, self.problem.prepare, self.mesh)
+        training_step = make_training_step(taken, self.problem.prepare, self.mesh)
         order, first = on_all((jnp.asarray(self._rows(0, 1)), jnp.int32(0)), self.mesh)
         compiled = training_step.lower(state, examples, order, first, self.keys).compile()
         self.timing.compile_seconds += time.perf_counter() - started

@@ -112,7 +112,7 @@ def _compiled(config: Config, dataset: Any, unread: Path) -> tuple[Loop, dict[st
     examples = {name: jnp.asarray(array) for name, array in problem.examples.items()}
     state, examples = on_all((state, examples), loop.mesh)
     started = time.perf_counter()
-    compiled = loop._compile(loop._objective(0), state, examples)
+    compiled = loop.compiled(state, examples)
     return loop, {"compiled": compiled, "seconds": time.perf_counter() - started}
 
 
