@@ -37,14 +37,29 @@ def lowered_conv(
 
     Raises: ValueError for an unknown lowering.
     """
+    if not is_lowered(xs, kernel, layout, strides, padding, lowering):
+        return None
+    return banded_conv(xs, kernel, layout, padding)
+
+
+def is_lowered(
+    xs: Float[Array, "..."],
+    kernel: Float[Array, "..."],
+    layout: ConvLayout,
+    strides: Sequence[int],
+    padding: Sequence[tuple[int, int]],
+    lowering: Lowering,
+) -> bool:
+    """Whether a matrix product is asked for and pays on this platform.
+
+    Raises: ValueError for an unknown lowering.
+    """
     if lowering not in ("definition", "auto"):
         raise ValueError(f"lowering must be 'definition' or 'auto', got {lowering!r}.")
     if lowering == "definition" or jax.default_backend() != "cpu":
-        return None
+        return False
     sizes = dict(zip(layout.kernel, kernel.shape, strict=True))
-    if not _pays(xs.dtype, sizes, layout.spatial_dims, strides, padding):
-        return None
-    return banded_conv(xs, kernel, layout, padding)
+    return _pays(xs.dtype, sizes, layout.spatial_dims, strides, padding)
 
 
 def _pays(dtype, sizes: dict[str, int], spatial_dims: str, strides, padding) -> bool:
@@ -94,13 +109,15 @@ def banded_conv(
         axis=2,
     )
     patches = jnp.concatenate([blocks[:, i : i + out_height] for i in range(height)], axis=-1)
-    band = jnp.einsum("ijco,jsb->iscbo", kernel, _shifts(width, block, kernel.dtype))
+    band = jnp.einsum("ijco,jsb->iscbo", kernel, shifts(width, block, kernel.dtype))
+    # Of two axes: with more, XLA transposes the patches for the kernel's gradient.
+    patches = patches.reshape(-1, height * span * channels)
     ys = patches @ band.reshape(height * span * channels, block * features)
     ys = ys.reshape(num_examples, out_height, num_blocks * block, features)[:, :, :out_width]
     return transpose_axes(ys, canonical.outputs, layout.outputs)
 
 
-def _shifts(width: int, block: int, dtype) -> np.ndarray:
+def shifts(width: int, block: int, dtype) -> np.ndarray:
     """`[width, block + width - 1, block]`, one where column = output + offset in the kernel."""
     shifts = np.zeros((width, block + width - 1, block), dtype)
     for offset in range(width):

@@ -9,6 +9,7 @@ import flax.linen as nn
 import jax
 
 from .._checks import positive_integer
+from .._pooled import activated_max_pool, convolved_max_pool
 from ..conv import (
     ConvLayout,
     Lowering,
@@ -50,8 +51,13 @@ class Conv(nn.Module):
     lowering: Lowering = "definition"
 
     @nn.compact
-    def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
-        """Convolve a batch. Raises: ValueError or TypeError where it does not fit."""
+    def __call__(
+        self, xs: Float[Array, "..."], *, pool: tuple[str, int] | None = None
+    ) -> Float[Array, "..."]:
+        """Convolve a batch; with `pool` = (activation, window), activate and max-pool it too.
+
+        Raises: ValueError or TypeError where it does not fit.
+        """
         layout = ConvLayout.of(self.layout)
         window = per_dimension("kernel_size", self.kernel_size, layout.spatial_dims)
         if xs.ndim != len(layout.inputs):
@@ -66,6 +72,14 @@ class Conv(nn.Module):
         dtype = jax.dtypes.canonicalize_dtype(self.param_dtype)
         kernel_init = self.kernel_init or lecun_normal(layout)
         kernel = self.param("kernel", kernel_init, shape, dtype)
+        bias = (
+            self.param("bias", self.bias_init, (self.features,), dtype) if self.use_bias else None
+        )
+        plain = (self.strides, self.input_dilation, self.kernel_dilation, self.groups) == (1,) * 4
+        if pool is not None and plain and bias is not None:
+            return convolved_max_pool(
+                xs, kernel, bias, layout, *pool, padding=self.padding, lowering=self.lowering
+            )
         ys = conv(
             xs,
             kernel,
@@ -77,7 +91,6 @@ class Conv(nn.Module):
             groups=self.groups,
             lowering=self.lowering,
         )
-        if not self.use_bias:
-            return ys
-        bias = self.param("bias", self.bias_init, (self.features,), dtype)
-        return add_bias(ys, bias, layout.outputs)
+        if bias is not None:
+            ys = add_bias(ys, bias, layout.outputs)
+        return ys if pool is None else activated_max_pool(ys, *pool, layout.following)

@@ -9,7 +9,6 @@ import jax
 
 from .._activations import activation
 from .._lenet import LeNetSpec
-from .._pooled import activated_max_pool
 from ..conv import flatten, glorot_uniform
 from ._conv import Conv
 
@@ -53,12 +52,9 @@ class LeNet(nn.Module):
             )
 
         drop = nn.Dropout(spec.dropout, deterministic=not train)
-        hs = activated_max_pool(
-            convolution("conv_1", spec.layout, 2)(xs), spec.activation, 2, inner
-        )
-        hs = activated_max_pool(
-            convolution("conv_2", inner, "VALID")(hs), spec.activation, 2, inner
-        )
+        pool = (spec.activation, 2)
+        hs = convolution("conv_1", spec.layout, 2)(xs, pool=pool)
+        hs = convolution("conv_2", inner, "VALID")(hs, pool=pool)
         hs = flatten(hs, inner.outputs)
         hs = drop(act(dense("dense_1")(hs)))
         hs = drop(act(dense("dense_2")(hs)))

@@ -10,7 +10,7 @@ from flax import nnx
 
 from .._activations import activation
 from .._lenet import LeNetSpec
-from .._pooled import activated_max_pool
+from .._pooled import activated_max_pool, convolved_max_pool
 from ..conv import flatten, glorot_uniform
 from ._conv import Conv
 
@@ -60,8 +60,7 @@ class LeNet(nnx.Module):
         self.spec.check(xs, batched=True)
         act, inner = activation(self.spec.activation), self.spec.layout.following
         drop = self.dropout or (lambda hs: hs)
-        hs = activated_max_pool(self.conv_1(xs), self.spec.activation, 2, inner)
-        hs = activated_max_pool(self.conv_2(hs), self.spec.activation, 2, inner)
+        hs = self._pooled(self.conv_2, self._pooled(self.conv_1, xs))
         hs = flatten(hs, inner.outputs)
         hs = drop(act(self.dense_1(hs)))
         hs = drop(act(self.dense_2(hs)))
@@ -74,9 +73,25 @@ class LeNet(nnx.Module):
         """
         act, inner = activation(self.spec.activation), self.spec.layout.following
         return [
-            lambda xs: activated_max_pool(self.conv_1(xs), self.spec.activation, 2, inner),
-            lambda hs: activated_max_pool(self.conv_2(hs), self.spec.activation, 2, inner),
+            lambda xs: self._pooled(self.conv_1, xs),
+            lambda hs: self._pooled(self.conv_2, hs),
             lambda hs: act(self.dense_1(flatten(hs, inner.outputs))),
             lambda hs: act(self.dense_2(hs)),
             self.dense_3,
         ]
+
+    def _pooled(self, layer: Conv, hs: Float[Array, "..."]) -> Float[Array, "..."]:
+        """The layer, the activation and max-pooling."""
+        if type(layer) is not Conv or layer.bias is None:  # one that took the layer's place
+            inner = self.spec.layout.following
+            return activated_max_pool(layer(hs), self.spec.activation, 2, inner)
+        return convolved_max_pool(
+            hs,
+            layer.kernel[...],
+            layer.bias[...],
+            layer.layout,
+            self.spec.activation,
+            2,
+            padding=layer.padding,
+            lowering=layer.lowering,
+        )
