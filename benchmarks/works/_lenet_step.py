@@ -1,0 +1,124 @@
+"""The training step of LeNet' as `python -m train configs/quickstart.toml` takes it."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+import jacreg
+from jacreg._probes import draw
+from train import data
+from train.config import load
+from train.optimizers import make_optimizer
+from train.problem import Problem
+from train.step import StepKeys, init_state, make_step
+from train.tasks import TASKS
+
+CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart.toml"
+BATCH, CLASSES = 100, 10
+PLAIN = "penalty.0.weight=0"
+
+
+class Step:
+    """A training step, compiled once, that goes on from its own state, always on the same rows.
+
+    Args:
+        overrides: of the config, such as `penalty.0.weight=0`.
+        batch: rows a step.
+        fraction: of the rows that the penalty sees, by `jacreg.losses.subsample`.
+
+    Attributes:
+        problem: of the task.
+        config: resolved.
+        weight: of the penalty.
+        xs, labels: the batch, on the device.
+        keys: of the run.
+    """
+
+    def __init__(self, *overrides: str, batch: int = BATCH, fraction: float | None = None) -> None:
+        given = (f"data.batch_size={batch}", *overrides)
+        self.weight = load(CONFIG, given).penalty[0].weight
+        # The penalty on some rows is no config key: it is added to the objective without it.
+        self.config = config = load(CONFIG, [*given, *([] if fraction is None else [PLAIN])])
+        dataset = data.load(config.data)
+        self.problem = problem = TASKS[config.task.name](config, dataset, **config.task.options)
+        rows = {name: jnp.asarray(each[:batch]) for name, each in problem.examples.items()}
+        xs, self.labels = problem.prepare(rows)
+        # Noise, because the windows of a blank background hold equal maxima, of which PyTorch
+        # gives the first the whole gradient.
+        self.xs = jax.block_until_ready(xs + 0.01 * jax.random.normal(jax.random.key(1), xs.shape))
+        self.keys = StepKeys.of(config.experiment.seed)
+        self.objective = problem.objective
+        if fraction is not None:
+            self.objective = _subsampled(problem, fraction, self.weight)
+        self.optimizer = make_optimizer(config.optimizer, config.training.steps)
+        self.state = init_state(problem.params, problem.state, self.optimizer, ["loss"])
+
+    @functools.cached_property
+    def compiled(self) -> Any:
+        """The step, compiled where it is first asked for."""
+        step = jax.jit(make_step(self.objective, self.optimizer), donate_argnums=0)
+        return step.lower(self.state, self.xs, self.labels, self.keys).compile()
+
+    @property
+    def flops(self) -> float:
+        """XLA's own count for one step."""
+        return float((self.compiled.cost_analysis() or {})["flops"])
+
+    def __call__(self) -> Any:
+        """Take one step."""
+        self.state = self.compiled(self.state, self.xs, self.labels, self.keys)
+        return self.state
+
+    def several(self, count: int) -> Callable[[], Any]:
+        """Return a call that takes so many steps, queued as the loop queues them."""
+
+        def call() -> Any:
+            for _ in range(count):
+                self()
+            return self.state
+
+        return call
+
+    def gradient(self) -> tuple[float, Any]:
+        """Return the objective and its gradient at the start values, with the run's first key."""
+        objective = jax.jit(jax.value_and_grad(self.problem.objective, has_aux=True))
+        params, state = self.problem.params, self.problem.state
+        (loss, _), grads = objective(params, state, self.xs, self.labels, self.keys, jnp.int32(0))
+        return float(loss), grads
+
+    def probe(self) -> np.ndarray:
+        """Return the probes of that gradient, of length 1 an example, `[N, K]`."""
+        logits = jnp.zeros((self.xs.shape[0], CLASSES))
+        probes = draw(jax.random.fold_in(self.keys.penalty, 0), logits, "sphere")
+        return np.asarray(probes) / CLASSES**0.5
+
+
+def _subsampled(problem: Problem, fraction: float, weight: float) -> Callable[..., Any]:
+    """Return the plain objective and the penalty on some rows, as `subsample` is documented."""
+    objective, network = problem.objective, problem.network
+
+    def total(params: Any, state: Any, xs: Any, targets: Any, keys: Any, step: Any) -> Any:
+        loss, aux = objective(params, state, xs, targets, keys, step)
+        pick_key, probe_key = jax.random.split(keys[1])
+        rows = jacreg.losses.subsample(xs, fraction, key=pick_key)
+        lin = jacreg.linearize(lambda rows: network.logits((params, state), rows), rows)
+        penalty = jnp.mean(jacreg.losses.jacobian_penalty(lin, key=probe_key))
+        return loss + weight * penalty, aux
+
+    return total
+
+
+def named(params: Any) -> dict[str, np.ndarray]:
+    """Return a LeNet's arrays as `{"conv_1.kernel": ...}`."""
+    found = {}
+    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
+        words = [str(getattr(each, "key", getattr(each, "name", ""))) for each in path]
+        found[".".join(word for word in words if word and word != "value")] = np.asarray(leaf)
+    return found
