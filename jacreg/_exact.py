@@ -10,7 +10,9 @@ from ._basis import FlatJacobian, first_direction, map_chunked, prefer_reverse, 
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._methods import Exact
-from ._structure import example_squared_norm, example_sum
+from ._probes import is_spread
+from ._side_by_side import all_basis_products
+from ._structure import BatchStructure, example_squared_norm, example_sum
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -34,17 +36,23 @@ def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[A
         "method for a determinant.",
     )
     chunk = flat.chunk(chunk_size)
+    spread = is_spread(flat.lin.xs)
+
+    def products(product: Any, one: Any, side: BatchStructure) -> Float[Array, "N k m"]:
+        if spread:
+            return jnp.moveaxis(map_chunked(one, jnp.arange(side.size), chunk), 0, 1)
+        return all_basis_products(product, (flat.num_examples, side.size), side.dtype, chunk)
 
     def by_columns() -> Float[Array, "N M n"]:
-        columns = map_chunked(flat.column, jnp.arange(flat.inputs.size), chunk)
-        return jnp.transpose(columns, (1, 2, 0))
+        return jnp.swapaxes(products(flat.jvp, flat.column, flat.inputs), 1, 2)
 
     def by_rows() -> Float[Array, "N M n"]:
-        rows = map_chunked(flat.row, jnp.arange(flat.outputs.size), chunk)
-        return jnp.transpose(rows, (1, 0, 2))
+        return products(flat.vjp, flat.row, flat.outputs)
 
+    # On a tie rows: they come in the order of the result.
+    tie = flat.lin.mode == "both" and flat.outputs.size == flat.inputs.size
     return first_direction(
-        flat.lin, by_columns, by_rows, reverse_first=prefer_reverse(flat.lin)
+        flat.lin, by_columns, by_rows, reverse_first=tie or prefer_reverse(flat.lin)
     ).astype(flat.outputs.dtype)
 
 

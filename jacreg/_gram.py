@@ -9,9 +9,12 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian, map_chunked
 from ._errors import DirectionError
+from ._exact import dense_jacobian
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._methods import check_count
+from ._probes import is_spread
+from ._side_by_side import all_basis_products
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -26,7 +29,9 @@ def gram(
     No Jacobian is formed: column k is J1 (J2^T e_k), or row k is J2 (J1^T e_k) where only
     that is possible. Where neither function has a forward mode, inner products of rows give
     the same from two rows at a time; where neither has a reverse mode, the outer products
-    (J1 e_i) (J2 e_i)^T are summed over the n inputs, a chunk at a time.
+    (J1 e_i) (J2 e_i)^T are summed over the n inputs, a chunk at a time. For J J^T with a
+    `chunk_size` of all M outputs, the M rows that are in memory at once anyway are multiplied
+    with each other: half the products.
 
     Args:
         lin: gives J1, `[N, M1, n]`.
@@ -62,6 +67,8 @@ def gram(
     )
     chunk = left.chunk(chunk_size or 1)
     ways = (_columns, _rows, _inner_products, _outer_products)
+    if left is right and left.outputs.size <= min(chunk, left.inputs.size):
+        ways = (_held_rows, *ways)
     missing: list[DirectionError] = []
     for way in ways:
         try:
@@ -71,8 +78,19 @@ def gram(
     raise missing[0]
 
 
+def _held_rows(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M M"]:
+    """J J^T of one Jacobian whose rows may all be held at once: half the products."""
+    rows = dense_jacobian(left, chunk)
+    wide = rows.astype(accumulate_dtype(rows.dtype))
+    return jnp.einsum("nai,nbi->nab", wide, wide, precision="highest")
+
+
 def _columns(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M1 M2"]:
     """Column k is J1 (J2^T e_k)."""
+    if not is_spread(right.lin.xs):
+        shape, dtype = (right.num_examples, right.outputs.size), right.outputs.dtype
+        found = all_basis_products(lambda us: left.jvp(right.vjp(us)), shape, dtype, chunk)
+        return jnp.swapaxes(found, 1, 2)
 
     def column(index: Int[Array, ""]) -> Float[Array, "N M1"]:
         return left.jvp(right.row(index))

@@ -1,9 +1,10 @@
-"""Leading eigenvector of J^T J, example by example, in memory of a few vectors.
+"""Leading eigenvector of J^T J, example by example, in bounded memory.
 
-The three-term Lanczos recurrence is run twice: once for its coefficients alpha and
-beta, once more to add up the Ritz vector. No basis is stored, so the memory does not
-grow with the number of steps. Both runs are the same compiled loop, for rounding that
-differs would be amplified until the second run's vectors are not the first run's.
+While the vectors of all steps are few enough they are kept, and the Ritz vector is their sum.
+Otherwise the three-term Lanczos recurrence is run twice: once for its coefficients alpha and
+beta, once more to add up the Ritz vector, in memory of a few vectors whatever the number of
+steps. Both runs are the same compiled loop, for rounding that differs would be amplified
+until the second run's vectors are not the first run's.
 
 When to stop is not judged by two estimates that agree, nor by a residual, which only
 says that some eigenvalue is near. With v_1 uniform on the sphere of R^n its part along
@@ -31,6 +32,8 @@ if TYPE_CHECKING:
 
 # Probability, an example, that the bound misses a singular value outside the tolerance.
 _FAILURE = 1e-4
+# Entries of all steps' vectors together up to which they are kept: 16 MiB in float32.
+_KEPT_ENTRIES = 1 << 22
 # Steps between two looks at the bound, and points of one look along the spectrum.
 _STRIDE = 8
 _GRID = 64
@@ -48,7 +51,8 @@ class _State(NamedTuple):
     step: Int[Array, ""]
     previous: Float[Array, "N n"]
     vector: Float[Array, "N n"]
-    total: Float[Array, "N n"]
+    # The sum of the vectors by weights, or [K, N, n], the vectors themselves.
+    total: Float[Array, "*K N n"]
     alphas: Float[Array, "N K"]
     betas: Float[Array, "N K"]
     steps: Int[Array, " N"]
@@ -91,13 +95,20 @@ def leading_singular_vector(
     # A multiple of the stride: the loop looks at the bound between strides only.
     limit = _STRIDE * ceil(limit / _STRIDE)
 
-    def run(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, _State], None]:
-        state = _recur(gram, start, carry[0], growth, log_target, resolution)
-        return (_ritz_weights(state, resolution), state), None
+    if limit * start.size <= _KEPT_ENTRIES:
+        state = _recur(gram, start, None, limit, growth, log_target, resolution)
+        weights = _ritz_weights(state, resolution)
+        vector = jnp.einsum("nk,knd->nd", weights, state.total, precision="highest")
+    else:
 
-    begin = _begin(start, limit)
-    (_, state), _ = jax.lax.scan(run, (begin.alphas, begin), None, length=2)
-    vector = unit(state.total)
+        def run(carry: tuple[Array, Any], _: None) -> tuple[tuple[Array, _State], None]:
+            state = _recur(gram, start, carry[0], limit, growth, log_target, resolution)
+            return (_ritz_weights(state, resolution), state), None
+
+        begin = _begin(start, limit)
+        (_, state), _ = jax.lax.scan(run, (begin.alphas, begin), None, length=2)
+        vector = state.total
+    vector = unit(vector)
     value = norm(forward(vector))
     # The vector is another sum of the same terms: whatever rounding did, it must
     # reach what the coefficients promise.
@@ -125,7 +136,7 @@ def _steps_needed(log_target: float, growth: float) -> int:
     return 2 * ceil((log_target + log(2)) / (2 * sqrt(growth - 1))) + 4 * _STRIDE
 
 
-def _begin(start: Float[Array, "N n"], limit: int) -> _State:
+def _begin(start: Float[Array, "N n"], limit: int, *, keep: bool = False) -> _State:
     # Built from `start`, so that everything is sharded along the examples as it is.
     zero = jnp.zeros_like(start[:, 0])
     coefficients = zero[:, None] + jnp.zeros((1, limit), start.dtype)
@@ -133,7 +144,9 @@ def _begin(start: Float[Array, "N n"], limit: int) -> _State:
         step=jnp.array(0),
         previous=jnp.zeros_like(start),
         vector=start,
-        total=jnp.zeros_like(start),
+        total=jnp.zeros((limit, 1, 1), start.dtype) + jnp.zeros_like(start)
+        if keep
+        else jnp.zeros_like(start),
         alphas=coefficients,
         betas=coefficients,
         steps=zero.astype(jnp.int32),
@@ -145,13 +158,21 @@ def _begin(start: Float[Array, "N n"], limit: int) -> _State:
 def _recur(
     gram: Callable[[Array], Array],
     start: Float[Array, "N n"],
-    weights: Float[Array, "N K"],
+    weights: Float[Array, "N K"] | None,
+    limit: int,
     growth: float,
     log_target: float,
     resolution: float,
 ) -> _State:
-    """Run the recurrence until every example's bound is tight, and sum vectors by `weights`."""
-    limit = weights.shape[1]
+    """Run the recurrence until every example's bound is tight.
+
+    Sums the vectors by `weights`, or keeps them all where there are none yet.
+    """
+
+    def keep(total: Array, step: Array, vector: Array) -> Array:
+        if weights is None:
+            return jax.lax.dynamic_update_index_in_dim(total, vector, step, axis=0)
+        return total + _column(weights, step)[:, None] * vector
 
     def advance(_: int, state: _State) -> _State:
         last = jnp.where(state.step > 0, _column(state.betas, state.step - 1), 0)
@@ -165,7 +186,7 @@ def _recur(
             step=state.step + 1,
             previous=jnp.where(running[:, None], state.vector, state.previous),
             vector=jnp.where(running[:, None], following, state.vector),
-            total=state.total + _column(weights, state.step)[:, None] * state.vector,
+            total=keep(state.total, state.step, state.vector),
             alphas=_store(state.alphas, state.step, jnp.where(running, alpha, 0)),
             betas=_store(state.betas, state.step, jnp.where(running, beta, 0)),
             steps=state.steps + running,
@@ -180,9 +201,8 @@ def _recur(
         broken = ~jnp.isfinite(lower)
         return state._replace(lower=lower, done=state.done | tight | nothing | broken)
 
-    return jax.lax.while_loop(
-        lambda s: (s.step < limit) & ~jnp.all(s.done), body, _begin(start, limit)
-    )
+    begin = _begin(start, limit, keep=weights is None)
+    return jax.lax.while_loop(lambda s: (s.step < limit) & ~jnp.all(s.done), body, begin)
 
 
 def _column(table: Float[Array, "N K"], index: Array) -> Float[Array, " N"]:

@@ -1,0 +1,193 @@
+"""A linear map of a batch on many vectors an example, examples first.
+
+`jax.vmap` over the vectors puts them before the examples: the result has to be transposed, and
+a basis, the same for every example, is multiplied once for each of them. Here the program of the
+product is run with the vectors beside their example, `[N, k, ...]`, and what all examples still
+share stays one row until an example's own numbers meet it. A matrix product, an elementwise
+operation, a reshaping and a convolution have a rule; whatever else is vmapped.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+# Elementwise, so that vectors and examples may be anywhere as long as all agree.
+_ELEMENTWISE = frozenset(
+    {"add", "add_any", "convert_element_type", "copy", "div", "mul", "neg", "select_n", "sub"}
+)
+_CALLS = frozenset({"jit", "pjit"})
+
+
+class _Beside(NamedTuple):
+    """`[d, k, ...]` for a `[d, ...]` of one vector; `shared`: d, the examples, is kept as 1."""
+
+    array: Array
+    shared: bool
+
+
+def all_basis_products(
+    product: Callable[[Float[Array, "N s"]], Float[Array, "N m"]],
+    shape: tuple[int, int],
+    dtype: Any,
+    chunk: int,
+) -> Float[Array, "N s m"]:
+    """`product(e_i)` for every basis vector, `chunk` at a time, each written into its place.
+
+    Several chunks are rematerialised under reverse-mode differentiation, as `map_chunked` does.
+    """
+    count = shape[1]
+    if chunk >= count:
+        return basis_products(product, shape, dtype, jnp.arange(count))
+
+    @jax.checkpoint
+    def block(indices: Int[Array, " k"]) -> Float[Array, "N k m"]:
+        return basis_products(product, shape, dtype, indices)
+
+    def write(whole: Array, start: Array) -> tuple[Array, None]:
+        found = block(start + jnp.arange(chunk))
+        return jax.lax.dynamic_update_slice_in_dim(whole, found, start, axis=1), None
+
+    # The first block gives the result its place on the devices; the last may overlap.
+    whole = jnp.pad(block(jnp.arange(chunk)), ((0, 0), (0, count - chunk), (0, 0)))
+    starts = jnp.minimum(jnp.arange(chunk, count, chunk), count - chunk)
+    return jax.lax.scan(write, whole, starts)[0]
+
+
+def basis_products(
+    product: Callable[[Float[Array, "N s"]], Float[Array, "N m"]],
+    shape: tuple[int, int],
+    dtype: Any,
+    indices: Int[Array, " k"],
+) -> Float[Array, "N k m"]:
+    """`product(e_i)` for the basis vectors e_i of each index, for every example.
+
+    Args:
+        product: linear, row n of the result from row n of the argument.
+        shape, dtype: `(N, s)`, of the argument.
+        indices: which basis vectors.
+    """
+    examples, size = shape
+    vector = jax.ShapeDtypeStruct(shape, dtype)
+    closed = jax.make_jaxpr(product)(vector)
+    basis = (jnp.arange(size) == indices[:, None]).astype(dtype)
+    (found,) = _run(closed.jaxpr, closed.consts, [_Beside(basis[None], True)], examples)
+    if isinstance(found, _Beside):
+        return _whole(found, examples)
+    # Independent of the vector: zero.
+    return jnp.broadcast_to(found[:, None], (examples, indices.shape[0], *found.shape[1:]))
+
+
+def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], examples: int) -> list[Any]:
+    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
+
+    def read(atom: Any) -> Any:
+        return atom.val if isinstance(atom, jex.Literal) else values[atom]
+
+    for equation in jaxpr.eqns:
+        operands = [read(atom) for atom in equation.invars]
+        name = equation.primitive.name
+        if name in _CALLS:
+            inner = equation.params["jaxpr"]
+            outs = _run(inner.jaxpr, inner.consts, operands, examples)
+        elif not any(isinstance(each, _Beside) for each in operands):
+            outs = _bind(equation, operands)
+        else:
+            outs = _by_rule(name, equation, operands)
+            if outs is None:
+                outs = _by_vmap(equation, operands, examples)
+        values.update(zip(equation.outvars, outs, strict=True))
+    return [read(atom) for atom in jaxpr.outvars]
+
+
+def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | None:
+    """The outputs with vectors beside examples, or None where no rule fits."""
+    first, params = operands[0], equation.params
+    if name in _ELEMENTWISE:
+        return _elementwise(equation, operands)
+    if not isinstance(first, _Beside) or any(isinstance(o, _Beside) for o in operands[1:]):
+        return None
+    array, shared = first
+    out = equation.outvars[0].aval
+    if name == "dot_general":
+        (left, right), (batch, _) = params["dimension_numbers"]
+        if batch or 0 in left:
+            return None
+        numbers = ((tuple(d + 1 for d in left), tuple(right)), ((), ()))
+        return [
+            _Beside(_bind(equation, [array, operands[1]], dimension_numbers=numbers)[0], shared)
+        ]
+    if name == "reshape":
+        if params["dimensions"] is not None or not out.shape or out.shape[0] != _rows(equation):
+            return None
+        return [_Beside(array.reshape((*array.shape[:2], *out.shape[1:])), shared)]
+    if name == "transpose":
+        order = params["permutation"]
+        if order[0] != 0:
+            return None
+        return [_Beside(jnp.transpose(array, (0, 1, *(d + 1 for d in order[1:]))), shared)]
+    if name == "reduce_sum":
+        axes = params["axes"]
+        return None if 0 in axes else [_Beside(array.sum([a + 1 for a in axes]), shared)]
+    if name == "conv_general_dilated":
+        numbers = params["dimension_numbers"]
+        if numbers.lhs_spec[0] or numbers.out_spec[0] or params["batch_group_count"] != 1:
+            return None
+        # The vectors join the examples on the batch axis.
+        merged = array.reshape((array.shape[0] * array.shape[1], *array.shape[2:]))
+        found = _bind(equation, [merged, operands[1]])[0]
+        return [_Beside(found.reshape((*array.shape[:2], *found.shape[1:])), shared)]
+    return None
+
+
+def _elementwise(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
+    beside = [isinstance(each, _Beside) for each in operands]
+    if any(b and not v.aval.shape for b, v in zip(beside, equation.invars, strict=True)):
+        return None
+    own = any(not b and jnp.ndim(each) for b, each in zip(beside, operands, strict=True))
+    shared = not own and all(each.shared for b, each in zip(beside, operands, strict=True) if b)
+    arrays = []
+    for b, each in zip(beside, operands, strict=True):
+        array = each.array if b else jnp.asarray(each)
+        arrays.append(array if b or not array.ndim else jnp.expand_dims(array, 1))
+    shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
+    shape = shape if shared else (_rows(equation), *shape[1:])
+    arrays = [jnp.broadcast_to(array, shape) if array.ndim else array for array in arrays]
+    return [_Beside(_bind(equation, arrays)[0], shared)]
+
+
+def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]:
+    arrays, axes = [], []
+    for each in operands:
+        beside = isinstance(each, _Beside)
+        array = _whole(each, examples) if beside else each
+        arrays.append(array)
+        axes.append(min(1, array.ndim - 1) if beside else None)
+    out_axes = [min(1, len(v.aval.shape)) for v in equation.outvars]
+    outs = jax.vmap(lambda *each: _bind(equation, each), in_axes=axes, out_axes=out_axes)(*arrays)
+    return [_Beside(array, False) for array in outs]
+
+
+def _whole(value: _Beside, examples: int) -> Array:
+    array, shared = value
+    return jnp.broadcast_to(array, (examples, *array.shape[1:])) if shared else array
+
+
+def _rows(equation: Any) -> int:
+    """Length of the first axis of the first operand that has one."""
+    return next(v.aval.shape[0] for v in equation.invars if v.aval.shape)
+
+
+def _bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
+    found = equation.primitive.get_bind_params({**equation.params, **changed})
+    # Older releases of JAX return functions beside the parameters.
+    functions, params = found if isinstance(found, tuple) else ((), found)
+    outs = equation.primitive.bind(*functions, *operands, **params)
+    return list(outs) if equation.primitive.multiple_results else [outs]
