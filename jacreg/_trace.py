@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from . import _coloring as colored
+from ._chain import chain_trace
 from ._errors import DirectionError
 from ._exact import exact_diagonal, exact_trace
 from ._hutch_plus_plus import hutch_plus_plus
@@ -50,7 +51,9 @@ def divergence(
         lin: from `linearize`, of a function whose output has the input's shape.
         method: `Exact()` (n products), a `Coloring` (exact, as many products as
             colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
-            (unbiased).
+            (unbiased). Networks of matrices or of up to four convolutions of stride 1 with
+            elementwise functions between them take no product at all with the first two, unless
+            a `chunk_size` asks for products.
         key: for the stochastic methods.
 
     Raises:
@@ -110,6 +113,11 @@ def _hutchinson_trace(lin: Linearization, method: Hutchinson, key: Any) -> Float
     return mean_over_probes(sample, require_key("divergence", method, key), method.num_probes)
 
 
+def _exact_trace(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
+    found = chain_trace(lin) if method.chunk_size is None else None
+    return exact_trace(lin, method, key) if found is None else found
+
+
 _DIAGONAL: dict[type, Any] = {
     Exact: exact_diagonal,
     colored.Coloring: colored.diagonal,
@@ -117,7 +125,7 @@ _DIAGONAL: dict[type, Any] = {
     XTrace: xdiag,
 }
 _TRACE: dict[type, Any] = {
-    Exact: exact_trace,
+    Exact: _exact_trace,
     colored.Coloring: colored.trace,
     Hutchinson: _hutchinson_trace,
     HutchPlusPlus: hutch_plus_plus,

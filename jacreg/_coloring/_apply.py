@@ -8,6 +8,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._basis import FlatJacobian, map_chunked, sum_chunked
+from .._chain import chain_trace
 from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
 from .._linearize import Linearization
 from .._memory import check_fits
@@ -50,6 +51,9 @@ def diagonal(lin: Linearization, method: Coloring, key: Any) -> Any:
 def trace(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
     """Row of `jacreg.divergence`'s table."""
     check("divergence", "diagonal", method, lin)
+    chained = chain_trace(lin) if method.chunk_size is None else None
+    if chained is not None:
+        return chained
     if method.is_dense:
         return exact_trace(lin, Exact(method.chunk_size), key)
     flat = FlatJacobian(lin)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._basis import FlatJacobian, map_chunked
+from .._chain import chain_trace
 from .._linearize import Linearization
 from ._coloring import Coloring, ColoringError
 
@@ -82,4 +83,16 @@ def _check_diagonal(
             "color: the coloured diagonal differs from single entries by "
             f"{np.abs(entries - found).max():.3g}. Please report this function; Exact() "
             "serves meanwhile."
+        )
+    chained: Any = chain_trace(lin)
+    if chained is None:
+        return
+    everything = np.asarray(diagonal, dtype=np.float64)
+    size = np.abs(everything).sum(axis=1) + scale
+    apart = np.abs(np.asarray(chained, dtype=np.float64) - everything.sum(axis=1))
+    if (apart > 1e4 * float(jnp.finfo(lin.outputs.dtype).eps) * size).any():
+        raise ColoringError(
+            f"color: the trace by the chain of layers differs from that by colours by "
+            f"{apart.max():.3g}. Please report this function; Exact(chunk_size=64) serves "
+            "meanwhile."
         )

@@ -1,0 +1,3 @@
+"""Exact traces of chains of linear layers without one product a dimension."""
+
+from ._trace import chain_trace as chain_trace

@@ -1,0 +1,255 @@
+"""Read the linear program of a Jacobian as a sum of chains."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from .._linearize import Linearization
+from ._chain import Chain, Layer, Unreadable
+
+# Sums multiply: a residual network of many blocks has more chains than products.
+_MOST_CHAINS = 8
+_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+
+
+@dataclass(frozen=True)
+class Tangent:
+    """A value that is linear in the input.
+
+    Attributes:
+        axes: the role of each axis: 0 the batch, 1 to d spatial, d + 1 the channels.
+        chains: whose sum it is.
+    """
+
+    axes: tuple[int, ...]
+    chains: tuple[Chain, ...]
+
+
+def read_chains(lin: Linearization) -> tuple[Chain, ...]:
+    """Return the chains whose sum is the Jacobian of a linearised function.
+
+    Raises:
+        Unreadable: the program has an operation that is none of a chain's.
+        DirectionError: the function has no forward mode.
+    """
+    if len(lin.inputs.shapes) != 1 or len(lin.outputs.shapes) != 1:
+        raise Unreadable("several leaves")
+    dtype = lin.inputs.dtype
+    if dtype != lin.outputs.dtype or dtype not in (jnp.float32, jnp.float64):
+        raise Unreadable("low or mixed precision")
+    (shape,) = lin.inputs.shapes
+    if not shape or 0 in (*shape, lin.num_examples):
+        raise Unreadable("no channels")
+    closed = jax.make_jaxpr(lin.jvp)(lin.xs)
+    axes = _input_axes(closed.jaxpr, len(shape) + 1)
+    order = np.argsort(axes)
+    canonical = tuple((lin.num_examples, *shape)[a] for a in order)[1:]
+    start = Tangent(axes, (Chain((canonical,), ((),)),))
+    (output,) = _run(closed.jaxpr, closed.consts, [start])
+    if not isinstance(output, Tangent) or output.axes != axes:
+        raise Unreadable("the output has another layout")
+    return output.chains
+
+
+def _input_axes(jaxpr: Any, rank: int) -> tuple[int, ...]:
+    """The layout of the first convolution, or channels last."""
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "conv_general_dilated":
+            batch, feature, *spatial = equation.params["dimension_numbers"].lhs_spec
+            if len(spatial) + 2 == rank:
+                return _roles(rank, batch, feature, spatial)
+        for inner in jex.jaxprs_in_params(equation.params):
+            found = _input_axes(inner, rank)
+            if found != tuple(range(rank)):
+                return found
+    return tuple(range(rank))
+
+
+def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]:
+    roles = [0] * rank
+    for role, axis in enumerate((batch, *spatial, feature)):
+        roles[axis] = role
+    return tuple(roles)
+
+
+def _run(jaxpr: Any, consts: Any, inputs: list[Any]) -> list[Any]:
+    environment: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
+    environment.update(zip(jaxpr.invars, inputs, strict=True))
+
+    def look_up(atom: Any) -> Any:
+        return atom.val if isinstance(atom, jex.Literal) else environment[atom]
+
+    for equation in jaxpr.eqns:
+        operands = [look_up(atom) for atom in equation.invars]
+        environment.update(zip(equation.outvars, _apply(equation, operands), strict=True))
+    return [look_up(atom) for atom in jaxpr.outvars]
+
+
+def _apply(equation: Any, operands: list[Any]) -> list[Any]:
+    name = equation.primitive.name
+    has_tangent = any(isinstance(operand, Tangent) for operand in operands)
+    if not has_tangent and name not in _CALLS:
+        return _evaluate(equation, operands)
+    if name in _CALLS:
+        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+        return _run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
+    if name not in _RULES:
+        raise Unreadable(name)
+    return [_RULES[name](equation, *operands)]
+
+
+def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
+    """An operation on constants."""
+    if equation.effects:
+        raise Unreadable("effects")
+    if any(True for _ in jex.jaxprs_in_params(equation.params)):
+        raise Unreadable("a program among constants")
+    found = equation.primitive.bind(*operands, **equation.params)
+    return list(found) if equation.primitive.multiple_results else [found]
+
+
+def _scale(tangent: Tangent, factor: Any) -> Tangent:
+    if jnp.ndim(factor):
+        if jnp.shape(factor) != _shape(tangent, jnp.shape(factor)[tangent.axes.index(0)]):
+            raise Unreadable("a factor of another shape")
+        factor = jnp.transpose(factor, [int(a) for a in np.argsort(tangent.axes)])
+    return Tangent(tangent.axes, tuple(chain.scaled(factor) for chain in tangent.chains))
+
+
+def _shape(tangent: Tangent, num_examples: int) -> tuple[int, ...]:
+    canonical = (num_examples, *tangent.chains[0].shapes[-1])
+    return tuple(canonical[role] for role in tangent.axes)
+
+
+def _mul(equation: Any, left: Any, right: Any) -> Tangent:
+    del equation
+    return _scale(left, right) if isinstance(left, Tangent) else _scale(right, left)
+
+
+def _div(equation: Any, left: Any, right: Any) -> Tangent:
+    del equation
+    if not isinstance(left, Tangent):
+        raise Unreadable("division by a tangent")
+    return _scale(left, 1 / right)
+
+
+def _neg(equation: Any, operand: Tangent) -> Tangent:
+    del equation
+    return _scale(operand, -1.0)
+
+
+def _add(equation: Any, left: Any, right: Any) -> Tangent:
+    """A constant summand of a linear program is a zero that a derivative rule wrote out."""
+    del equation
+    if not (isinstance(left, Tangent) and isinstance(right, Tangent)):
+        return left if isinstance(left, Tangent) else right
+    if left.axes != right.axes:
+        raise Unreadable("a sum of two layouts")
+    chains = list(left.chains)
+    for chain in right.chains:
+        merged = [(i, both) for i, own in enumerate(chains) if (both := own.merged(chain))]
+        if merged:
+            chains[merged[0][0]] = merged[0][1]
+        else:
+            chains.append(chain)
+    if len(chains) > _MOST_CHAINS:
+        raise Unreadable("too many chains")
+    return Tangent(left.axes, tuple(chains))
+
+
+def _sub(equation: Any, left: Any, right: Any) -> Tangent:
+    return _add(equation, left, _scale(right, -1.0) if isinstance(right, Tangent) else 0)
+
+
+def _same(equation: Any, operand: Tangent) -> Tangent:
+    if equation.outvars[0].aval.dtype != equation.invars[0].aval.dtype:
+        raise Unreadable("a change of precision")
+    return operand
+
+
+def _select(equation: Any, which: Any, *cases: Any) -> Tangent:
+    """A constant among the cases of a linear program is zero."""
+    if isinstance(which, Tangent):
+        raise Unreadable("a condition on a tangent")
+    dtype = equation.outvars[0].aval.dtype
+    total = None
+    for number, case in enumerate(cases):
+        if isinstance(case, Tangent):
+            chosen = _scale(case, (jnp.asarray(which, jnp.int32) == number).astype(dtype))
+            total = chosen if total is None else _add(equation, total, chosen)
+    assert total is not None
+    return total
+
+
+def _transpose(equation: Any, operand: Tangent) -> Tangent:
+    order = equation.params["permutation"]
+    return Tangent(tuple(operand.axes[a] for a in order), operand.chains)
+
+
+def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
+    (contract, batch), params = equation.params["dimension_numbers"], equation.params
+    first = isinstance(left, Tangent)
+    tangent, matrix = (left, right) if first else (right, left)
+    (axis,), (other,) = contract if first else contract[::-1]
+    channels = len(tangent.axes) - 1
+    if (
+        isinstance(matrix, Tangent) or batch[0] or jnp.ndim(matrix) != 2
+        or tangent.axes[axis] != channels or params["precision"] is not None
+    ):  # fmt: skip
+        raise Unreadable("a contraction of another form")
+    kernel = jnp.moveaxis(matrix, other, 0)
+    rest = tuple(role for role in tangent.axes if role != channels)
+    spatial = channels - 1
+    layer = Layer(kernel.reshape((1,) * spatial + kernel.shape), (0,) * spatial)
+    axes = (*rest, channels) if first else (channels, *rest)
+    return _through(tangent, axes, layer, equation)
+
+
+def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
+    params = equation.params
+    numbers = params["dimension_numbers"]
+    rank = len(numbers.lhs_spec)
+    batch, feature, *spatial = numbers.lhs_spec
+    strides = (params["window_strides"], params["lhs_dilation"], params["rhs_dilation"])
+    if (
+        isinstance(kernel, Tangent) or image.axes != _roles(rank, batch, feature, spatial)
+        or any(s != 1 for each in strides for s in each) or params["precision"] is not None
+        or params["feature_group_count"] != 1 or params["batch_group_count"] != 1
+    ):  # fmt: skip
+        raise Unreadable("a convolution of another form")
+    out, into, *taps = numbers.rhs_spec
+    layer = Layer(
+        jnp.transpose(kernel, (*taps, into, out)), tuple(low for low, _ in params["padding"])
+    )
+    batch, feature, *spatial = numbers.out_spec
+    return _through(image, _roles(rank, batch, feature, spatial), layer, equation)
+
+
+def _through(tangent: Tangent, axes: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:
+    shape = equation.outvars[0].aval.shape
+    canonical = tuple(int(shape[a]) for a in np.argsort(axes))[1:]
+    return Tangent(axes, tuple(chain.through(layer, canonical) for chain in tangent.chains))
+
+
+_RULES: dict[str, Callable[..., Tangent]] = {
+    "mul": _mul,
+    "div": _div,
+    "neg": _neg,
+    "add": _add,
+    "add_any": _add,
+    "sub": _sub,
+    "convert_element_type": _same,
+    "copy": _same,
+    "copy_p": _same,
+    "select_n": _select,
+    "transpose": _transpose,
+    "dot_general": _dot_general,
+    "conv_general_dilated": _convolution,
+}

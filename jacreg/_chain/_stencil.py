@@ -1,0 +1,116 @@
+"""Layers as seen from one end: what a position meets at which offset."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from ._chain import Layer
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Bool, Float
+
+
+@dataclass(frozen=True)
+class Stencil:
+    """Entries between a near position q and the far ones q + start + index.
+
+    Attributes:
+        start: the smallest offset along each spatial axis.
+        weights: `[*offsets, far, near]`.
+    """
+
+    start: tuple[int, ...]
+    weights: Float[Array, "*offsets far near"]
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of offsets along each axis."""
+        return self.weights.shape[:-2]
+
+
+def from_output(layer: Layer) -> Stencil:
+    """The inputs that an output reads."""
+    return Stencil(tuple(-low for low in layer.low), layer.kernel)
+
+
+def from_input(layer: Layer) -> Stencil:
+    """The outputs that read an input."""
+    dims = len(layer.low)
+    taps = layer.kernel.shape[:dims]
+    start = tuple(low - count + 1 for low, count in zip(layer.low, taps, strict=True))
+    return Stencil(start, jnp.swapaxes(jnp.flip(layer.kernel, tuple(range(dims))), -1, -2))
+
+
+@dataclass(frozen=True)
+class Arc:
+    """The way from a near space to a far one: one layer, or two through a space between.
+
+    Attributes:
+        first: from the near space, to the one between where there is a second.
+        second: from there to the far space.
+        between: sizes of the space between.
+    """
+
+    first: Stencil
+    second: Stencil | None = None
+    between: tuple[int, ...] = ()
+
+    @property
+    def start(self) -> tuple[int, ...]:
+        """The smallest offset of all."""
+        if self.second is None:
+            return self.first.start
+        return tuple(a + b for a, b in zip(self.first.start, self.second.start, strict=True))
+
+    @property
+    def counts(self) -> tuple[int, ...]:
+        """Number of offsets of all along each axis."""
+        if self.second is None:
+            return self.first.counts
+        return tuple(a + b - 1 for a, b in zip(self.first.counts, self.second.counts, strict=True))
+
+    def inside(self, axis: int, size: int) -> Bool[np.ndarray, "size offsets"]:
+        """Which offsets of the first stencil stay inside the space between."""
+        offsets = self.first.start[axis] + np.arange(self.first.counts[axis])
+        if self.second is None:
+            return np.ones((size, offsets.size), bool)
+        far = np.arange(size)[:, None] + offsets
+        return (far >= 0) & (far < self.between[axis])
+
+    def joined(self, masks: Bool[np.ndarray, "k *offsets"]) -> Float[Array, "k *all far near"]:
+        """Both stencils as one, summed over the space between, once for each mask of it."""
+        if self.second is None:
+            return self.first.weights[None]
+        first, second = self.first.weights, self.second.weights
+        dims, dtype = first.ndim - 2, first.dtype
+        masked = first[None] * jnp.asarray(masks, dtype)[..., None, None]
+        # A convolution of the second stencil, of which the far channels are the batch.
+        image = jnp.moveaxis(second, -2, 0)
+        kernel = jnp.flip(jnp.moveaxis(masked, 0, -2), tuple(range(dims)))
+        kernel = kernel.reshape((*kernel.shape[: dims + 1], -1))
+        axes = tuple(range(1, dims + 1))
+        numbers = jax.lax.ConvDimensionNumbers(
+            (0, dims + 1, *axes), (dims + 1, dims, *range(dims)), (0, dims + 1, *axes)
+        )
+        full = [(count - 1, count - 1) for count in self.first.counts]
+        found = jax.lax.conv_general_dilated(
+            image, kernel, (1,) * dims, full, dimension_numbers=numbers
+        )
+        found = found.reshape((*found.shape[:-1], masked.shape[0], first.shape[-1]))
+        return jnp.moveaxis(found, (-2, 0), (0, -2))
+
+
+def common(arcs: Sequence[Arc]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """First and last offset along each axis that both arcs have; none where last < first."""
+    starts = [arc.start for arc in arcs]
+    ends = [tuple(s + n - 1 for s, n in zip(arc.start, arc.counts, strict=True)) for arc in arcs]
+    return (
+        tuple(max(each) for each in zip(*starts, strict=True)),
+        tuple(min(each) for each in zip(*ends, strict=True)),
+    )

@@ -1,0 +1,212 @@
+"""Traces by chains of layers equal dense ones; what is no chain is left to the products."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compilation import quick_compilation  # noqa: F401
+
+import jacreg
+from jacreg._chain import _dense, _examples, chain_trace
+from jacreg._coloring import _verify
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
+
+
+def numbers(*shape, seed=0):
+    return np.random.default_rng(seed + sum(shape)).normal(size=shape)
+
+
+def conv(xs, kernel, padding="SAME"):
+    dims = xs.ndim - 2
+    return jax.lax.conv_general_dilated(
+        xs, kernel, (1,) * dims, padding, dimension_numbers=LAYOUTS[dims]
+    )
+
+
+def net(kernels, activation=jnp.tanh, layer=conv):
+    def apply(xs):
+        for number, kernel in enumerate(kernels):
+            xs = layer(xs, kernel)
+            xs = activation(xs) if number < len(kernels) - 1 else xs
+        return xs
+
+    return apply
+
+
+def kernels(count, taps=(3, 3), channels=2, hidden=3):
+    widths = [channels, *[hidden] * (count - 1), channels]
+    return [numbers(*taps, a, b, seed=i) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))]  # fmt: skip  # noqa: E501, RUF007
+
+
+def dense(fn, xs):
+    size = xs[0].size
+    blocks = jax.jit(jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0])))(xs)
+    return np.trace(np.asarray(blocks).reshape(-1, size, size), axis1=1, axis2=2)
+
+
+def held(fn, xs):
+    """Whether the trace is read as chains and equals the dense one."""
+    found = jax.jit(lambda xs: chain_trace(jacreg.linearize(fn, xs)))(xs)
+    assert found is not None, "not read as chains"
+    np.testing.assert_allclose(found, dense(fn, xs), rtol=1e-10, atol=1e-10)
+
+
+UNEVEN = [numbers(3, 2, 2, 3), numbers(1, 4, 3, 4), numbers(5, 3, 4, 3), numbers(2, 2, 3, 2)]
+TWO, FOUR = kernels(2), kernels(4)
+LOCAL = {
+    "1 layer": (net(kernels(1)), (4, 3, 2)),
+    "2 layers": (net(TWO), (4, 3, 2)),
+    "3 layers": (net(kernels(3)), (5, 3, 2)),
+    "4 layers": (net(FOUR), (5, 4, 2)),
+    "4 layers, 1-D": (net(kernels(4, (3,))), (6, 2)),
+    "3 layers, 3-D": (net(kernels(3, (2, 3, 2))), (3, 2, 3, 2)),
+    "kernels of other sizes": (net(UNEVEN), (6, 5, 2)),
+    "smaller than its kernels": (net(FOUR), (1, 2, 2)),
+    "relu, residual": (lambda xs: xs + net(TWO, jax.nn.relu)(xs), (4, 4, 2)),
+    "silu behind": (lambda xs: jax.nn.silu(net(TWO)(xs)), (4, 4, 2)),
+    "linear layers between": (net(FOUR, lambda x: 2 * x), (4, 4, 2)),
+    "VALID, then padded": (
+        lambda xs: conv(jnp.tanh(conv(xs, TWO[0], "VALID")), TWO[1], [(2, 2), (2, 2)]), (4, 5, 2)
+    ),
+    "channel matrices": (
+        lambda xs: conv(jnp.tanh(jnp.tanh(xs @ TWO[0][0, 0]) @ FOUR[1][0, 0]), FOUR[3]),
+        (4, 4, 2),
+    ),
+    "elementwise": (jnp.sin, (3, 2)),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LOCAL)
+def test_local_networks(name, x64):
+    fn, shape = LOCAL[name]
+    held(fn, numbers(2, *shape))
+
+
+def test_channels_first(x64):
+    def first(xs, kernel):
+        numbers = ("NCHW", "HWIO", "NCHW")
+        return jax.lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    held(net(kernels(3), layer=first), numbers(2, 2, 4, 3))
+
+
+@pytest.mark.parametrize("count", [1, 3, 5])
+def test_matrices(count, x64):
+    activation = jnp.tanh if count % 2 else jax.nn.softplus
+    mlp = net(kernels(count, ()), activation, jnp.matmul)
+    xs = numbers(3, 2)
+    held(mlp, xs)
+    held(jax.grad(lambda xs: (mlp(xs) ** 2).sum()), xs)
+    held(jax.grad(lambda xs: activation(mlp(xs))[:, 0].sum()), xs)
+
+
+def test_functions_of_one_example(x64):
+    first, second = numbers(5, 3), numbers(3, 5)
+    held(jax.vmap(lambda x: second @ jnp.tanh(first @ x)), numbers(4, 3))
+
+
+@pytest.mark.parametrize("outer", [jnp.square, lambda y: jax.nn.softplus(y)])
+def test_laplacian_of_a_convolutional_energy(outer, x64):
+    fn = net(TWO)
+    held(jax.grad(lambda xs: outer(fn(xs)).sum()), numbers(2, 4, 3, 2))
+
+
+def test_what_is_no_chain_is_left_to_products(x64):
+    xs = numbers(2, 4, 4, 2)
+    others = {
+        "five convolutions": net(kernels(5)),
+        "three diagonals around three": lambda xs: jnp.sin(net(kernels(3))(xs)),
+        "input by its own": lambda xs: net(FOUR)(jnp.sin(xs)),
+        "mean": lambda xs: xs - net(TWO)(xs).mean((1, 2), keepdims=True),
+        "roll": lambda xs: jnp.tanh(jnp.roll(xs, 1, 1)) * xs,
+        "kernel from the input": lambda xs: jax.vmap(
+            lambda x: conv(x[None], jnp.ones((1, 1, 2, 2)) * x.sum())[0]
+        )(xs),
+        "flipped": lambda xs: jnp.tanh(xs).swapaxes(1, 2),
+    }
+    for name, fn in others.items():
+        lin = jacreg.linearize(fn, xs)
+        assert chain_trace(lin) is None, name
+    np.testing.assert_allclose(
+        jax.jit(lambda xs: jacreg.divergence(jacreg.linearize(others["mean"], xs)))(xs),
+        dense(others["mean"], xs),
+        atol=1e-11,
+    )
+
+
+def test_methods_take_the_chain_unless_told_how_many_products(x64):
+    fn, xs = net(kernels(3)), numbers(2, 5, 5, 2)
+    coloring = jacreg.color(fn, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
+    lin = jacreg.linearize(fn, xs)
+
+    def products(method):
+        text = str(jax.make_jaxpr(lambda: jacreg.divergence(lin, method))())
+        return text.count("f64[50,2,5,5") + text.count(f"f64[{2 * coloring.num_colors},5,5")
+
+    assert products(jacreg.Exact()) == products(coloring) == 0
+    assert products(jacreg.Exact(50)) > 0
+    methods = jacreg.Exact(50), jacreg.Exact(), coloring
+    expected, *others = jax.jit(lambda xs: [
+        jacreg.divergence(jacreg.linearize(fn, xs), method) for method in methods
+    ])(xs)  # fmt: skip
+    for found in others:
+        np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+@pytest.mark.parametrize("count", [3, 4])
+def test_gradients_of_the_trace(count, x64):
+    xs, weights = numbers(2, 3, 2, 2), kernels(count, hidden=2)
+
+    def total(weights, xs, method):
+        return (jacreg.divergence(jacreg.linearize(net(weights), xs), method) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1)), static_argnums=2)
+    by_chain = gradient(weights, xs, jacreg.Exact())
+    by_products = gradient(weights, xs, jacreg.Exact(12))
+    for found, expected in zip(jax.tree.leaves(by_chain), jax.tree.leaves(by_products), strict=True):  # fmt: skip  # noqa: E501
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_examples_in_turns_give_the_same(x64, monkeypatch):
+    fn, xs = net(FOUR), numbers(5, 3, 3, 2)
+    mlp, vectors = net(kernels(4, ()), layer=jnp.matmul), numbers(5, 2)
+
+    def evaluate():
+        def total(vectors):
+            return chain_trace(jacreg.linearize(mlp, vectors)).sum()
+
+        def everything(xs, vectors):
+            return chain_trace(jacreg.linearize(fn, xs)), jax.value_and_grad(total)(vectors)
+
+        return jax.jit(everything)(xs, vectors)
+
+    whole = evaluate()
+    monkeypatch.setattr(_examples, "_CACHE_ENTRIES", 14)
+    monkeypatch.setattr(_examples, "MOST_ENTRIES", 16)
+    # Images one by one, vectors two at a time and the last alone, computed again backwards.
+    for found, expected in zip(jax.tree.leaves(evaluate()), jax.tree.leaves(whole), strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-11)
+
+
+def test_a_wrong_chain_is_caught_by_colours(x64, monkeypatch):
+    """What is planned from concrete values is compared with single entries."""
+    fn, xs = net(kernels(2)), numbers(2, 4, 4, 2)
+    monkeypatch.setattr(_verify, "chain_trace", lambda lin: chain_trace(lin) * 1.001)
+    with pytest.raises(jacreg.ColoringError, match="chain of layers"):
+        jacreg.color(fn, xs)
+
+
+def test_the_two_halves_of_a_hessian_are_one(x64):
+    """XLA sees that the second half is the first one transposed: one product, not two."""
+    mlp = net([numbers(8, 64), numbers(64, 64), numbers(64, 1)], layer=jnp.matmul)
+
+    def compiled(xs):
+        lin = jacreg.linearize(jax.grad(lambda xs: mlp(xs)[:, 0].sum()), xs)
+        return chain_trace(lin)
+
+    text = jax.jit(compiled).lower(jnp.ones((4, 8))).compile().as_text()
+    assert sum("f64[32,64]" in line and " dot(" in line for line in text.splitlines()) <= 1
+    assert callable(_dense.dense_trace)
