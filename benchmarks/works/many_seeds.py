@@ -1,4 +1,4 @@
-"""Steps of several seeds: all in one program by vmap, one after another, one process a core.
+"""Steps of several seeds: one after another against all in one program by vmap.
 
 Four seeds of LeNet' and of an MLP with one projection, each on its own batch. `python -m
 train.seeds` takes them one after another, on every platform; where vmap is the faster plan, the
