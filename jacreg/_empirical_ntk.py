@@ -24,6 +24,9 @@ if TYPE_CHECKING:
 
 # Entries of the parameter Jacobian of one block of examples.
 _BLOCK_ENTRIES = 1 << 24
+# Up to so many blocks a symmetric kernel is unrolled; the compiler may then compute each of
+# them once and keep it, so that the bound on memory is that of all of them together.
+_FEW_BLOCKS = 2
 
 
 def empirical_ntk(
@@ -41,7 +44,8 @@ def empirical_ntk(
     the M outputs, not divided by M. With `trace_outputs=False` the full kernel
     Theta[i, j, a, b] = <d f_a(x_i) / d params, d f_b(x_j) / d params>.
 
-    The parameter Jacobian of the whole batch is never in memory. Two strategies, the one
+    The memory is bounded: blocks of the parameter Jacobian of at most 64 MiB (float32), two at
+    once, never that of a larger batch. Two strategies, the one
     with fewer operations: blocks of it, contracted with each other (the rows of a
     symmetric kernel once); or, where one example's M x P block is itself too large or
     the outputs are many, one column at a time by a vjp and the jvp after it. A network with
@@ -208,6 +212,8 @@ def _contraction_is_cheaper(
     blocks1, blocks2 = -(-n1 // block), -(-n2 // block)
     pairs = blocks1 * (blocks1 + 1) // 2 if symmetric else blocks1 * blocks2
     computed = 2 * pairs if symmetric else blocks1 + pairs
+    if symmetric and blocks1 <= _FEW_BLOCKS:
+        computed = pairs
     contraction = computed * block * m * 2 * one
     contraction += pairs * block**2 * m * (1 if traced else m) * 2 * parameters
     products = n2 * m * (2 * one + n1 * 2 * one)
@@ -242,7 +248,18 @@ def _by_contraction(
         ]
         return reduce(jnp.add, terms)
 
-    if symmetric:
+    if symmetric and count1 <= _FEW_BLOCKS:
+        # Few enough for a program of their own each: a row's block is computed once.
+        found: dict[tuple[int, int], Array] = {}
+        for i in range(count1):
+            held = jacobians(_at(left, i))
+            found[i, i] = contract(held, held)
+            for j in range(i + 1, count1):
+                found[i, j] = contract(held, jacobians(_at(left, j)))
+                mirror = jnp.swapaxes(found[i, j], 0, 1)
+                found[j, i] = mirror if traced else jnp.swapaxes(mirror, 2, 3)
+        grid = jnp.stack([found[i, j] for i in range(count1) for j in range(count1)])
+    elif symmetric:
         pairs = [(i, j) for i in range(count1) for j in range(i, count1)]
         firsts, seconds = (jnp.array([p[side] for p in pairs]) for side in (0, 1))
         parts = jax.lax.map(
@@ -284,7 +301,7 @@ def _blocks(batch: PyTree, block: int) -> PyTree:
     return jax.tree.map(lambda x: x[index].reshape((count, block, *x.shape[1:])), batch)
 
 
-def _at(batch: PyTree, index: Array) -> PyTree:
+def _at(batch: PyTree, index: Array | int) -> PyTree:
     return jax.tree.map(lambda x: x[index], batch)
 
 
