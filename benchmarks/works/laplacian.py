@@ -67,7 +67,9 @@ def _compare(
         {name: (lambda call=call: call(xs)) for name, call in calls.items()}, rounds=rounds
     )
     best = min((name for name in calls if name.startswith("folx")), key=times.median)
-    peers = [(best, f"{version}, sparsity_threshold={best.split()[1]}", most)]
+    peers: list[tuple[str, str, float | None]] = [
+        (best, f"{version}, sparsity_threshold={best.split()[1]}", most)
+    ]
     if small:
         peers.append(("hessian", "jax.hessian and trace", None))
     return [

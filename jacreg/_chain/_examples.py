@@ -44,8 +44,11 @@ def map_examples(
         return fn(*jax.tree.unflatten(treedef, own))
 
     rows = [leaf for leaf, varies in zip(leaves, varying, strict=True) if varies]
-    most = _CACHE_ENTRIES if jax.default_backend() == "cpu" else MOST_ENTRIES
-    at_once = max(1, most // max(entries, 1))
+    at_once = max(1, MOST_ENTRIES // max(entries, 1))
+    if jax.default_backend() == "cpu":
+        # Few large examples still make a product worth a call, if they all but fit.
+        fitting = _CACHE_ENTRIES // max(entries, 1)
+        at_once = max(1, fitting, min(16, 4 * fitting))
     if at_once >= num_examples:
         return jax.vmap(one)(rows)
     if num_examples * entries > MOST_ENTRIES:
