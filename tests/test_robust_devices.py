@@ -7,10 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import BASE, tiny, train_cache  # noqa: F401
 
 from train import data, loop
 from train.checkpoints import Checkpoints, tree_digest
+from train.config import parse
 from train.data import Examples
 from train.errors import ConfigError
 from train.evaluation import masked_mean
@@ -118,6 +119,16 @@ class TestMeshes:
     @pytest.mark.parametrize("accumulate", [1, 2])
     def test_the_penalised_step_gathers_nothing(self, problem, tmp_path, accumulate):
         config = short(parallel={"data": 4}, training={"accumulate": accumulate})
+        text = compiled_step(problem, config, tmp_path)
+        assert "all-reduce" in text
+        assert "all-gather" not in text
+        assert "all-to-all" not in text
+
+    def test_nor_does_that_of_a_convolutional_network(self, train_cache, tmp_path):  # noqa: F811
+        """On CPU its convolutions are products with the batch last, of any size from 8 up."""
+        sections = {"data": {"name": "mnist-5k", "batch_size": 64}, "parallel": {"data": 4}}
+        config = parse({**BASE, **sections, "model": {"name": "lenet"}, "training": SHORT}, "lenet")
+        problem = TASKS["classification"](config, data.load(config.data))
         text = compiled_step(problem, config, tmp_path)
         assert "all-reduce" in text
         assert "all-gather" not in text

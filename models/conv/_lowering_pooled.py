@@ -105,10 +105,11 @@ def batch_last_conv_max_pool(
     xs = xs.transpose(1, 3, 4, 0, 2, 5).reshape(-1, sizes[0] // cell, sizes[1] // cell, batch)
     xs = jnp.stack([xs[:, :, shift : shift + cells[1]] for shift in range(depths[1])])
     xs = jnp.stack([xs[:, :, shift : shift + cells[0]] for shift in range(depths[0])])
-    ys = matrix @ xs.reshape(matrix.shape[1], -1)
+    # The free axes are not merged: a batch that is split over devices stays where it is.
+    ys = jnp.tensordot(matrix, xs.reshape(matrix.shape[1], *xs.shape[-3:]), 1)
     features = kernel.shape[3]
-    ys = largest(ys.reshape(pool * pool, side * side, features, -1))
-    ys = activation(ys + bias.reshape(1, features, 1))
+    ys = largest(ys.reshape(pool * pool, side * side, features, *ys.shape[1:]))
+    ys = activation(ys + bias.reshape(1, features, 1, 1, 1))
     ys = ys.reshape(side, side, features, *cells, batch).transpose(3, 0, 4, 1, 2, 5)
     ys = ys.reshape(*pooled, features, batch)
     return transpose_axes(ys, batch_last, layout.outputs)
