@@ -17,9 +17,9 @@ from benchmarks.robustness._kills import Run, Subject
 
 _EVERY = 2.0  # seconds between two looks
 _WARM = 0.25  # share of the time that counts as warming up
-# About every half minute. A checkpoint leaves some KiB behind in the checkpoint library's native
-# code: one a second, as no real run has, would be what is measured.
-_CHECKPOINT_EVERY = 5000
+# About 40 seconds of these small steps. A checkpoint leaves some 20 KiB behind in the checkpoint
+# library's native code: one every few seconds, as no real run has, would be all that is measured.
+_CHECKPOINT_EVERY = 20_000
 _SUBJECT = Subject(
     "classification, dropout, Adam",
     "configs/smoke/equinox.toml",
