@@ -137,6 +137,101 @@ def test_what_is_no_chain_is_left_to_products(x64):
     )
 
 
+X6, W6, NARROW = numbers(3, 6), numbers(6, 6), numbers(6, 1)
+IMAGE = numbers(3, 4, 5, 2)
+BROADCAST = {
+    "a column": (lambda xs: xs + jnp.tanh(xs @ NARROW), X6),
+    "minus a column": (lambda xs: jnp.tanh(xs @ W6) - jnp.sin(xs @ NARROW), X6),
+    "a linear column": (lambda xs: xs + xs @ NARROW, X6),
+    "a pixel": (lambda xs: xs + conv(xs, numbers(4, 5, 2, 2), "VALID"), IMAGE),
+    "a channel": (lambda xs: xs + conv(jnp.tanh(xs), numbers(3, 3, 2, 1)), IMAGE),
+    "two axes contracted": (
+        lambda xs: jnp.einsum("nij,ijkl->nkl", xs, numbers(2, 3, 2, 3)),
+        numbers(3, 2, 3),
+    ),
+    "none contracted": (lambda xs: jnp.einsum("nd,k->ndk", xs, jnp.ones(2)).sum(-1), X6),
+    "nothing between": (
+        lambda xs: conv(
+            jnp.tanh(conv(xs, numbers(6, 6, 2, 2), "VALID")), numbers(1, 1, 2, 2), [(2, 2), (2, 3)]
+        ),
+        IMAGE,
+    ),
+}
+
+
+@pytest.mark.parametrize("name", BROADCAST)
+def test_what_broadcasts_or_contracts_otherwise_is_left_to_products(name, x64):
+    fn, xs = BROADCAST[name]
+    lin = jacreg.linearize(fn, xs)
+    assert chain_trace(lin) is None
+    np.testing.assert_allclose(jacreg.divergence(lin), dense(fn, xs), rtol=1e-10, atol=1e-10)
+
+
+def test_factors_of_an_example_or_a_channel(x64):
+    """A time or a noise scale an example, as `[N, 1]`; what all share, as `[1, D]`."""
+    times, shared = 1 + numbers(3, 1) ** 2, 1 + numbers(1, 6) ** 2
+
+    def field(xs, times):
+        return shared * (jnp.tanh(times * xs @ W6) @ W6.T) / times
+
+    lin = jacreg.linearize(field, X6, times)
+    blocks = [jax.jacfwd(lambda x, n=n: field(x[None], times[n : n + 1])[0])(X6[n]) for n in (0, 1, 2)]  # fmt: skip  # noqa: E501
+    np.testing.assert_allclose(chain_trace(lin), [np.trace(b) for b in blocks], rtol=1e-10)
+
+
+def test_a_case_that_is_not_chosen_may_be_infinite(x64):
+    xs = jnp.asarray([[-1.0, 0.0, 4.0], [1.0, 2.0, -3.0]])
+
+    def field(xs):
+        return jnp.where(xs > 0, jnp.sqrt(xs), 0.0) @ jnp.asarray(numbers(3, 3))
+
+    lin = jacreg.linearize(field, xs)
+    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=3))
+    assert np.isfinite(by_products).all()
+    np.testing.assert_allclose(chain_trace(lin), by_products, rtol=1e-12)
+
+
+def test_the_batch_is_the_first_axis_whatever_a_convolution_says(x64):
+    """Rows as positions of a convolution of one tap, and one that no tangent reaches."""
+    rows = jax.lax.ConvDimensionNumbers((1, 2, 0), (2, 1, 0), (1, 2, 0))
+
+    def along_rows(xs):
+        return jnp.tanh(
+            jax.lax.conv_general_dilated(
+                xs, numbers(1, 2, 2), (1,), [(0, 0)], dimension_numbers=rows
+            )
+        )
+
+    def beside(xs):
+        still = jax.lax.stop_gradient(xs).transpose(3, 1, 2, 0)
+        gate = jax.lax.conv_general_dilated(
+            still,
+            jnp.ones((3, 3, 3, 3)),
+            (1, 1),
+            "SAME",
+            dimension_numbers=("CHWN", "HWIO", "CHWN"),
+        )
+        return jnp.sin(xs) * gate.transpose(3, 1, 2, 0)
+
+    for fn, xs in ((along_rows, numbers(4, 4, 2)), (jax.checkpoint(beside), numbers(3, 4, 4, 3))):
+        jacobian = jax.jacfwd(fn)(jnp.asarray(xs))
+        size = xs[0].size
+        blocks = [np.trace(jacobian[n, ..., n, :, :].reshape(size, size)) if xs.ndim == 3 else
+                  np.trace(jacobian[n][..., n, :, :, :].reshape(size, size)) for n in range(len(xs))]  # fmt: skip  # noqa: E501
+        np.testing.assert_allclose(jacreg.divergence(jacreg.linearize(fn, xs)), blocks, rtol=1e-10)
+
+
+def test_kernels_of_lower_precision_are_left_to_products():
+    low = jnp.asarray(W6, jnp.bfloat16)
+
+    def field(xs):
+        return jax.lax.dot_general(
+            jnp.tanh(xs), low, (((1,), (0,)), ((), ())), preferred_element_type=jnp.float32
+        )
+
+    assert chain_trace(jacreg.linearize(field, jnp.asarray(X6, jnp.float32))) is None
+
+
 def test_methods_take_the_chain_unless_told_how_many_products(x64):
     fn, xs = net(kernels(3)), numbers(2, 5, 5, 2)
     coloring = jacreg.color(fn, jax.ShapeDtypeStruct(xs.shape, xs.dtype))

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import reduce
+from operator import mul
 from typing import Any
 
 import jax
@@ -55,6 +57,8 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     (output,) = _run(closed.jaxpr, closed.consts, [start])
     if not isinstance(output, Tangent) or output.axes != axes:
         raise Unreadable("the output has another layout")
+    if any(chain.shapes[-1] != canonical for chain in output.chains):
+        raise Unreadable("the output has another shape")
     return output.chains
 
 
@@ -63,7 +67,8 @@ def _input_axes(jaxpr: Any, rank: int) -> tuple[int, ...]:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             batch, feature, *spatial = equation.params["dimension_numbers"].lhs_spec
-            if len(spatial) + 2 == rank:
+            # It may be none of the chain's: what must hold is that examples are the first axis.
+            if len(spatial) + 2 == rank and batch == 0:
                 return _roles(rank, batch, feature, spatial)
         for inner in jex.jaxprs_in_params(equation.params):
             found = _input_axes(inner, rank)
@@ -102,7 +107,12 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
         return _run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
     if name not in _RULES:
         raise Unreadable(name)
-    return [_RULES[name](equation, *operands)]
+    found = _RULES[name](equation, *operands)
+    # Arithmetic in a program broadcasts axes of size one, which no layer of a chain does.
+    shape = equation.outvars[0].aval.shape
+    if any(_shape(found.axes, chain, shape) != shape for chain in found.chains):
+        raise Unreadable("a broadcast")
+    return [found]
 
 
 def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
@@ -117,15 +127,23 @@ def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
 
 def _scale(tangent: Tangent, factor: Any) -> Tangent:
     if jnp.ndim(factor):
-        if jnp.shape(factor) != _shape(tangent, jnp.shape(factor)[tangent.axes.index(0)]):
+        # One number for a whole example, a channel or all examples: `[N, 1]`, `[1, D]`. What all
+        # examples share stays one row.
+        whole = _shape(tangent.axes, tangent.chains[0], jnp.shape(factor))
+        pairs = zip(jnp.shape(factor), whole, strict=True) if jnp.ndim(factor) == len(whole) else ()
+        if jnp.ndim(factor) != len(whole) or any(have not in (1, want) for have, want in pairs):
             raise Unreadable("a factor of another shape")
+        factor = jnp.broadcast_to(factor, whole)
         factor = jnp.transpose(factor, [int(a) for a in np.argsort(tangent.axes)])
     return Tangent(tangent.axes, tuple(chain.scaled(factor) for chain in tangent.chains))
 
 
-def _shape(tangent: Tangent, num_examples: int) -> tuple[int, ...]:
-    canonical = (num_examples, *tangent.chains[0].shapes[-1])
-    return tuple(canonical[role] for role in tangent.axes)
+def _shape(axes: tuple[int, ...], chain: Chain, like: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of what leaves a chain, with as many examples as an array of that layout has."""
+    if len(like) != len(axes) or len(chain.shapes[-1]) != len(axes) - 1:
+        raise Unreadable("another number of axes")
+    canonical = (like[axes.index(0)], *chain.shapes[-1])
+    return tuple(canonical[role] for role in axes)
 
 
 def _mul(equation: Any, left: Any, right: Any) -> Tangent:
@@ -182,10 +200,27 @@ def _select(equation: Any, which: Any, *cases: Any) -> Tangent:
     total = None
     for number, case in enumerate(cases):
         if isinstance(case, Tangent):
-            chosen = _scale(case, (jnp.asarray(which, jnp.int32) == number).astype(dtype))
+            chosen = _masked(case, jnp.asarray(which, jnp.int32) == number, dtype)
             total = chosen if total is None else _add(equation, total, chosen)
     assert total is not None
     return total
+
+
+def _masked(tangent: Tangent, mask: Any, dtype: Any) -> Tangent:
+    """Zero where the mask is false, of a factor that is not finite there, too."""
+    whole = _shape(tangent.axes, tangent.chains[0], jnp.shape(mask)) if jnp.ndim(mask) else ()
+    if jnp.shape(mask) != whole:
+        raise Unreadable("a condition of another shape")
+    if not whole or not any(chain.diagonals[-1] for chain in tangent.chains):
+        return _scale(tangent, mask.astype(dtype))
+    mask = jnp.transpose(mask, [int(a) for a in np.argsort(tangent.axes)])
+
+    def masked(chain: Chain) -> Chain:
+        factor = reduce(mul, chain.diagonals[-1], jnp.ones((), dtype))
+        last = (jnp.where(mask, factor, jnp.zeros((), dtype)),)
+        return replace(chain, diagonals=(*chain.diagonals[:-1], last))
+
+    return Tangent(tangent.axes, tuple(masked(chain) for chain in tangent.chains))
 
 
 def _transpose(equation: Any, operand: Tangent) -> Tangent:
@@ -197,6 +232,8 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     (contract, batch), params = equation.params["dimension_numbers"], equation.params
     first = isinstance(left, Tangent)
     tangent, matrix = (left, right) if first else (right, left)
+    if len(contract[0]) != 1:
+        raise Unreadable("a contraction of another form")
     (axis,), (other,) = contract if first else contract[::-1]
     channels = len(tangent.axes) - 1
     if (
@@ -233,8 +270,12 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
 
 
 def _through(tangent: Tangent, axes: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:
-    shape = equation.outvars[0].aval.shape
+    shape, dtype = equation.outvars[0].aval.shape, equation.outvars[0].aval.dtype
+    if any(atom.aval.dtype != dtype for atom in equation.invars):
+        raise Unreadable("low or mixed precision")
     canonical = tuple(int(shape[a]) for a in np.argsort(axes))[1:]
+    if 0 in canonical:
+        raise Unreadable("an empty layer")
     return Tangent(axes, tuple(chain.through(layer, canonical) for chain in tangent.chains))
 
 
