@@ -125,7 +125,8 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
             _Beside(_bind(equation, [array, operands[1]], dimension_numbers=numbers)[0], shared)
         ]
     if name == "reshape":
-        if params["dimensions"] is not None or not out.shape or out.shape[0] != _rows(equation):
+        (rows,) = equation.invars[0].aval.shape[:1] or (0,)
+        if params["dimensions"] is not None or not out.shape or out.shape[0] != rows:
             return None
         return [_Beside(array.reshape((*array.shape[:2], *out.shape[1:])), shared)]
     if name == "transpose":
@@ -157,8 +158,9 @@ def _elementwise(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
     for b, each in zip(beside, operands, strict=True):
         array = each.array if b else jnp.asarray(each)
         arrays.append(array if b or not array.ndim else jnp.expand_dims(array, 1))
+    # Arithmetic in a program broadcasts axes of size one, the first one too.
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
-    shape = shape if shared else (_rows(equation), *shape[1:])
+    shape = shape if shared else (equation.outvars[0].aval.shape[0], *shape[1:])
     arrays = [jnp.broadcast_to(array, shape) if array.ndim else array for array in arrays]
     return [_Beside(_bind(equation, arrays)[0], shared)]
 
@@ -178,11 +180,6 @@ def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]
 def _whole(value: _Beside, examples: int) -> Array:
     array, shared = value
     return jnp.broadcast_to(array, (examples, *array.shape[1:])) if shared else array
-
-
-def _rows(equation: Any) -> int:
-    """Length of the first axis of the first operand that has one."""
-    return next(v.aval.shape[0] for v in equation.invars if v.aval.shape)
 
 
 def _bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:

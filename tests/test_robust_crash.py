@@ -177,7 +177,7 @@ class TestSignals:
             if where == "data":
                 patch.setattr(data, "load", interrupted(data.load))
             elif where == "compile":
-                patch.setattr(loop.Loop, "_compile", interrupted(loop.Loop._compile))
+                patch.setattr(loop.Loop, "compiled", interrupted(loop.Loop.compiled))
             else:
                 final = where == "final evaluation"
 

@@ -52,6 +52,9 @@ FUNCTIONS = {
     "chosen": lambda xs: jnp.where(xs > 0, xs, 0.1 * xs)[:, ::-1].reshape(len(xs), 8, 2).mean(2),
     "scan": _scanned,
     "per example": jax.vmap(lambda x: jnp.outer(x[:4], jnp.cos(x)) @ x),
+    "broadcast": lambda xs: (
+        jnp.asarray(W.T[:1]) * jnp.sin(xs) - xs * xs[:, 3:4] + jnp.asarray(W.T[:1]) * xs / 2
+    ),
     "scalar an example": lambda xs: jnp.sum(xs**3, axis=1),
     "constant": lambda xs: jnp.ones((len(xs), 3)) + 0 * xs[:, :1],
 }
