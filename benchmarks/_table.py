@@ -132,6 +132,9 @@ def _draw(series: list[dict[str, Any]], path: Path) -> Path:
         for name, points in each["lines"].items():
             xs, ys = zip(*points, strict=True)
             axis.loglog(xs, ys, "o-", markersize=3, label=f"{name}: {exponent(points):.2f}")
+        ticks = sorted({float(x) for points in each["lines"].values() for x, _ in points})
+        axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
+        axis.minorticks_off()
         axis.set(title=each["title"], xlabel=each["x"], ylabel=each["y"])
         axis.legend(title="exponent", fontsize=7, title_fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
