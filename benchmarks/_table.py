@@ -29,8 +29,8 @@ def _figure(value: float | None, unit: str) -> str:
 def _cells(row: _comparison.Comparison) -> list[str]:
     ratio = "-"
     if row.ratio is not None:
-        spread = "" if row.low == row.high else f" ({row.low:.2f} to {row.high:.2f})"
-        ratio = f"{row.ratio:.2f}{spread}"
+        spread = "" if row.low == row.high else f" ({row.low:.2g} to {row.high:.2g})"
+        ratio = f"{row.ratio:.2g}{spread}"
     return [
         f"{row.work}: {row.setting}",
         _figure(row.ours, row.unit),
@@ -64,10 +64,12 @@ def show(folder: Path) -> None:
 def markdown(folder: Path) -> list[str]:
     """Return the lines of the table as README shows it: what has an aim."""
     found = _found(folder)
-    lines = ["| " + " | ".join(_HEADERS) + " |", "|" + "---|" * len(_HEADERS)]
+    headers = _HEADERS[:-1]
+    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
     for _, rows, _ in found:
         for row in (each for each in rows if each.most is not None):
-            cells = [cell.replace("|", "\\|") for cell in _cells(row)]
+            cells = [cell.replace("|", "\\|") for cell in _cells(row)[:-1]]
+            cells[-1] = f"**{row.verdict}**" if row.verdict == "short" else row.verdict
             lines.append("| " + " | ".join(cells) + " |")
     machines = sorted({around["machine"] for _, _, around in found})
     rows = [row for _, each, _ in found for row in each]
@@ -76,7 +78,7 @@ def markdown(folder: Path) -> list[str]:
     return [
         f"{reached} of {len(aimed)} aims reached. Measured on {'; '.join(machines)}; medians, and "
         "the quartiles of the ratio over rounds taken in turns. Less is better. Rows without an "
-        "aim are in the records.",
+        "aim, notes and floors are in the records.",
         "",
         *lines,
     ]
