@@ -94,7 +94,7 @@ class TestTable:
     def test_markdown(self, folder):
         text = "\n".join(_table.markdown(folder))
         assert "1 of 2 aims reached. Measured on a machine;" in text
-        assert "| work: sizes | 2 ms | peer 1.0 | 4 ms | 0.5 (0.40 to 0.60) | at most 0.6 |" in text
+        assert "| work: sizes | 2 ms | peer 1.0 | 4 ms | 0.5 (0.4 to 0.6) | at most 0.6 |" in text
         assert "| **short** |" in text
         assert "MiB" not in text
 
