@@ -7,6 +7,7 @@ compared first, with the same probes. Both use the threads that they take by def
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -113,11 +114,46 @@ def _flops(setting: str) -> Comparison:
 
 
 def growth() -> list[dict[str, Any]]:
-    """Return the time of a step against the batch."""
+    """Return the time of a step against batch, projections, width and depth."""
+    mlp = 'model.name="mlp"'
+    return [
+        _series("A training step of LeNet'", "batch", (25, 100, 400), lambda n: ((), {"batch": n})),
+        _series(
+            "LeNet', batch 100",
+            "projections",
+            (1, 2, 4, 8),
+            lambda n: ((f"penalty.0.method={{name='projection',num_probes={n}}}",), {}),
+            plain=False,
+        ),
+        _series(
+            "MLP 784-n-n-10, batch 100",
+            "width",
+            (64, 128, 256, 512),
+            lambda n: ((mlp, f"model.hidden=[{n},{n}]"), {}),
+        ),
+        _series(
+            "MLP of width 128, batch 100",
+            "depth",
+            (1, 2, 4, 8),
+            lambda n: ((mlp, f"model.hidden=[{','.join(['128'] * n)}]"), {}),
+        ),
+    ]
+
+
+def _series(
+    title: str,
+    label: str,
+    points: tuple[int, ...],
+    step: Callable[[int], tuple[tuple[str, ...], dict[str, Any]]],
+    plain: bool = True,
+) -> dict[str, Any]:
     lines: dict[str, list[list[float]]] = {}
-    for batch in (25, 100, 400):
-        steps = {"plain": Step(PLAIN, batch=batch), "one projection": Step(batch=batch)}
+    for point in points:
+        overrides, others = step(point)
+        steps = {"penalised": Step(*overrides, **others)}
+        if plain:
+            steps["plain"] = Step(PLAIN, *overrides, **others)
         times = in_turns(steps, rounds=5)
         for name in steps:
-            lines.setdefault(name, []).append([batch, 1000 * times.median(name)])
-    return [{"title": "A training step of LeNet'", "x": "batch", "y": "ms", "lines": lines}]
+            lines.setdefault(name, []).append([point, 1000 * times.median(name)])
+    return {"title": title, "x": label, "y": "ms", "lines": lines}
