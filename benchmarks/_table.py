@@ -121,7 +121,7 @@ def _draw(series: list[dict[str, Any]], path: Path) -> Path:
     import matplotlib
 
     matplotlib.use("Agg")
-    from matplotlib import pyplot
+    from matplotlib import pyplot, ticker
 
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
@@ -136,7 +136,7 @@ def _draw(series: list[dict[str, Any]], path: Path) -> Path:
             axis.loglog(xs, ys, "o-", markersize=3, label=f"{name}: {exponent(points):.2f}")
         ticks = sorted({float(x) for points in each["lines"].values() for x, _ in points})
         axis.set_xticks(ticks, [f"{tick:g}" for tick in ticks])
-        axis.minorticks_off()
+        axis.xaxis.set_minor_locator(ticker.NullLocator())
         axis.set(title=each["title"], xlabel=each["x"], ylabel=each["y"])
         axis.legend(title="exponent", fontsize=7, title_fontsize=7)
     path.parent.mkdir(parents=True, exist_ok=True)
