@@ -118,14 +118,13 @@ def exponent(points: list[list[float]]) -> float:
 
 
 def _draw(series: list[dict[str, Any]], path: Path) -> Path:
-    import matplotlib
+    from matplotlib import ticker
 
-    matplotlib.use("Agg")
-    from matplotlib import pyplot, ticker
+    from train.figures import pyplot, save
 
     columns = min(3, len(series))
     rows = -(-len(series) // columns)
-    figure, axes = pyplot.subplots(
+    figure, axes = pyplot().subplots(
         rows, columns, figsize=(4.2 * columns, 3.4 * rows), squeeze=False, layout="constrained"
     )
     for axis in axes.flat[len(series) :]:
@@ -139,7 +138,4 @@ def _draw(series: list[dict[str, Any]], path: Path) -> Path:
         axis.xaxis.set_minor_locator(ticker.NullLocator())
         axis.set(title=each["title"], xlabel=each["x"], ylabel=each["y"])
         axis.legend(title="exponent", fontsize=7, title_fontsize=7)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    figure.savefig(path, dpi=120)
-    pyplot.close(figure)
-    return path
+    return save(figure, path)

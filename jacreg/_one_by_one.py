@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
-import jax.extend.core as jex
 
+from ._interpret import bind, interpret
 from ._probes import is_spread
 
 _KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "svd", "eigh"})
@@ -31,39 +31,21 @@ def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
         if jax.default_backend() != "cpu" or any(is_spread(leaf) for leaf in leaves):
             return fn(*args)
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
-        outs = _evaluate(closed.jaxpr, closed.consts, leaves)
+        outs = interpret(closed.jaxpr, closed.consts, leaves, _apply)
         return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
     return called
 
 
-def _evaluate(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any]) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, jex.Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        name = equation.primitive.name
-        if name in _CALLS:
-            inner = equation.params["jaxpr"]
-            outs = _evaluate(inner.jaxpr, inner.consts, operands)
-        elif name in _KERNELS and _is_batch(operands):
-            outs = jax.lax.map(lambda each, equation=equation: _bind(equation, each), operands)
-        else:
-            outs = _bind(equation, operands)
-        values.update(zip(equation.outvars, outs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
+    name = equation.primitive.name
+    if name in _CALLS:
+        inner = equation.params["jaxpr"]
+        return interpret(inner.jaxpr, inner.consts, operands, _apply)
+    if name in _KERNELS and _is_batch(operands):
+        return jax.lax.map(lambda each: bind(equation, each), operands)
+    return bind(equation, operands)
 
 
 def _is_batch(operands: Sequence[Any]) -> bool:
     return all(each.ndim > 2 for each in operands) and len({len(each) for each in operands}) == 1
-
-
-def _bind(equation: Any, operands: Sequence[Any]) -> list[Any]:
-    found = equation.primitive.get_bind_params(equation.params)
-    # Older releases of JAX return functions beside the parameters.
-    functions, params = found if isinstance(found, tuple) else ((), found)
-    outs = equation.primitive.bind(*functions, *operands, **params)
-    return list(outs) if equation.primitive.multiple_results else [outs]

@@ -10,11 +10,13 @@ operation, a reshaping and a convolution have a rule; whatever else is vmapped.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
+
+from ._interpret import bind, interpret
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -78,33 +80,23 @@ def basis_products(
     vector = jax.ShapeDtypeStruct(shape, dtype)
     closed = jax.make_jaxpr(product)(vector)
     basis = (jnp.arange(size) == indices[:, None]).astype(dtype)
-    (found,) = _run(closed.jaxpr, closed.consts, [_Beside(basis[None], True)], examples)
+    start = _Beside(basis[None], True)
+    (found,) = interpret(closed.jaxpr, closed.consts, [start], partial(_apply, examples))
     if isinstance(found, _Beside):
         return _whole(found, examples)
     # Independent of the vector: zero.
     return jnp.broadcast_to(found[:, None], (examples, indices.shape[0], *found.shape[1:]))
 
 
-def _run(jaxpr: Any, consts: Sequence[Any], args: Sequence[Any], examples: int) -> list[Any]:
-    values = dict(zip([*jaxpr.constvars, *jaxpr.invars], [*consts, *args], strict=True))
-
-    def read(atom: Any) -> Any:
-        return atom.val if isinstance(atom, jex.Literal) else values[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [read(atom) for atom in equation.invars]
-        name = equation.primitive.name
-        if name in _CALLS:
-            inner = equation.params["jaxpr"]
-            outs = _run(inner.jaxpr, inner.consts, operands, examples)
-        elif not any(isinstance(each, _Beside) for each in operands):
-            outs = _bind(equation, operands)
-        else:
-            outs = _by_rule(name, equation, operands)
-            if outs is None:
-                outs = _by_vmap(equation, operands, examples)
-        values.update(zip(equation.outvars, outs, strict=True))
-    return [read(atom) for atom in jaxpr.outvars]
+def _apply(examples: int, equation: Any, operands: Sequence[Any]) -> list[Any]:
+    name = equation.primitive.name
+    if name in _CALLS:
+        inner = equation.params["jaxpr"]
+        return interpret(inner.jaxpr, inner.consts, operands, partial(_apply, examples))
+    if not any(isinstance(each, _Beside) for each in operands):
+        return bind(equation, operands)
+    outs = _by_rule(name, equation, operands)
+    return _by_vmap(equation, operands, examples) if outs is None else outs
 
 
 def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | None:
@@ -121,9 +113,7 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
         if batch or 0 in left:
             return None
         numbers = ((tuple(d + 1 for d in left), tuple(right)), ((), ()))
-        return [
-            _Beside(_bind(equation, [array, operands[1]], dimension_numbers=numbers)[0], shared)
-        ]
+        return [_Beside(bind(equation, [array, operands[1]], dimension_numbers=numbers)[0], shared)]
     if name == "reshape":
         (rows,) = equation.invars[0].aval.shape[:1] or (0,)
         if params["dimensions"] is not None or not out.shape or out.shape[0] != rows:
@@ -143,7 +133,7 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
             return None
         # The vectors join the examples on the batch axis.
         merged = array.reshape((array.shape[0] * array.shape[1], *array.shape[2:]))
-        found = _bind(equation, [merged, operands[1]])[0]
+        found = bind(equation, [merged, operands[1]])[0]
         return [_Beside(found.reshape((*array.shape[:2], *found.shape[1:])), shared)]
     return None
 
@@ -162,7 +152,7 @@ def _elementwise(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
     shape = shape if shared else (equation.outvars[0].aval.shape[0], *shape[1:])
     arrays = [jnp.broadcast_to(array, shape) if array.ndim else array for array in arrays]
-    return [_Beside(_bind(equation, arrays)[0], shared)]
+    return [_Beside(bind(equation, arrays)[0], shared)]
 
 
 def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]:
@@ -173,18 +163,10 @@ def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]
         arrays.append(array)
         axes.append(min(1, array.ndim - 1) if beside else None)
     out_axes = [min(1, len(v.aval.shape)) for v in equation.outvars]
-    outs = jax.vmap(lambda *each: _bind(equation, each), in_axes=axes, out_axes=out_axes)(*arrays)
+    outs = jax.vmap(lambda *each: bind(equation, each), in_axes=axes, out_axes=out_axes)(*arrays)
     return [_Beside(array, False) for array in outs]
 
 
 def _whole(value: _Beside, examples: int) -> Array:
     array, shared = value
     return jnp.broadcast_to(array, (examples, *array.shape[1:])) if shared else array
-
-
-def _bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
-    found = equation.primitive.get_bind_params({**equation.params, **changed})
-    # Older releases of JAX return functions beside the parameters.
-    functions, params = found if isinstance(found, tuple) else ((), found)
-    outs = equation.primitive.bind(*functions, *operands, **params)
-    return list(outs) if equation.primitive.multiple_results else [outs]

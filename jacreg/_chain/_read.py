@@ -13,6 +13,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from .._interpret import bind, interpret
 from .._linearize import Linearization
 from ._chain import Chain, Layer, Unreadable
 
@@ -54,7 +55,7 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     order = np.argsort(axes)
     canonical = tuple((lin.num_examples, *shape)[a] for a in order)[1:]
     start = Tangent(axes, (Chain((canonical,), ((),)),))
-    (output,) = _run(closed.jaxpr, closed.consts, [start])
+    (output,) = interpret(closed.jaxpr, closed.consts, [start], _apply)
     if not isinstance(output, Tangent) or output.axes != axes:
         raise Unreadable("the output has another layout")
     if any(chain.shapes[-1] != canonical for chain in output.chains):
@@ -84,19 +85,6 @@ def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]
     return tuple(roles)
 
 
-def _run(jaxpr: Any, consts: Any, inputs: list[Any]) -> list[Any]:
-    environment: dict[Any, Any] = dict(zip(jaxpr.constvars, consts, strict=True))
-    environment.update(zip(jaxpr.invars, inputs, strict=True))
-
-    def look_up(atom: Any) -> Any:
-        return atom.val if isinstance(atom, jex.Literal) else environment[atom]
-
-    for equation in jaxpr.eqns:
-        operands = [look_up(atom) for atom in equation.invars]
-        environment.update(zip(equation.outvars, _apply(equation, operands), strict=True))
-    return [look_up(atom) for atom in jaxpr.outvars]
-
-
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     name = equation.primitive.name
     has_tangent = any(isinstance(operand, Tangent) for operand in operands)
@@ -104,7 +92,8 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
         return _evaluate(equation, operands)
     if name in _CALLS:
         inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-        return _run(getattr(inner, "jaxpr", inner), getattr(inner, "consts", ()), operands)
+        program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+        return interpret(program, consts, operands, _apply)
     if name not in _RULES:
         raise Unreadable(name)
     found = _RULES[name](equation, *operands)
@@ -121,8 +110,7 @@ def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
         raise Unreadable("effects")
     if any(True for _ in jex.jaxprs_in_params(equation.params)):
         raise Unreadable("a program among constants")
-    found = equation.primitive.bind(*operands, **equation.params)
-    return list(found) if equation.primitive.multiple_results else [found]
+    return bind(equation, operands)
 
 
 def _scale(tangent: Tangent, factor: Any) -> Tangent:
