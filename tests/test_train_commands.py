@@ -161,7 +161,7 @@ class TestPairs:
         assert seeds.main(arguments) == 0
         found = json.loads((tmp_path / "seeds.json").read_text())
         summaries = [
-            json.loads((tmp_path / f"{side}-{seed}" / "summary.json").read_text())
+            json.loads((tmp_path / "runs" / side / str(seed) / "summary.json").read_text())
             for side in ("plain", "penalised")
             for seed in range(2)
         ]
@@ -170,6 +170,21 @@ class TestPairs:
         plain, penalised = np.reshape([each["metrics"][name] for each in summaries], (2, 2))
         assert found["differences"][name]["mean"] == pytest.approx(np.mean(penalised - plain))
         assert "95 % interval" in capsys.readouterr().out
+
+    def test_weights_are_compared_with_none_each(self, config_file, tmp_path, capsys):
+        from train.config import load
+
+        config = load(config_file, [])
+        arms = seeds._arms(config, ["training.steps=4"], [0.1, 2.0])
+        assert list(arms) == ["plain", "weight-0.1", "weight-2.0"]
+        found = [load(config_file, overrides) for overrides in arms.values()]
+        assert [each.penalty[0].weight for each in found] == [0, 0.1, 2.0]
+        assert {each.training.steps for each in found} == {4}
+        # A wrong weight is told before anything is run or written.
+        wrong = [config_file, "--weights", "-1", "--workdir", str(tmp_path / "new")]
+        assert seeds.main(wrong) == 2
+        assert "penalty.0.weight" in capsys.readouterr().err
+        assert not (tmp_path / "new").exists()
 
     def test_the_quick_start(self, tmp_path, capsys):
         from train import quickstart

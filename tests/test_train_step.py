@@ -12,10 +12,11 @@ import models
 from train.config import parse
 from train.errors import ConfigError
 from train.models import _functional
-from train.objective import Pass, Term, make_terms, penalised, supervised
+from train.objective import Pass, penalised, supervised
 from train.optimizers import OPTIMIZERS, make_optimizer
 from train.schedules import SCHEDULES
 from train.step import BatchOrder, StepKeys, init_state, make_step, make_training_step
+from train.terms import Term, make_terms
 
 KEYS = (jax.random.key(1), jax.random.key(2))
 STEP = jnp.int32(0)
@@ -70,6 +71,38 @@ class TestObjective:
             for step in range(6)
         ]
         assert [float(each["penalty/penalty"]) for each in found] == [6.0, 0, 0, 6.0, 0, 0]
+
+    def test_a_step_that_does_not_count_runs_the_program_without_the_penalty(self, network):
+        method = jacreg.Projection()
+        compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method, key=key)  # noqa: E731
+        forward = supervised(network.apply, cross_entropy)
+        sparse = penalised(forward, [term(compute, every=3), term(compute, probability=0.5)])
+
+        def program(objective):
+            def gradient(params, step):
+                both = jax.value_and_grad(objective, has_aux=True)
+                return both(params, network.state, XS, LABELS, KEYS, step)
+
+            return jax.jit(gradient)
+
+        on_device = program(sparse)
+        for step in range(4):
+            known = sparse.at(step)
+            assert known.due == (step % 3 == 0, True)
+            ours, theirs = (
+                each(network.params, jnp.int32(step)) for each in (program(known), on_device)
+            )
+            jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), ours, theirs)
+        assert sparse.at(1) == sparse.at(2) != sparse.at(3) == sparse.at(0)
+        only = penalised(forward, [term(compute, every=3)])
+        lowered = [
+            program(each).lower(network.params, STEP).compile().cost_analysis()["flops"]
+            for each in (only.at(1), penalised(forward, []), only.at(0), only)
+        ]
+        assert lowered[0] <= lowered[1] + 10 < 0.7 * lowered[2]
+        assert "cond" in str(jax.make_jaxpr(program(only))(network.params, STEP))
+        many = penalised(forward, [term(compute, every=each) for each in (2, 3, 5)])
+        assert many.at(1) is many, "eight programs would take too long to compile"
 
     def test_a_random_step_counts_one_over_its_probability(self, network):
         compute = lambda lin, key: jnp.full(6, 2.0)  # noqa: E731

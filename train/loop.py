@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -19,6 +19,7 @@ from train.checkpoints import Checkpoints
 from train.errors import ConfigError, DivergedError, InterruptedRun
 from train.interrupt import Interrupt, Stop
 from train.memory import USABLE
+from train.objective import Objective
 from train.optimizers import make_optimizer
 from train.parallel import fetch, first_signal, make_mesh, on_all
 from train.step import (
@@ -112,20 +113,21 @@ class Loop:
         """Take the steps that are left; a signal is acted on between them."""
         steps, step = self.config.training.steps, self.step
         cuttable = interrupt.at_once if jax.process_count() == 1 else nullcontext
-        objective = take_step = None
+        programs: dict[Any, Any] = {}
         while step < steps:
-            if take_step is None or self._objective(step) is not objective:
-                objective = self._objective(step)
-                with cuttable():  # this step has its checkpoint, or is the first
-                    take_step = self.compiled(state, examples, step)
             end = self._next_stop(step)
+            objectives = [self._objective(taken) for taken in range(step, end)]
+            for taken, objective in enumerate(objectives, step):
+                if objective not in programs:
+                    with cuttable():  # this step has its checkpoint, or is the first
+                        programs[objective] = self.compiled(state, examples, taken)
             started = time.perf_counter()
             order, first = on_all(
                 jax.device_put((self._rows(step, end), np.int32(step))), self.mesh
             )
             begun = jax.tree.map(jnp.copy, state) if self.debug else None
-            for taken in range(step, end):
-                state = take_step(state, examples, order, first, self.keys)
+            for taken, objective in enumerate(objectives, step):
+                state = programs[objective](state, examples, order, first, self.keys)
                 if interrupt.received is not None and jax.process_count() == 1:
                     end = taken + 1
                     break
@@ -133,7 +135,7 @@ class Loop:
             self.timing.chunks.append((end - step, time.perf_counter() - started))
             if first_bad >= 0:
                 arguments = (examples, order, first, self.keys)
-                found = begun and self._explained(begun, first_bad, take_step, arguments)
+                found = begun and self._explained(begun, first_bad, programs, arguments)
                 raise self._diverged(first_bad, found)
             self.step = step = end
             self.reporter.advance(step)
@@ -205,7 +207,7 @@ class Loop:
         return [*(name for name in found if name != USABLE), "gradient_norm"]
 
     def compiled(self, state: TrainState, examples: Any, step: int = 0) -> Any:
-        """Return the compiled training step of the phase that a step is in."""
+        """Return the compiled program of the step after `step`: of its phase and its penalties."""
         started = time.perf_counter()
         training = self.config.training
         taken = make_step(
@@ -222,11 +224,10 @@ class Loop:
         return compiled
 
     def _objective(self, step: int) -> Callable[..., Any]:
-        """Return the objective of the phase that takes the step after `step`."""
-        for phase in self.problem.earlier:
-            if step < phase.end:
-                return phase.objective
-        return self.problem.objective
+        """Return the objective of the program that takes the step after `step`."""
+        phases = (phase.objective for phase in self.problem.earlier if step < phase.end)
+        objective = next(phases, self.problem.objective)
+        return objective.at(step) if isinstance(objective, Objective) else objective
 
     def _rows(self, step: int, end: int) -> np.ndarray:
         """Return the row numbers of a chunk's batches, padded to the longest chunk."""
@@ -318,14 +319,14 @@ class Loop:
         self,
         state: TrainState,
         step: int,
-        take_step: Callable[..., TrainState],
+        programs: Mapping[Any, Callable[..., TrainState]],
         arguments: tuple[Any, ...],
     ) -> str:
         """Say what the step that went wrong met first, from the state before its chunk."""
         from train.locate import explain
 
-        for _ in range(int(state.step), step - 1):
-            state = take_step(state, *arguments)
+        for taken in range(int(state.step), step - 1):
+            state = programs[self._objective(taken)](state, *arguments)
         examples, order, first, keys = arguments
         chosen = order[state.step - first]
         rows = jax.tree.map(lambda array: array[chosen], examples)

@@ -1,38 +1,32 @@
 """The loss of one batch: the task's term and the penalties, on one shared forward pass.
 
 A task gives a `Forward`: from parameters and a batch to the losses and to the sources that
-penalties may read, made once and shared. A penalty names the sources that it reads by its
-parameters (`train.penalties`).
+penalties may read, made once and shared.
 """
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 import jacreg
-from train.errors import ConfigError
 from train.memory import USABLE
-from train.methods import Deferred, make_method
-from train.penalties import PENALTIES, TaskLoss
-from train.schedules import SCHEDULES
+from train.penalties import TaskLoss
+from train.terms import RUNNING, Term
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, PyTree
-
-    from train.config import Penalty
 
     # `(params, state, xs, targets, model_key, needs) -> Pass`; `needs` are the sources that
     # some term reads, so that a pass makes no other.
     Forward = Callable[[PyTree, PyTree, Any, Any, Array, frozenset[str]], "Pass"]
 
-# The source of a penalty on the Jacobian through running statistics, beside the task's pass.
-RUNNING = "running_lin"
+# Terms of `every` that get programs of their own: at most so many, in four programs.
+_MOST_SPARSE = 2
 
 
 @dataclass(frozen=True)
@@ -56,186 +50,56 @@ class Pass:
 
 
 @dataclass(frozen=True)
-class Term:
-    """One penalty, ready to compute.
-
-    Attributes:
-        label: its name in the metrics.
-        compute: `(*sources, key) -> [N]`.
-        weight: multiplies the batch mean.
-        factor: the schedule that multiplies the weight.
-        reads: the sources that `compute` takes, in order.
-        every: computed at each such step, with so many times the weight.
-        probability: computed at a random step with this probability, with 1 / probability
-            times the weight.
-    """
-
-    label: str
-    compute: Callable[..., Any]
-    weight: float
-    factor: Callable[[Any], Any]
-    reads: tuple[str, ...] = ("lin",)
-    every: int = 1
-    probability: float = 1.0
-
-    @property
-    def shares_pass(self) -> bool:
-        """Whether it uses the task's forward pass; otherwise one through running statistics."""
-        return RUNNING not in self.reads
-
-    def mean(self, sources: Mapping[str, Any], key: Array, step: Array) -> Float[Array, ""]:
-        """Return the batch mean, reweighted at the steps that count and 0 at the others."""
-        read = [sources[name] for name in self.reads]
-        draw_key, key = jax.random.split(key) if self.probability < 1 else (None, key)
-
-        def computed() -> Array:
-            return jnp.mean(self.compute(*read, key).astype(jnp.float32))
-
-        if self.every == 1 and self.probability == 1:
-            return computed()
-        weight = jacreg.losses.every(self.every)(step)
-        if self.probability < 1:
-            weight = weight * jacreg.losses.bernoulli(self.probability, key=draw_key)(step)
-        return weight * jax.lax.cond(weight > 0, computed, lambda: jnp.float32(0))
-
-
-def make_terms(
-    penalties: Sequence[Penalty],
-    steps: int,
-    coupled: bool = False,
-    *,
-    offers: Iterable[str] = ("lin",),
-    resolve: Callable[[Deferred], Any] | None = None,
-) -> list[Term]:
-    """Return the terms with a weight; one of weight 0 costs nothing and is left out.
-
-    Args:
-        penalties: `[[penalty]]` of the config.
-        steps: length of training, for the schedules.
-        coupled: in training mode the model's rows depend on each other (BatchNorm).
-        offers: the sources that the task's forward pass can make.
-        resolve: makes a method that depends on the task's function, such as a colouring.
-
-    Raises:
-        ConfigError: a penalty does not fit the task, or a method its penalty or statistics.
-    """
-    names = [penalty.name for penalty in penalties]
-    terms = []
-    for index, penalty in enumerate(penalties):
-        reads = _reads(penalty, index, frozenset(offers))
-        compute = _bind(penalty, index, coupled, resolve)
-        if penalty.weight == 0:
-            continue
-        unique = names.count(penalty.name) == 1
-        if coupled and penalty.statistics == "running":
-            reads = tuple(RUNNING if name == "lin" else name for name in reads)
-        terms.append(
-            Term(
-                label=penalty.name if unique else f"{penalty.name}_{index}",
-                compute=compute,
-                weight=penalty.weight,
-                factor=SCHEDULES[penalty.schedule.name](steps, **penalty.schedule.options),
-                reads=reads,
-                every=penalty.every,
-                probability=penalty.probability,
-            )
-        )
-    return terms
-
-
-def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
-    reads = sources_of(PENALTIES[penalty.name])
-    missing = [name for name in reads if name not in offers]
-    if missing:
-        fitting = [
-            f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(sources_of(row))
-        ]
-        raise ConfigError(
-            f'penalty.{index}.name: got "{penalty.name}", which reads {" and ".join(missing)}; '
-            f"this task does not give that. Penalties that fit: {', '.join(fitting) or 'none'}."
-        )
-    return reads
-
-
-def sources_of(row: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the sources that a row of `PENALTIES` reads, in order."""
-    parameters = inspect.signature(row).parameters.values()
-    positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
-    return tuple(name for name in positional if name != "key")
-
-
-def _bind(
-    penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
-) -> Callable[..., Any]:
-    row = PENALTIES[penalty.name]
-    options = dict(penalty.options)
-    takes_method = "method" in inspect.signature(row).parameters
-    blocks = coupled and penalty.statistics == "batch"
-    if penalty.every != 1 and penalty.probability != 1:
-        raise ConfigError(
-            f"penalty.{index}: got every = {penalty.every} and probability = "
-            f"{penalty.probability:g}, expected one of the two."
-        )
-    if penalty.method is not None and not takes_method:
-        raise ConfigError(
-            f'penalty.{index}.method: got "{penalty.method.name}", but the penalty '
-            f'"{penalty.name}" has only one way to be computed; leave it out.'
-        )
-    if blocks and not takes_method:
-        raise ConfigError(
-            f'penalty.{index}.statistics: got "batch", but with train-mode BatchNorm the penalty '
-            f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "running".'
-        )
-    if penalty.method is not None:
-        method = make_method(penalty.method)
-        if isinstance(method, Deferred):
-            method = _resolved(method, f"penalty.{index}.method", resolve)
-        options["method"] = method
-    elif blocks:
-        options["method"] = jacreg.CoupledBatch()
-    if blocks and not isinstance(options["method"], jacreg.CoupledBatch):
-        raise ConfigError(
-            f'penalty.{index}.method: got "{penalty.method and penalty.method.name}", expected '
-            '"coupled_batch": with statistics = "batch" and train-mode BatchNorm any other '
-            "method mixes the examples of the batch."
-        )
-    return lambda *sources: row(*sources, **options)
-
-
-def _resolved(method: Deferred, path: str, resolve: Callable[[Deferred], Any] | None) -> Any:
-    if resolve is None:
-        raise ConfigError(
-            f'{path}: got "{method.name}", which this task has no function for; expected '
-            '"exact" or "projection".'
-        )
-    return resolve(method)
-
-
-def penalised(forward: Forward, terms: Sequence[Term]) -> Callable[..., Any]:
-    """Return the objective `(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`.
-
-    Args:
-        forward: the task's pass.
-        terms: from `make_terms`.
+class Objective:
+    """`(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`.
 
     `keys` is a pair: the model's (dropout, shared by task and penalties) and the penalties'.
-    """
-    needs = frozenset(name for term in terms for name in term.reads)
 
-    def objective(params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any):
+    Attributes:
+        forward: the task's pass.
+        terms: from `make_terms`.
+        due: of each term, whether it is computed, where the steps that run this program are
+            known; None where the step decides on the device.
+    """
+
+    forward: Forward
+    terms: tuple[Term, ...]
+    due: tuple[bool, ...] | None = None
+
+    def at(self, step: int) -> Objective:
+        """Return the objective of the program that takes the step after `step`.
+
+        A term of `every = k` is in one program and not in the other, which is then that of
+        training without it: a condition on the device would keep all that the penalty may read,
+        and XLA's convolutions inside it run slower on CPU. Equal for steps of one program.
+        """
+        if sum(term.every > 1 for term in self.terms) not in range(1, _MOST_SPARSE + 1):
+            return self
+        return replace(self, due=tuple(term.due(step) for term in self.terms))
+
+    def __call__(
+        self, params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any
+    ) -> tuple[Float[Array, ""], tuple[PyTree, dict[str, Any]]]:
+        """Return the loss of a batch, the model's state after it and the metrics."""
+        due = self.due or (None,) * len(self.terms)
+        terms = list(zip(self.terms, due, strict=True))
+        needs = frozenset(name for term, now in terms if now is not False for name in term.reads)
         model_key, penalty_key = keys
-        found = forward(params, state, xs, targets, model_key, needs)
+        found = self.forward(params, state, xs, targets, model_key, needs)
         loss = jnp.mean(found.losses.astype(jnp.float32))
         metrics = {"task_loss": loss, **found.metrics}
-        for index, term in enumerate(terms):
-            value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step)
+        for index, (term, now) in enumerate(terms):
+            value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step, now)
             metrics[f"penalty/{term.label}"] = value
             loss = loss + term.weight * term.factor(step) * value
         if found.usable is not None:
             metrics[USABLE] = found.usable
         return loss, (found.state, {"loss": loss, **metrics})
 
-    return objective
+
+def penalised(forward: Forward, terms: Sequence[Term]) -> Objective:
+    """Return the objective of a task's pass with these terms."""
+    return Objective(forward, tuple(terms))
 
 
 def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) -> Forward:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.errors import UserError
+from train.errors import DivergedError, UserError
 from train.statistics import student_interval
 
 if TYPE_CHECKING:
-    from train.pairs import Pair
+    from train.config import Config
+    from train.progress import Reporter
+    from train.reproduce import Job
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
+_PLAIN, _PENALISED = "plain", "penalised"
 _DESCRIPTION = """\
 Run a config with its penalties and with every penalty weight 0 for several seeds, and show
 the paired differences of the test metrics with 95 % intervals (Student's t over seeds).
+Several runs go at a time, on a CPU each on a core of its own.
 
   python -m train.seeds configs/quickstart.toml --seeds 5
+  python -m train.seeds configs/quickstart.toml --weights 0.001 0.01 0.1
 """
 
 
@@ -37,19 +42,33 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="CONFIG",
         nargs="?",
         default=_CONFIG,
+        type=Path,
         help="default configs/quickstart.toml",
     )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     parser.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    parser.add_argument(
+        "--weights",
+        type=float,
+        nargs="+",
+        metavar="WEIGHT",
+        help="of the first penalty, each compared with none (default: the config's)",
+    )
+    parser.add_argument("--workers", type=int, help="runs at a time (default: one a core)")
     parser.add_argument("--workdir", type=Path, help="default runs/<experiment.name>-seeds")
     chosen = parser.parse_intermixed_args(arguments)
     if chosen.seeds < 2:
         parser.error(f"--seeds: got {chosen.seeds}, expected at least 2 for an interval")
+    if chosen.workers is not None and chosen.workers < 1:
+        parser.error(f"--workers: got {chosen.workers}, expected at least 1")
     try:
         _compare(chosen)
     except UserError as error:
         print(f"error: {error}", file=sys.stderr)
         return error.exit_code
+    except KeyboardInterrupt as stop:
+        print("error: stopped; the same command goes on.", file=sys.stderr)
+        return 143 if type(stop).__name__ == "Terminated" else 130
     return 0
 
 
@@ -57,17 +76,95 @@ def _compare(chosen: argparse.Namespace) -> None:
     # JAX takes seconds to import: --help should not.
     from train import config as configs
     from train import records
-    from train.pairs import run_pair
+    from train.pairs import without_penalty
     from train.progress import Reporter
-    from train.run import use_compilation_cache
+    from train.reproduce import default_workers, run_jobs, terminated
+    from train.workdir import locked
 
-    use_compilation_cache()
-    pairs: list[Pair] = []
-    experiment = configs.load(chosen.config, chosen.overrides).experiment.name
-    folder = chosen.workdir or Path("runs") / f"{experiment}-seeds"
-    for seed in range(chosen.seeds):
-        config = configs.load(chosen.config, [*chosen.overrides, f"experiment.seed={seed}"])
-        pairs.append(run_pair(config, folder / f"plain-{seed}", folder / f"penalised-{seed}"))
+    config = configs.load(chosen.config, chosen.overrides)
+    without_penalty(config)  # there is one to leave out
+    arms = _arms(config, chosen.overrides, chosen.weights)
+    for overrides in arms.values():
+        configs.load(chosen.config, overrides)
+    jobs = _jobs(chosen.config, arms, chosen.seeds)
+    name = config.experiment.name
+    folder = chosen.workdir or Path("runs") / f"{name}-seeds"
+    with terminated(), locked(folder):
+        run_jobs(jobs, folder, title=name, workers=chosen.workers or default_workers())
+        found = _summaries(jobs, folder)
+        reporter = Reporter("seeds", 1)
+        differences = {
+            arm: _show(reporter, f"{name}, {arm}: {chosen.seeds} seeds", found[_PLAIN], found[arm])
+            for arm in arms
+            if arm != _PLAIN
+        }
+        record: dict[str, Any] = {"experiment": name, "seeds": chosen.seeds}
+        if chosen.weights is None:
+            record |= differences[_PENALISED]
+        else:
+            record["weights"] = differences
+        records.write_json(folder / "seeds.json", record)
+    reporter.say(f"Records: {folder}")
+
+
+def _arms(
+    config: Config, overrides: Sequence[str], weights: Sequence[float] | None
+) -> dict[str, tuple[str, ...]]:
+    """Return the overrides of each arm, that without penalties first."""
+    zero = [f"penalty.{index}.weight=0" for index in range(len(config.penalty))]
+    arms = {_PLAIN: (*overrides, *zero, f'experiment.name="{config.experiment.name}-plain"')}
+    if weights is None:
+        return {**arms, _PENALISED: tuple(overrides)}
+    for weight in weights:
+        arms[f"weight-{weight!r}"] = (*overrides, f"penalty.0.weight={weight!r}")
+    return arms
+
+
+def _jobs(config: Path, arms: Mapping[str, tuple[str, ...]], seeds: int) -> list[Job]:
+    from dataclasses import replace
+
+    from train.reproduce import training
+
+    return [
+        replace(training(arm, seed, config, overrides, cost=1 + (arm != _PLAIN)), pictures=True)
+        for seed in range(seeds)
+        for arm, overrides in arms.items()
+    ]
+
+
+def _summaries(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, Any]]]:
+    """Return the summaries of each arm, by seed.
+
+    Raises:
+        DivergedError: of a run.
+    """
+    from train import records
+    from train.reproduce import DIVERGED
+
+    found: dict[str, list[dict[str, Any]]] = {}
+    for job in jobs:
+        place = folder / "runs" / job.name
+        summary = records.read_json(place / records.SUMMARY)
+        assert summary is not None
+        if summary["status"] == DIVERGED:
+            raise DivergedError(
+                f"{job.name}: its loss or gradient was not finite, so there is nothing to compare. "
+                f"What it said is in {place / 'log.txt'}."
+            )
+        found.setdefault(job.arm, []).append(summary)
+    return found
+
+
+def _show(
+    reporter: Reporter,
+    title: str,
+    plain: Sequence[dict[str, Any]],
+    penalised: Sequence[dict[str, Any]],
+) -> dict[str, Any]:
+    """Show the paired differences of one arm and return what is recorded of them."""
+    from train.pairs import Pair
+
+    pairs = [Pair(*each) for each in zip(plain, penalised, strict=True)]
     common = set.intersection(*(pair.shared_metrics() for pair in pairs))
     named = dict.fromkeys(name for pair in pairs for side in pair for name in side["metrics"])
     left_out = [name for name in named if name not in common]
@@ -76,20 +173,10 @@ def _compare(chosen: argparse.Namespace) -> None:
         for name in named
         if name in common
     }
-    records.write_json(
-        folder / "seeds.json",
-        {
-            "experiment": experiment,
-            "seeds": chosen.seeds,
-            "differences": {name: interval._asdict() for name, interval in intervals.items()},
-            "left_out": left_out,
-        },
-    )
     lines = []
     for name, interval in intervals.items():
         means = [
-            np.mean([summaries["metrics"][name] for summaries in side])
-            for side in zip(*pairs, strict=True)
+            np.mean([summary["metrics"][name] for summary in side]) for side in (plain, penalised)
         ]
         scale = 100.0 if "accuracy" in name else 1.0
         low, high = scale * interval.low, scale * interval.high
@@ -102,15 +189,17 @@ def _compare(chosen: argparse.Namespace) -> None:
                 "yes" if low > 0 or high < 0 else "no",
             ]
         )
-    reporter = Reporter("seeds", 1)
     reporter.table(
-        f"{experiment}: {chosen.seeds} seeds, accuracies in %",
+        f"{title}, accuracies in %",
         ["metric", "no penalty", "penalty", "difference", "95 % interval", "excludes 0"],
         lines,
     )
     if left_out:
         reporter.say(f"Not measured as a number in every run, so left out: {', '.join(left_out)}")
-    reporter.say(f"Records: {folder}")
+    return {
+        "differences": {name: interval._asdict() for name, interval in intervals.items()},
+        "left_out": left_out,
+    }
 
 
 if __name__ == "__main__":

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ import jacreg
 from jacreg._probes import draw
 from train import data
 from train.config import load
+from train.objective import Objective
 from train.optimizers import make_optimizer
 from train.problem import Problem
 from train.step import StepKeys, init_state, make_step
@@ -60,20 +60,29 @@ class Step:
         self.optimizer = make_optimizer(config.optimizer, config.training.steps)
         self.state = init_state(problem.params, problem.state, self.optimizer, ["loss"])
 
-    @functools.cached_property
-    def compiled(self) -> Any:
-        """The step, compiled where it is first asked for."""
-        step = jax.jit(make_step(self.objective, self.optimizer), donate_argnums=0)
-        return step.lower(self.state, self.xs, self.labels, self.keys).compile()
+        self.taken = 0
+        self._programs: dict[Any, Any] = {}
+
+    def _compiled(self) -> Any:
+        """Return the program of the next step, as the loop picks it."""
+        objective = self.objective
+        if isinstance(objective, Objective):
+            objective = objective.at(self.taken)
+        if objective not in self._programs:
+            step = jax.jit(make_step(objective, self.optimizer), donate_argnums=0)
+            lowered = step.lower(self.state, self.xs, self.labels, self.keys)
+            self._programs[objective] = lowered.compile()
+        return self._programs[objective]
 
     @property
     def flops(self) -> float:
         """XLA's own count for one step."""
-        return float((self.compiled.cost_analysis() or {})["flops"])
+        return float((self._compiled().cost_analysis() or {})["flops"])
 
     def __call__(self) -> Any:
         """Take one step."""
-        self.state = self.compiled(self.state, self.xs, self.labels, self.keys)
+        self.state = self._compiled()(self.state, self.xs, self.labels, self.keys)
+        self.taken += 1
         return self.state
 
     def several(self, count: int) -> Callable[[], Any]:

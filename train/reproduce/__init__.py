@@ -12,6 +12,7 @@ from train.reproduce._claims import geometric_mean as geometric_mean
 from train.reproduce._claims import judge as judge
 from train.reproduce._claims import mean as mean
 from train.reproduce._claims import ratio as ratio
+from train.reproduce._job import DIVERGED as DIVERGED
 from train.reproduce._job import Job as Job
 from train.reproduce._job import measurement as measurement
 from train.reproduce._job import training as training
@@ -21,3 +22,6 @@ from train.reproduce._paper import Paper as Paper
 from train.reproduce._paper import Settings as Settings
 from train.reproduce._paper import Table as Table
 from train.reproduce._results import Results as Results
+from train.reproduce._runner import default_workers as default_workers
+from train.reproduce._runner import run_jobs as run_jobs
+from train.reproduce._signals import terminated as terminated

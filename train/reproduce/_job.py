@@ -41,6 +41,7 @@ class Job:
         options: its further arguments, plain values.
         needs: jobs that must be done first, as `arm/seed`.
         cost: how long it takes against other jobs, any unit: for the estimate of what is left.
+        pictures: whether a training run draws its figures; their arrays are there all the same.
     """
 
     arm: str
@@ -52,6 +53,7 @@ class Job:
     options: Mapping[str, Any] = field(default_factory=dict)
     needs: tuple[str, ...] = ()
     cost: float = 1.0
+    pictures: bool = False
 
     @property
     def name(self) -> str:
@@ -178,7 +180,7 @@ def _train(job: Job, folder: Path, broken: bool) -> None:
         penalties = tuple(dataclasses.replace(each, weight=0.0) for each in config.penalty)
         config = dataclasses.replace(config, penalty=penalties)
     try:
-        run(config, folder, pictures=False)
+        run(config, folder, pictures=job.pictures)
     except DivergedError as error:
         # A result like any other: the claims that need its numbers do not hold.
         print(error)

@@ -18,12 +18,13 @@ from train.expect import integer
 from train.methods import resolved
 from train.models import build_model
 from train.named import Choice, Named
-from train.objective import Pass, make_terms, penalised
+from train.objective import Pass, penalised
 from train.penalties import DenseEncoder
 from train.problem import Phase, Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._autoencoder_geometry import make_geometry
 from train.tasks._scaling import scaling
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

@@ -15,10 +15,11 @@ from train.errors import ConfigError
 from train.expect import number
 from train.methods import resolved
 from train.models import build_model
-from train.objective import make_terms, penalised, supervised
+from train.objective import penalised, supervised
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
 from train.tasks._scaling import scaling
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.config import Config

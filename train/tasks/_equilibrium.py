@@ -20,12 +20,13 @@ from train import evaluation, figures, records
 from train.errors import ConfigError, DivergedError
 from train.expect import integer, number, string
 from train.models import BuiltModel, build_model
-from train.objective import Pass, make_terms, penalised
+from train.objective import Pass, penalised
 from train.penalties import EquilibriumPoint
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
 from train.tasks._equilibrium_report import Measured, make_measure
 from train.tasks._scaling import scaling
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.config import Config

@@ -13,7 +13,7 @@ from train.expect import integer, number, sequence
 from train.methods import make_method
 from train.models import build_model
 from train.named import Choice, Named
-from train.objective import Pass, make_terms, penalised
+from train.objective import Pass, penalised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._flow_options import (
@@ -28,6 +28,7 @@ from train.tasks._flow_options import (
 )
 from train.tasks._flow_report import FlowReport
 from train.tasks._flow_space import PIXELS, FlowSpace
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from models.flow import FlowResult, FlowSolver

@@ -12,12 +12,13 @@ import jacreg
 from train.errors import ConfigError
 from train.methods import resolved
 from train.models import build_model
-from train.objective import Pass, make_terms, penalised
+from train.objective import Pass, penalised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._regression_network import Network
 from train.tasks._regression_report import make_evaluate, make_report
 from train.tasks._scaling import scaling
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.config import Config

@@ -14,13 +14,14 @@ from train.expect import integer, number, sequence
 from train.methods import METHODS, make_method, resolved
 from train.models import BuiltModel, build_model
 from train.named import Choice, Named
-from train.objective import Pass, make_terms, penalised
+from train.objective import Pass, penalised
 from train.problem import Problem
 from train.sampling import SAMPLERS
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._scaling import scaling
 from train.tasks._score_losses import LINEARISED, NAMES, Matching, check_options
 from train.tasks._score_report import Inputs, make_evaluate, make_report
+from train.terms import make_terms
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

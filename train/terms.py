@@ -1,0 +1,201 @@
+"""The penalties of a config as terms of the loss, ready to compute.
+
+A penalty names the sources that it reads of the task's forward pass by its parameters
+(`train.penalties`).
+"""
+
+from __future__ import annotations
+
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+import jacreg
+from train.errors import ConfigError
+from train.methods import Deferred, make_method
+from train.penalties import PENALTIES
+from train.schedules import SCHEDULES
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from train.config import Penalty
+
+# The source of a penalty on the Jacobian through running statistics, beside the task's pass.
+RUNNING = "running_lin"
+
+
+@dataclass(frozen=True)
+class Term:
+    """One penalty, ready to compute.
+
+    Attributes:
+        label: its name in the metrics.
+        compute: `(*sources, key) -> [N]`.
+        weight: multiplies the batch mean.
+        factor: the schedule that multiplies the weight.
+        reads: the sources that `compute` takes, in order.
+        every: computed at each such step, with so many times the weight.
+        probability: computed at a random step with this probability, with 1 / probability
+            times the weight.
+    """
+
+    label: str
+    compute: Callable[..., Any]
+    weight: float
+    factor: Callable[[Any], Any]
+    reads: tuple[str, ...] = ("lin",)
+    every: int = 1
+    probability: float = 1.0
+
+    @property
+    def shares_pass(self) -> bool:
+        """Whether it uses the task's forward pass; otherwise one through running statistics."""
+        return RUNNING not in self.reads
+
+    def due(self, step: int) -> bool:
+        """Return whether `every` lets it be computed at a step that is known on the host."""
+        return step % self.every == 0
+
+    def mean(
+        self, sources: Mapping[str, Any], key: Array, step: Array, due: bool | None = None
+    ) -> Float[Array, ""]:
+        """Return the batch mean, reweighted at the steps that count and 0 at the others.
+
+        Args:
+            sources: of the pass.
+            key: of the term at this step.
+            step: on the device.
+            due: `self.due(step)` where it is known as the program is made, so that the program of
+                a step that does not count has no penalty in it.
+        """
+        if due is False:
+            return jnp.float32(0)
+        read = [sources[name] for name in self.reads]
+        draw_key, key = jax.random.split(key) if self.probability < 1 else (None, key)
+
+        def computed() -> Array:
+            return jnp.mean(self.compute(*read, key).astype(jnp.float32))
+
+        if self.probability == 1 and (due or self.every == 1):
+            return computed() if self.every == 1 else self.every * computed()
+        weight = jacreg.losses.every(self.every)(step)
+        if self.probability < 1:
+            weight = weight * jacreg.losses.bernoulli(self.probability, key=draw_key)(step)
+        return weight * jax.lax.cond(weight > 0, computed, lambda: jnp.float32(0))
+
+
+def make_terms(
+    penalties: Sequence[Penalty],
+    steps: int,
+    coupled: bool = False,
+    *,
+    offers: Iterable[str] = ("lin",),
+    resolve: Callable[[Deferred], Any] | None = None,
+) -> list[Term]:
+    """Return the terms with a weight; one of weight 0 costs nothing and is left out.
+
+    Args:
+        penalties: `[[penalty]]` of the config.
+        steps: length of training, for the schedules.
+        coupled: in training mode the model's rows depend on each other (BatchNorm).
+        offers: the sources that the task's forward pass can make.
+        resolve: makes a method that depends on the task's function, such as a colouring.
+
+    Raises:
+        ConfigError: a penalty does not fit the task, or a method its penalty or statistics.
+    """
+    names = [penalty.name for penalty in penalties]
+    terms = []
+    for index, penalty in enumerate(penalties):
+        reads = _reads(penalty, index, frozenset(offers))
+        compute = _bind(penalty, index, coupled, resolve)
+        if penalty.weight == 0:
+            continue
+        unique = names.count(penalty.name) == 1
+        if coupled and penalty.statistics == "running":
+            reads = tuple(RUNNING if name == "lin" else name for name in reads)
+        terms.append(
+            Term(
+                label=penalty.name if unique else f"{penalty.name}_{index}",
+                compute=compute,
+                weight=penalty.weight,
+                factor=SCHEDULES[penalty.schedule.name](steps, **penalty.schedule.options),
+                reads=reads,
+                every=penalty.every,
+                probability=penalty.probability,
+            )
+        )
+    return terms
+
+
+def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
+    reads = sources_of(PENALTIES[penalty.name])
+    missing = [name for name in reads if name not in offers]
+    if missing:
+        fitting = [
+            f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(sources_of(row))
+        ]
+        raise ConfigError(
+            f'penalty.{index}.name: got "{penalty.name}", which reads {" and ".join(missing)}; '
+            f"this task does not give that. Penalties that fit: {', '.join(fitting) or 'none'}."
+        )
+    return reads
+
+
+def sources_of(row: Callable[..., Any]) -> tuple[str, ...]:
+    """Return the names of the sources that a row of `PENALTIES` reads, in order."""
+    parameters = inspect.signature(row).parameters.values()
+    positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
+    return tuple(name for name in positional if name != "key")
+
+
+def _bind(
+    penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
+) -> Callable[..., Any]:
+    row = PENALTIES[penalty.name]
+    options = dict(penalty.options)
+    takes_method = "method" in inspect.signature(row).parameters
+    blocks = coupled and penalty.statistics == "batch"
+    if penalty.every != 1 and penalty.probability != 1:
+        raise ConfigError(
+            f"penalty.{index}: got every = {penalty.every} and probability = "
+            f"{penalty.probability:g}, expected one of the two."
+        )
+    if penalty.method is not None and not takes_method:
+        raise ConfigError(
+            f'penalty.{index}.method: got "{penalty.method.name}", but the penalty '
+            f'"{penalty.name}" has only one way to be computed; leave it out.'
+        )
+    if blocks and not takes_method:
+        raise ConfigError(
+            f'penalty.{index}.statistics: got "batch", but with train-mode BatchNorm the penalty '
+            f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "running".'
+        )
+    if penalty.method is not None:
+        method = make_method(penalty.method)
+        if isinstance(method, Deferred):
+            method = _resolved(method, f"penalty.{index}.method", resolve)
+        options["method"] = method
+    elif blocks:
+        options["method"] = jacreg.CoupledBatch()
+    if blocks and not isinstance(options["method"], jacreg.CoupledBatch):
+        raise ConfigError(
+            f'penalty.{index}.method: got "{penalty.method and penalty.method.name}", expected '
+            '"coupled_batch": with statistics = "batch" and train-mode BatchNorm any other '
+            "method mixes the examples of the batch."
+        )
+    return lambda *sources: row(*sources, **options)
+
+
+def _resolved(method: Deferred, path: str, resolve: Callable[[Deferred], Any] | None) -> Any:
+    if resolve is None:
+        raise ConfigError(
+            f'{path}: got "{method.name}", which this task has no function for; expected '
+            '"exact" or "projection".'
+        )
+    return resolve(method)
