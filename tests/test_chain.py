@@ -7,7 +7,8 @@ import pytest
 from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-from jacreg._chain import _dense, _examples, chain_trace
+from jacreg._chain import _examples, chain_trace
+from jacreg._chain._twins import first_twins
 from jacreg._coloring import _verify
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
@@ -294,14 +295,49 @@ def test_a_wrong_chain_is_caught_by_colours(x64, monkeypatch):
         jacreg.color(fn, xs)
 
 
-def test_the_two_halves_of_a_hessian_are_one(x64):
-    """XLA sees that the second half is the first one transposed: one product, not two."""
-    mlp = net([numbers(8, 64), numbers(64, 64), numbers(64, 1)], layer=jnp.matmul)
+def loop_products(jaxpr, inside=False):
+    """Matrix products in the bodies of loops."""
+    total = 0
+    for equation in jaxpr.eqns:
+        total += inside and equation.primitive.name == "dot_general"
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            total += loop_products(inner, inside or equation.primitive.name == "scan")
+    return total
 
-    def compiled(xs):
+
+@pytest.mark.parametrize("activation", [jnp.tanh, jax.nn.softplus, jax.nn.silu])
+def test_the_two_halves_of_a_hessian_are_one(activation, x64, monkeypatch):
+    """Of three hidden layers, the first two are passed once: two products, not six."""
+    monkeypatch.setattr(_examples, "_CACHE_ENTRIES", 6)
+
+    def total(kernels, xs):
+        mlp = net(kernels, activation, jnp.matmul)
         lin = jacreg.linearize(jax.grad(lambda xs: mlp(xs)[:, 0].sum()), xs)
-        return chain_trace(lin)
+        return chain_trace(lin).sum()
 
-    text = jax.jit(compiled).lower(jnp.ones((4, 8))).compile().as_text()
-    assert sum("f64[32,64]" in line and " dot(" in line for line in text.splitlines()) <= 1
-    assert callable(_dense.dense_trace)
+    deep = [numbers(2, 5), numbers(5, 5), numbers(5, 5, seed=1), numbers(5, 1)]
+    assert loop_products(jax.make_jaxpr(total)(deep, numbers(4, 2)).jaxpr) == 2
+    held(jax.grad(lambda xs: net(deep, activation, jnp.matmul)(xs)[:, 0].sum()), numbers(4, 2))
+
+
+def test_halves_that_differ_are_two(x64):
+    """The same matrices, other activations on the way back: no half serves for the other."""
+
+    def energy(xs):
+        hidden = xs @ W6
+        return ((jnp.tanh(hidden) @ W6) * (jnp.sin(hidden) @ W6)).sum()
+
+    held(jax.grad(energy), X6)
+
+
+def test_twins_are_computed_in_the_same_way():
+    def arrays(lin):
+        a, b = lin.evaluate(lin.xs), lin.xs * 2.0
+        again = jax.jit(jnp.sin)(lin.xs)
+        return [
+            a, b, again, 1.0 * again, b * again, again * b, b - again, again - b,
+            jnp.transpose(jnp.transpose(a)), lin.xs * 3.0, lin.xs, jax.nn.relu(a), jax.nn.relu(a),
+        ]  # fmt: skip
+
+    lin = jacreg.linearize(jnp.sin, jnp.asarray(X6, jnp.float32))
+    assert list(first_twins(lin, arrays)) == [0, 1, 0, 0, 4, 4, 6, 7, 0, 9, 10, 11, 11]

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import jax
 import jax.numpy as jnp
 
 from ._chain import Cycle
@@ -13,19 +15,20 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def dense_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
-    """Trace of a cycle without spatial axes, `[N or 1]`.
+def shares_products(cycle: Cycle) -> bool:
+    """Whether all examples share the products of matrices that a cycle takes."""
+    return len(cycle.layers) == 1 or (len(cycle.layers) <= 3 and len(cycle.modulated) <= 2)
 
-    With at most two diagonals in a cycle of up to three matrices, D_b^T (W * K^T) D_a: the
-    other matrices multiply to one K that is the same for all examples, so that an example costs
-    no more than one layer. Otherwise one row for each entry of the narrowest space, carried
-    from both ends to the middle.
+
+def shared_trace(cycle: Cycle) -> Float[Array, " B"]:
+    """Trace of a cycle without spatial axes, `[N or 1]`, where that is so.
+
+    With two diagonals D_b^T (W * K^T) D_a: the other matrices multiply to one K that is the same
+    for all examples, so that an example costs no more than one layer.
     """
     if len(cycle.layers) == 1:
         return cycle.diagonal(0) @ jnp.diagonal(cycle.layers[0].kernel)
-    if len(cycle.layers) <= 3 and len(cycle.modulated) <= 2:
-        return _bilinear(cycle)
-    return _by_rows(cycle, num_examples)
+    return _bilinear(cycle)
 
 
 def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
@@ -41,21 +44,77 @@ def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
     return jnp.sum((first @ pairs) * second, axis=1)
 
 
-def _by_rows(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
+class Sides(NamedTuple):
+    """A cycle cut at its narrowest space: rows carried from both ends to the middle.
+
+    Attributes:
+        there: kernel, diagonal, kernel, ..., kernel along the arrows: `[n, a]`, `[N or 1, a]`, ...
+        back: the same against the arrows, of the kernels transposed.
+        middle: the diagonal where both meet.
+        first: the diagonal of the space that was cut, times a number.
+    """
+
+    there: tuple[Any, ...]
+    back: tuple[Any, ...]
+    middle: Any
+    first: Any
+
+
+def sides(cycle: Cycle, weight: Any) -> Sides:
+    """Cut a cycle, the trace of which counts `weight` times."""
     widths = [shape[0] for shape in cycle.shapes]
     cycle = cycle.rotated(widths.index(min(widths)))
     kernels, count = [layer.kernel for layer in cycle.layers], len(cycle.layers)
     middle = count // 2
+    there, back = (kernels[0],), (kernels[-1].T,)
+    for i in range(1, middle):
+        there = (*there, cycle.diagonal(i), kernels[i])
+    for i in range(count - 1, middle, -1):
+        back = (*back, cycle.diagonal(i, backwards=True), kernels[i - 1].T)
+    return Sides(there, back, cycle.diagonal(middle), cycle.diagonal(0) * weight)
 
-    def one(diagonals: list[Any], backwards: list[Any]) -> Float[Array, ""]:
-        there = kernels[0]
-        for i in range(1, middle):
-            there = (there * diagonals[i]) @ kernels[i]
-        back = kernels[-1].T
-        for i in range(count - 1, middle, -1):
-            back = (back * backwards[i]) @ kernels[i - 1].T
-        return jnp.sum(there * back * diagonals[middle] * diagonals[0][:, None])
 
-    forth = [cycle.diagonal(i) for i in range(count)]
-    back = [cycle.diagonal(i, backwards=True) for i in range(count)]
-    return map_examples(one, (forth, back), num_examples, min(widths) * max(widths))
+def trace_by_rows(
+    cycles: Sequence[Sides], twins: Sequence[int], num_examples: int
+) -> Float[Array, " B"]:
+    """Sum of the traces of cycles, `[N or 1]`: one row for each entry of the narrowest space.
+
+    What several rows pass in the same order is evaluated once: both halves of a Hessian are one,
+    and each of a network's layers takes up what the layers before it did.
+
+    Args:
+        cycles: cut.
+        twins: for each of their arrays the place of the first that is equal to it.
+        num_examples: N.
+    """
+    arrays, treedef = jax.tree.flatten(list(cycles))
+    places: list[Sides] = jax.tree.unflatten(treedef, twins)
+    diagonals = {
+        place: arrays[place]
+        for cut in places
+        for place in (*cut.there[1::2], *cut.back[1::2], cut.middle, cut.first)
+    }
+
+    def one(rows: dict[int, Any]) -> Float[Array, ""]:
+        known: dict[tuple[int, ...], Any] = {}
+
+        def carried(side: tuple[int, ...]) -> Any:
+            if side not in known:
+                *before, kernel = side
+                found = arrays[kernel]
+                if before:
+                    found = (carried(tuple(before[:-1])) * rows[before[-1]]) @ found
+                known[side] = found
+            return known[side]
+
+        total = jnp.zeros((), arrays[0].dtype)
+        for cut in places:
+            met = carried(cut.there) * carried(cut.back) * rows[cut.middle]
+            total = total + jnp.sum(met * rows[cut.first][:, None])
+        return total
+
+    entries = max(
+        cut.there[0].shape[0] * max(kernel.shape[1] for kernel in (*cut.there[::2], *cut.back[::2]))
+        for cut in cycles
+    )
+    return map_examples(one, (diagonals,), num_examples, entries)

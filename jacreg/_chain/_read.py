@@ -19,7 +19,7 @@ from ._chain import Chain, Layer, Unreadable
 
 # Sums multiply: a residual network of many blocks has more chains than products.
 _MOST_CHAINS = 8
-_CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -88,9 +88,9 @@ def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     name = equation.primitive.name
     has_tangent = any(isinstance(operand, Tangent) for operand in operands)
-    if not has_tangent and name not in _CALLS:
+    if not has_tangent and name not in CALLS:
         return _evaluate(equation, operands)
-    if name in _CALLS:
+    if name in CALLS:
         inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
         program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
         return interpret(program, consts, operands, _apply)

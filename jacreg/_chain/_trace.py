@@ -2,20 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from operator import mul
 from typing import TYPE_CHECKING
 
+import jax
+import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._errors import DirectionError
 from .._linearize import Linearization
 from .._probes import is_spread
 from ._chain import Chain, Cycle, Unreadable
-from ._dense import dense_trace
+from ._dense import Sides, shared_trace, shares_products, sides, trace_by_rows
 from ._local import local_trace
 from ._read import read_chains
+from ._twins import first_twins
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -37,12 +41,37 @@ def chain_trace(lin: Linearization) -> Float[Array, " N"] | None:
     if lin.mode == "reverse" or is_spread(lin.xs):
         return None
     try:
-        total = jnp.zeros((lin.num_examples,), lin.inputs.dtype)
-        for chain in read_chains(lin):
-            total = total + chain.weight * _trace(chain, lin.num_examples)
-        return total
+        # As a program first: what turns out to be no chain has computed nothing.
+        program = jax.make_jaxpr(lambda: _total(lin))()
     except (Unreadable, DirectionError):
         return None
+    (total,) = jex.jaxpr_as_fun(program)()
+    return total
+
+
+def _total(lin: Linearization) -> Float[Array, " N"]:
+    total = jnp.zeros((lin.num_examples,), lin.inputs.dtype)
+    by_rows, others = _sorted(read_chains(lin))
+    for chain in others:
+        total = total + chain.weight * _trace(chain, lin.num_examples)
+    if by_rows:
+        twins = first_twins(lin, lambda again: jax.tree.leaves(_cut(read_chains(again))))
+        total = total + trace_by_rows(_cut(by_rows), twins, lin.num_examples)
+    return total
+
+
+def _sorted(chains: Sequence[Chain]) -> tuple[list[Chain], list[Chain]]:
+    """Chains of matrices that take products of their own for each example, and all others."""
+    by_rows = [
+        chain
+        for chain in chains
+        if chain.layers and not (cycle := Cycle.of(chain)).dims and not shares_products(cycle)
+    ]
+    return by_rows, [chain for chain in chains if not any(chain is each for each in by_rows)]
+
+
+def _cut(chains: Sequence[Chain]) -> list[Sides]:
+    return [sides(Cycle.of(chain), chain.weight) for chain in _sorted(chains)[0]]
 
 
 def _trace(chain: Chain, num_examples: int) -> Float[Array, " B"]:
@@ -53,4 +82,4 @@ def _trace(chain: Chain, num_examples: int) -> Float[Array, " B"]:
         diagonal = reduce(mul, factors)
         return jnp.sum(diagonal, axis=tuple(range(1, diagonal.ndim)))
     cycle = Cycle.of(chain)
-    return (local_trace if cycle.dims else dense_trace)(cycle, num_examples)
+    return local_trace(cycle, num_examples) if cycle.dims else shared_trace(cycle)
