@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 import jacreg
-from jacreg import _empirical_ntk as implementation
+from jacreg._empirical_ntk import _kernel
 from jacreg._flops import count_flops
 
 KEY = jax.random.key(0)
@@ -40,15 +40,15 @@ def _dense(xs):
     return jnp.concatenate([j.reshape(xs.shape[0], 3, -1) for j in jacs], axis=-1)
 
 
-@pytest.mark.parametrize("contract", [True, False])
+@pytest.mark.parametrize("products", [True, False])
 @pytest.mark.parametrize("symmetric", [True, False])
 @pytest.mark.parametrize("traced", [True, False])
-def test_both_strategies(x64, monkeypatch, contract, symmetric, traced):
-    monkeypatch.setattr(implementation, "_contraction_is_cheaper", lambda *_: contract)
+def test_both_strategies(x64, monkeypatch, products, symmetric, traced):
+    monkeypatch.setattr(_kernel, "_products_are_cheaper", lambda *_: products)
     xs, others = _batches()
     full = jnp.einsum("iap,jbp->ijab", _dense(xs), _dense(xs if symmetric else others))
     truth = jnp.einsum("ijaa->ij", full) if traced else full
-    for chunk in (None, 1, 4, 10):
+    for chunk in (None, 4):
         found = jax.jit(
             lambda p, c=chunk: jacreg.empirical_ntk(
                 _apply, p, xs, None if symmetric else others, trace_outputs=traced, chunk_size=c
@@ -75,29 +75,39 @@ def _sizes(jaxpr):
         yield from (int(np.prod(v.aval.shape)) for v in equation.outvars)
 
 
+@pytest.mark.parametrize("structured", [True, False])
 @pytest.mark.parametrize("chunk", [None, 2])
-def test_no_parameter_jacobian_of_the_whole_batch(chunk):
+def test_no_parameter_jacobian_of_the_whole_batch(monkeypatch, chunk, structured):
     params = jnp.ones((40, 30))
     xs = jnp.ones((16, 40))
+    of_one, whole = 30 * params.size, 16 * 30 * params.size
+    # In float32 the default is 64 MiB: here a quarter of the batch.
+    monkeypatch.setattr(_kernel, "_BLOCK_ENTRIES", whole // 4)
     traced = jax.make_jaxpr(
-        lambda p: jacreg.empirical_ntk(lambda w, x: jnp.sin(x @ w), p, xs, chunk_size=chunk)
+        lambda p: jacreg.empirical_ntk(
+            lambda w, x: jnp.sin(x @ (w if structured else w**2)), p, xs, chunk_size=chunk
+        )
     )(params)
-    whole = 16 * 30 * params.size
-    assert max(_sizes(traced.jaxpr)) < whole
+    # Of a weight that enters a product alone not even one example's is formed.
+    assert max(_sizes(traced.jaxpr)) < (of_one if structured else whole / 2)
     # The measure itself sees such an array where there is one.
     dense = jax.make_jaxpr(lambda p: jax.jacrev(lambda w: jnp.sin(xs @ w))(p))(params)
     assert max(_sizes(dense.jaxpr)) >= whole
 
 
-def test_many_outputs_in_full_go_by_products():
-    decide = implementation._contraction_is_cheaper
-    floats, xs = [jnp.ones((400, 300))], jnp.ones((8, 400))
-
-    def rows(values, batch):
-        return batch @ values[0]
-
-    assert decide(rows, floats, xs, (8, 8, 2), 4, True, True)
-    assert not decide(rows, floats, xs, (8, 8, 3000), 4, False, True)
+@pytest.mark.parametrize("few", [True, False])
+def test_many_outputs_in_full_go_by_products(monkeypatch, few):
+    taken = []
+    monkeypatch.setattr(_kernel, "by_products", lambda *args: taken.append(args) or jnp.zeros(()))
+    outputs = 2 if few else 3000
+    jax.eval_shape(
+        lambda w, xs: jacreg.empirical_ntk(
+            lambda w, x: jnp.tanh(x @ w[0]) @ w[1], w, xs, trace_outputs=few
+        ),
+        [jnp.ones((40, 30)), jax.ShapeDtypeStruct((30, outputs), jnp.float32)],
+        jnp.ones((8, 40)),
+    )
+    assert bool(taken) is not few
 
 
 def test_images_and_shapes():
@@ -109,12 +119,15 @@ def test_images_and_shapes():
         )
 
     xs = jax.random.normal(KEY, (3, 4, 4, 1))
-    assert jacreg.empirical_ntk(apply, kernel, xs).shape == (3, 3)
-    full = jacreg.empirical_ntk(apply, kernel, xs, trace_outputs=False)
+    traced, full = jax.jit(
+        lambda kernel: [
+            jacreg.empirical_ntk(apply, kernel, xs, trace_outputs=traced)
+            for traced in (True, False)
+        ]
+    )(kernel)
+    assert traced.shape == (3, 3)
     assert full.shape == (3, 3, 32, 32)
-    np.testing.assert_allclose(
-        jnp.einsum("ijaa->ij", full), jacreg.empirical_ntk(apply, kernel, xs), rtol=1e-4
-    )
+    np.testing.assert_allclose(jnp.einsum("ijaa->ij", full), traced, rtol=1e-4)
 
 
 @pytest.mark.parametrize("dtype", [jnp.bfloat16, jnp.float32])
