@@ -104,6 +104,60 @@ class TestObjective:
         many = penalised(forward, [term(compute, every=each) for each in (2, 3, 5)])
         assert many.at(1) is many, "eight programs would take too long to compile"
 
+    @pytest.mark.parametrize("splits", [True, False])
+    def test_a_fraction_is_the_mean_over_its_rows_and_over_batches_that_of_all(self, splits):
+        built = models.build(
+            "mlp", framework="nnx", key=jax.random.key(0), input_shape=(4,), num_classes=3,
+            hidden=(5,),
+        )  # fmt: skip
+        net = _functional(built, "nnx")
+        method = jacreg.Exact()
+        compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
+        forward = supervised(net.apply, cross_entropy)
+
+        def gradient(term, xs, labels):
+            objective = penalised(forward, [term], splits)
+            both = jax.value_and_grad(objective, has_aux=True)
+            return both(net.params, net.state, xs, labels, KEYS, STEP)
+
+        (loss, (_, metrics)), grads = gradient(term(compute), XS, LABELS)
+        shifted = [
+            gradient(term(compute, fraction=0.34), jnp.roll(XS, shift, 0), jnp.roll(LABELS, shift))
+            for shift in range(6)
+        ]
+        (_, (_, first)), _ = gradient(term(compute), XS[:2], LABELS[:2])
+        (_, (_, seen)), _ = shifted[0]
+        np.testing.assert_allclose(seen["penalty/penalty"], first["penalty/penalty"], rtol=1e-5)
+        assert abs(float(seen["penalty/penalty"] / metrics["penalty/penalty"]) - 1) > 1e-3
+        for (_, (_, each)), _ in shifted:
+            np.testing.assert_allclose(each["task_loss"], metrics["task_loss"], rtol=1e-5)
+        # Every row is in the first two of two batches, so the mean over the six is unbiased.
+        mean = jax.tree.map(lambda *leaves: sum(leaves) / 6, *[each[1] for each in shifted])
+        jax.tree.map(
+            lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), mean, grads
+        )
+        np.testing.assert_allclose(sum(each[0][0] for each in shifted) / 6, loss, rtol=1e-5)
+
+    def test_a_fraction_shares_the_forward_pass_where_rows_are_independent(self, network):
+        method = jacreg.Projection()
+        compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method, key=key)  # noqa: E731
+        forward = supervised(network.apply, cross_entropy)
+        xs, labels = jnp.ones((120, 4)), jnp.zeros(120, jnp.int32)
+
+        def flops(objective):
+            def loss(params):
+                return objective(params, network.state, xs, labels, KEYS, STEP)[0]
+
+            compiled = jax.jit(jax.grad(loss)).lower(network.params).compile()
+            return compiled.cost_analysis()["flops"]
+
+        plain = flops(penalised(forward, []))
+        found = [
+            flops(penalised(forward, [term(compute, fraction=share)], splits)) / plain - 1
+            for share, splits in ((1.0, True), (0.25, True), (0.25, False))
+        ]
+        assert found[1] < 0.3 * found[0] < found[2] < 0.5 * found[0]
+
     def test_a_random_step_counts_one_over_its_probability(self, network):
         compute = lambda lin, key: jnp.full(6, 2.0)  # noqa: E731
         chosen = term(compute, probability=0.25)
@@ -197,7 +251,10 @@ class TestTerms:
         naive = {"name": "jacobian", "weight": 1, "statistics": "batch", "method": "projection"}
         with pytest.raises(ConfigError, match=r"penalty\.0\.method.*coupled_batch"):
             make_terms(penalties(naive), 10, coupled=True)
-        make_terms(penalties({**naive, "method": "coupled_batch"}), 10, coupled=True)
+        blocks = {**naive, "method": "coupled_batch"}
+        make_terms(penalties(blocks), 10, coupled=True)
+        with pytest.raises(ConfigError, match=r"penalty\.0\.fraction"):
+            make_terms(penalties({**blocks, "fraction": 0.5}), 10, coupled=True)
 
     def test_a_penalty_that_reads_what_the_task_does_not_give(self):
         table = {"name": "kinetic_energy", "weight": 1}

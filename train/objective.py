@@ -58,12 +58,14 @@ class Objective:
     Attributes:
         forward: the task's pass.
         terms: from `make_terms`.
+        splits: the pass of a batch is that of its rows one by one, so it may be taken in two parts.
         due: of each term, whether it is computed, where the steps that run this program are
             known; None where the step decides on the device.
     """
 
     forward: Forward
     terms: tuple[Term, ...]
+    splits: bool = False
     due: tuple[bool, ...] | None = None
 
     def at(self, step: int) -> Objective:
@@ -82,24 +84,67 @@ class Objective:
     ) -> tuple[Float[Array, ""], tuple[PyTree, dict[str, Any]]]:
         """Return the loss of a batch, the model's state after it and the metrics."""
         due = self.due or (None,) * len(self.terms)
-        terms = list(zip(self.terms, due, strict=True))
-        needs = frozenset(name for term, now in terms if now is not False for name in term.reads)
         model_key, penalty_key = keys
-        found = self.forward(params, state, xs, targets, model_key, needs)
-        loss = jnp.mean(found.losses.astype(jnp.float32))
-        metrics = {"task_loss": loss, **found.metrics}
-        for index, (term, now) in enumerate(terms):
-            value = term.mean(found.sources, jax.random.fold_in(penalty_key, index), step, now)
+        whole, parts = self._passes(params, state, xs, targets, model_key, due)
+        loss = jnp.mean(whole.losses.astype(jnp.float32))
+        metrics = {"task_loss": loss, **whole.metrics}
+        for index, (term, now) in enumerate(zip(self.terms, due, strict=True)):
+            key = jax.random.fold_in(penalty_key, index)
+            value = term.mean(parts.get(term.fraction, {}), key, step, now)
             metrics[f"penalty/{term.label}"] = value
             loss = loss + term.weight * term.factor(step) * value
-        if found.usable is not None:
-            metrics[USABLE] = found.usable
-        return loss, (found.state, {"loss": loss, **metrics})
+        if whole.usable is not None:
+            metrics[USABLE] = whole.usable
+        return loss, (whole.state, {"loss": loss, **metrics})
+
+    def _passes(
+        self,
+        params: PyTree,
+        state: PyTree,
+        xs: Any,
+        targets: Any,
+        key: Array,
+        due: Sequence[bool | None],
+    ) -> tuple[Pass, dict[float, Mapping[str, Any]]]:
+        """Return the pass of the whole batch, and the sources of each fraction of its rows.
+
+        A batch is drawn at random, so its first rows are random ones. What a penalty reads of them
+        needs a pass of its own, unless the batch's pass is split into theirs and the others'.
+        """
+
+        def forward(rows: slice, key: Array, needs: frozenset[str]) -> Pass:
+            cut, cut_targets = jax.tree.map(lambda leaf: leaf[rows], (xs, targets))
+            return self.forward(params, state, cut, cut_targets, key, needs)
+
+        size = len(jax.tree.leaves(xs)[0])
+        needs: dict[float, frozenset[str]] = {}
+        for term, now in zip(self.terms, due, strict=True):
+            if now is not False:
+                needs[term.fraction] = needs.get(term.fraction, frozenset()) | set(term.reads)
+        first = {each: slice(max(1, round(each * size))) for each in needs}
+        if self.splits and len(needs) == 1 and 1.0 not in needs and size > 1:
+            ((fraction, read),) = needs.items()
+            rest = slice(first[fraction].stop, None)
+            seen, other = (
+                forward(first[fraction], key, read),
+                forward(rest, jax.random.fold_in(key, 1), frozenset()),
+            )
+            losses = jnp.concatenate([seen.losses, other.losses])
+            return Pass(losses, seen.state), {fraction: seen.sources}
+        whole = self.forward(params, state, xs, targets, key, needs.pop(1.0, frozenset()))
+        parts = {each: forward(first[each], key, read).sources for each, read in needs.items()}
+        return whole, {1.0: whole.sources, **parts}
 
 
-def penalised(forward: Forward, terms: Sequence[Term]) -> Objective:
-    """Return the objective of a task's pass with these terms."""
-    return Objective(forward, tuple(terms))
+def penalised(forward: Forward, terms: Sequence[Term], splits: bool = False) -> Objective:
+    """Return the objective of a task's pass with these terms.
+
+    Args:
+        forward: the task's pass.
+        terms: from `make_terms`.
+        splits: losses and state of a pass are those of its rows one by one, without metrics.
+    """
+    return Objective(forward, tuple(terms), splits)
 
 
 def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) -> Forward:

@@ -147,6 +147,7 @@ def _penalty(penalty: Penalty) -> dict[str, Any]:
         "schedule": _named(penalty.schedule),
         "every": penalty.every,
         "probability": penalty.probability,
+        "fraction": penalty.fraction,
         "statistics": penalty.statistics,
         **penalty.options,
     }
@@ -165,6 +166,8 @@ def _words(penalty: Mapping[str, Any]) -> str:
         text += f", every {penalty['every']} steps"
     if penalty["probability"] != 1:
         text += f", with probability {penalty['probability']:g}"
+    if penalty["fraction"] != 1:
+        text += f", on {100 * penalty['fraction']:g} % of the rows"
     return text if penalty["weight"] else f"{text}: left out"
 
 

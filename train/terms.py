@@ -42,6 +42,7 @@ class Term:
         every: computed at each such step, with so many times the weight.
         probability: computed at a random step with this probability, with 1 / probability
             times the weight.
+        fraction: of the batch's rows that it sees; its mean is over these.
     """
 
     label: str
@@ -51,6 +52,7 @@ class Term:
     reads: tuple[str, ...] = ("lin",)
     every: int = 1
     probability: float = 1.0
+    fraction: float = 1.0
 
     @property
     def shares_pass(self) -> bool:
@@ -128,6 +130,7 @@ def make_terms(
                 reads=reads,
                 every=penalty.every,
                 probability=penalty.probability,
+                fraction=penalty.fraction,
             )
         )
     return terms
@@ -165,6 +168,11 @@ def _bind(
         raise ConfigError(
             f"penalty.{index}: got every = {penalty.every} and probability = "
             f"{penalty.probability:g}, expected one of the two."
+        )
+    if penalty.fraction < 1 and blocks:
+        raise ConfigError(
+            f'penalty.{index}.fraction: got {penalty.fraction:g} with statistics = "batch", whose '
+            "statistics would be those of the picked rows alone; expected 1."
         )
     if penalty.method is not None and not takes_method:
         raise ConfigError(

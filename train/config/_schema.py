@@ -91,7 +91,8 @@ class Penalty:
     """One term `weight * schedule(step) * mean(penalty)`; other keys are the penalty's own.
 
     `every = k` computes it at each k-th step with k times the weight, `probability = p` at
-    random steps with 1 / p times the weight. `statistics` says which Jacobian is meant under
+    random steps with 1 / p times the weight, `fraction = f` on a random share of each batch's rows,
+    each with 1 / f times the weight. `statistics` says which Jacobian is meant under
     BatchNorm: of the evaluation pass, or of the training pass.
     """
 
@@ -103,6 +104,7 @@ class Penalty:
     schedule: Schedule = CONSTANT
     every: Annotated[int, integer(least=1)] = 1
     probability: Annotated[float, number(above=0, most=1)] = 1.0
+    fraction: Annotated[float, number(above=0, most=1)] = 1.0
     statistics: Annotated[str, string(("running", "batch"))] = "running"
     options: Mapping[str, Any] = field(default_factory=dict)
 

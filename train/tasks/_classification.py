@@ -124,7 +124,7 @@ def classification(
         state=model.state,
         examples={"inputs": dataset.train.inputs, "targets": np.asarray(dataset.train.targets)},
         prepare=lambda rows: (normalize(pixels(rows["inputs"])), rows["targets"]),
-        objective=penalised(supervised(model.apply, cross_entropy), terms),
+        objective=penalised(supervised(model.apply, cross_entropy), terms, splits=not coupled),
         evaluate=evaluate,
         report=report,
         notes={

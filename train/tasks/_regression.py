@@ -84,7 +84,7 @@ def regression(config: Config, dataset: Dataset) -> Problem:
         state=model.state,
         examples={"inputs": dataset.train.inputs, **targets},
         prepare=prepare,
-        objective=penalised(forward, terms),
+        objective=penalised(forward, terms, splits=True),
         evaluate=make_evaluate(config, dataset, network, pixels),
         report=make_report(config, dataset, network, pixels),
         notes={"jacobian": "carried forward" if network.carries_jacobian else "differentiated"},
