@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ctypes
 import hashlib
 import shutil
 from collections.abc import Callable
@@ -15,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import records
+from train.allocator import give_back
 from train.errors import StorageError
 
 if TYPE_CHECKING:
@@ -79,7 +79,7 @@ class Checkpoints:
             ) from None
         for old in self.steps()[: -self.keep]:
             self._drop(old)
-        _give_back()
+        give_back()
 
     def _partial(self, step: int) -> Path:
         return self.folder / f".{step}{records.PARTIAL}"
@@ -179,17 +179,6 @@ def _told(found: Restored | None, like: PyTree) -> Restored | None:
         return None
     leaves = broadcast_one_to_all(_to_arrays(like if found is None else found.tree))
     return Restored(step, _from_arrays([np.asarray(leaf) for leaf in leaves], like), bool(recorded))
-
-
-def _give_back() -> None:
-    """Return freed memory to the system.
-
-    The threads that write a checkpoint leave it scattered over the allocator's arenas, about
-    25 KiB a checkpoint, which adds up over a long run.
-    """
-    # Only glibc has it.
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).malloc_trim(0)
 
 
 def _reason(error: Exception) -> str:

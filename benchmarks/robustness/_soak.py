@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import os
-import resource
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 
@@ -17,8 +17,7 @@ from benchmarks.robustness._kills import Run, Subject
 
 _EVERY = 2.0  # seconds between two looks
 _WARM = 0.25  # share of the time that counts as warming up
-# About 40 seconds of these small steps. A checkpoint leaves some 20 KiB behind in the checkpoint
-# library's native code: one every few seconds, as no real run has, would be all that is measured.
+# About 40 seconds of these small steps.
 _CHECKPOINT_EVERY = 20_000
 _SUBJECT = Subject(
     "classification, dropout, Adam",
@@ -28,10 +27,18 @@ _SUBJECT = Subject(
 )  # fmt: skip
 
 
-def resident_bytes(process: int) -> int:
-    """Return what a process holds in memory."""
-    pages = int(Path(f"/proc/{process}/statm").read_text().split()[1])
-    return pages * resource.getpagesize()
+class Resident(NamedTuple):
+    """What a process holds in memory, in bytes."""
+
+    anonymous: int  # its own: what a leak makes grow
+    mapped: int  # pages of files, which the system takes away and gives back as it likes
+
+    @classmethod
+    def of(cls, process: int) -> Resident:
+        """Return that of a process that runs."""
+        text = Path(f"/proc/{process}/status").read_text()
+        kibi = dict(re.findall(r"^(Rss\w+):\s+(\d+) kB", text, re.MULTILINE))
+        return cls(1024 * int(kibi["RssAnon"]), 1024 * int(kibi["RssFile"]))
 
 
 def growth(times: np.ndarray, sizes: np.ndarray) -> dict[str, float]:
@@ -61,11 +68,12 @@ def run_soak(minutes: float, folder: Path) -> dict[str, Any]:
     os.environ.setdefault("JACREG_CACHE", str(folder / "cache"))
     process = run.start()
     begun = time.monotonic()
-    looks: list[tuple[float, int]] = []
+    looks: list[tuple[float, int, int]] = []
     files: list[int] = []
     while process.poll() is None and time.monotonic() - begun < 60 * minutes:
         time.sleep(_EVERY)
-        looks.append((time.monotonic() - begun, resident_bytes(process.pid)))
+        held = Resident.of(process.pid)
+        looks.append((time.monotonic() - begun, held.anonymous, held.mapped))
         files.append(len(list(Path(f"/proc/{process.pid}/fd").iterdir())))
     process.send_signal(signal.SIGTERM)
     try:
@@ -73,7 +81,7 @@ def run_soak(minutes: float, folder: Path) -> dict[str, Any]:
     except subprocess.TimeoutExpired:
         process.kill()
         code = process.wait()
-    times, sizes = np.asarray(looks, float).T
+    times, sizes, mapped = np.asarray(looks, float).T
     late = times > _WARM * times[-1]
     found = growth(times[late], sizes[late])
     lines = run.metrics().count(b"\n")
@@ -86,11 +94,15 @@ def run_soak(minutes: float, folder: Path) -> dict[str, Any]:
         "looks": len(looks),
         "first_bytes": int(sizes[late][0]),
         "last_bytes": int(sizes[-1]),
+        "first_mapped_bytes": int(mapped[late][0]),
+        "last_mapped_bytes": int(mapped[-1]),
         "open_files": [min(files), max(files)],
         "growth_bytes_an_hour": found["slope"],
         "growth_low": found["low"],
         "growth_high": found["high"],
         "growth_share_an_hour": found["slope"] / float(sizes[late].mean()),
         "python": sys.version.split()[0],
-        "series": [[round(time_), int(size)] for time_, size in looks[:: max(1, len(looks) // 60)]],
+        "series": [
+            [round(moment), *sizes] for moment, *sizes in looks[:: max(1, len(looks) // 60)]
+        ],
     }

@@ -86,8 +86,8 @@ def _soak(found: Mapping[str, Any]) -> list[_Row]:
             f"one run of {found['minutes']:g} minutes: {found['steps']} steps, "
             f"{found['lines_of_metrics']} lines, a checkpoint each "
             f"{found['checkpoint_every']} steps",
-            f"resident {found['first_bytes'] / mebi:.0f} MiB after warming up, "
-            f"{found['last_bytes'] / mebi:.0f} MiB at the end; growth "
+            f"{found['first_bytes'] / mebi:.1f} MiB of its own after warming up, "
+            f"{found['last_bytes'] / mebi:.1f} MiB at the end; growth "
             f"{found['growth_bytes_an_hour'] / mebi:+.1f} MiB an hour (95 % interval "
             f"{found['growth_low'] / mebi:+.1f} to {found['growth_high'] / mebi:+.1f}); "
             f"{found['open_files'][0]} to {found['open_files'][1]} open files; "
