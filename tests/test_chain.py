@@ -192,6 +192,47 @@ def test_a_case_that_is_not_chosen_may_be_infinite(x64):
     np.testing.assert_allclose(chain_trace(lin), by_products, rtol=1e-12)
 
 
+def infinite(ys, factor):
+    """The identity with another derivative, which is infinite in places."""
+    same = jax.custom_jvp(lambda y: y)
+    same.defjvp(lambda primals, tangents: (primals[0], tangents[0] * factor))
+    return same(ys)
+
+
+OUT = np.asarray([[0.5, np.inf, 2.0], [1.0, 2.0, 3.0]])
+ROWS = np.asarray([[False], [True]]).repeat(3, 1)
+PIXELS = np.ones((2, 6, 6, 2), bool)
+PIXELS[0, :3, :3] = False
+CORNER = np.ones((2, 6, 6, 2))
+CORNER[0, 0, 0, 1] = np.inf
+W3 = numbers(3, 3)
+LEFT_OUT = {
+    "one matrix on": lambda xs: jnp.where(ROWS, infinite(xs, OUT) @ W3, 0.0) @ W3,
+    "and an activation": lambda xs: (
+        jnp.tanh(jnp.where(ROWS, infinite(jnp.tanh(xs @ W3), OUT) @ W3, 0.0) @ W3) @ W3
+    ),
+    "two convolutions": lambda xs: conv(
+        jnp.where(PIXELS, conv(infinite(xs, CORNER), SQUARE), 0.0), SQUARE
+    ),
+    "four convolutions": lambda xs: conv(
+        jnp.tanh(
+            conv(jnp.where(PIXELS, conv(infinite(conv(xs, SQUARE), CORNER), SQUARE), 0.0), SQUARE)
+        ),
+        SQUARE,
+    ),
+}
+SQUARE = numbers(3, 3, 2, 2)
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_a_condition_leaves_out_may_be_infinite_some_layers_before(name, x64):
+    xs = numbers(2, 3) if "conv" not in name else numbers(2, 6, 6, 2)
+    lin = jacreg.linearize(LEFT_OUT[name], xs)
+    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=6))
+    assert np.isfinite(by_products).all()
+    np.testing.assert_allclose(jax.jit(lambda: chain_trace(lin))(), by_products, rtol=1e-10)
+
+
 def test_the_batch_is_the_first_axis_whatever_a_convolution_says(x64):
     """Rows as positions of a convolution of one tap, and one that no tangent reaches."""
     rows = jax.lax.ConvDimensionNumbers((1, 2, 0), (2, 1, 0), (1, 2, 0))

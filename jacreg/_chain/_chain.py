@@ -43,19 +43,35 @@ class Chain:
             for the identity; k + 1 of them.
         layers: k of them.
         weight: a number.
+        doubtful: the first space with a factor that is no condition, so that it may be infinite.
+        guarded: a condition was put on what comes from a doubtful space before.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     diagonals: tuple[tuple[Any, ...], ...]
     layers: tuple[Layer, ...] = ()
     weight: Any = 1.0
+    doubtful: int | None = None
+    guarded: bool = False
 
     def scaled(self, diagonal: Any) -> Chain:
         """Multiply what leaves the chain entry by entry; a scalar is a weight."""
         if jnp.ndim(diagonal) == 0:
             return replace(self, weight=self.weight * diagonal)
-        last = (*self.diagonals[-1], diagonal)
-        return replace(self, diagonals=(*self.diagonals[:-1], last))
+        last, here = (*self.diagonals[-1], diagonal), len(self.layers)
+        doubtful = here if self.doubtful is None else self.doubtful
+        return replace(self, diagonals=(*self.diagonals[:-1], last), doubtful=doubtful)
+
+    def conditioned(self, mask: Any) -> Chain:
+        """Multiply by a mask `[N, *shape]` of zeros and ones: a zero holds whatever came before."""
+        *before, last = self.diagonals
+        if last:
+            factor = reduce(mul, last)
+            last = (jnp.where(mask != 0, factor, jnp.zeros((), factor.dtype)),)
+        else:
+            last = (mask,)
+        guarded = self.doubtful is not None and self.doubtful < len(self.layers)
+        return replace(self, diagonals=(*before, last), guarded=self.guarded or guarded)
 
     def through(self, layer: Layer, shape: tuple[int, ...]) -> Chain:
         """Append a layer."""
@@ -74,8 +90,11 @@ class Chain:
             return None
         pairs = list(zip(self.diagonals, other.diagonals, strict=True))
         differing = [i for i, (own, others) in enumerate(pairs) if not _identical(own, others)]
+        doubts = [each.doubtful for each in (self, other) if each.doubtful is not None]
+        doubtful, guarded = min(doubts, default=None), self.guarded or other.guarded
         if not differing:
-            return replace(self, weight=self.weight + other.weight)
+            weight = self.weight + other.weight
+            return replace(self, weight=weight, doubtful=doubtful, guarded=guarded)
         if len(differing) > 1:
             return None
         (place,) = differing
@@ -93,7 +112,15 @@ class Chain:
         total = sum(weight * reduce(mul, factors, 1.0) for factors, weight in terms)
         changed = (*own[:shared], total)
         diagonals = (*self.diagonals[:place], changed, *self.diagonals[place + 1 :])
-        return replace(self, diagonals=diagonals, weight=1.0)
+        return replace(self, diagonals=diagonals, weight=1.0, doubtful=doubtful, guarded=guarded)
+
+
+def guarded_product(left: Any, right: Any) -> Any:
+    """`left * right`, and zero where one is zero and the other one is not finite."""
+    zero = jnp.zeros((), jnp.result_type(left, right))
+    return jnp.where((right == 0) & ~jnp.isfinite(left), zero, left) * jnp.where(
+        (left == 0) & ~jnp.isfinite(right), zero, right
+    )
 
 
 def _identical(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
@@ -107,17 +134,19 @@ class Cycle:
     Attributes:
         shapes, diagonals: of the k spaces, in order; a diagonal by its factors.
         layers: layer i leads from space i to space i + 1, the last one back to the first.
+        guarded: as the chain's.
     """
 
     shapes: tuple[tuple[int, ...], ...]
     diagonals: tuple[tuple[Any, ...], ...]
     layers: tuple[Layer, ...]
+    guarded: bool = False
 
     @classmethod
     def of(cls, chain: Chain) -> Cycle:
         """Join the ends of a chain that has a layer."""
         first = (*chain.diagonals[-1], *chain.diagonals[0])
-        return cls(chain.shapes[:-1], (first, *chain.diagonals[1:-1]), chain.layers)
+        return cls(chain.shapes[:-1], (first, *chain.diagonals[1:-1]), chain.layers, chain.guarded)
 
     @property
     def dims(self) -> int:
@@ -135,7 +164,11 @@ class Cycle:
         def turn(items: tuple[Any, ...]) -> tuple[Any, ...]:
             return items[start:] + items[:start]
 
-        return Cycle(turn(self.shapes), turn(self.diagonals), turn(self.layers))
+        return Cycle(turn(self.shapes), turn(self.diagonals), turn(self.layers), self.guarded)
+
+    def times(self, left: Any, right: Any) -> Any:
+        """The product entry by entry; what a condition left out stays zero."""
+        return guarded_product(left, right) if self.guarded else left * right
 
     def diagonal(self, space: int, *, backwards: bool = False) -> Float[Array, "B *shape"]:
         """The diagonal `[N or 1, *shape]` of a space, ones where it is the identity.
@@ -148,5 +181,5 @@ class Cycle:
         """
         factors = self.diagonals[space]
         if factors:
-            return reduce(mul, factors[::-1] if backwards else factors)
+            return reduce(self.times, factors[::-1] if backwards else factors)
         return jnp.ones((1, *self.shapes[space]), self.layers[space].kernel.dtype)

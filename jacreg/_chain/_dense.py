@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from operator import mul
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from ._chain import Cycle
+from ._chain import Cycle, guarded_product
 from ._examples import map_examples
 
 if TYPE_CHECKING:
@@ -41,7 +42,7 @@ def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
         kernel = kernel @ layer.kernel
     pairs = cycle.layers[0].kernel * kernel.T
     first, second = cycle.diagonal(0), cycle.diagonal(1)
-    return jnp.sum((first @ pairs) * second, axis=1)
+    return jnp.sum(cycle.times(first @ pairs, second), axis=1)
 
 
 class Sides(NamedTuple):
@@ -75,7 +76,7 @@ def sides(cycle: Cycle, weight: Any) -> Sides:
 
 
 def trace_by_rows(
-    cycles: Sequence[Sides], twins: Sequence[int], num_examples: int
+    cycles: Sequence[Sides], twins: Sequence[int], num_examples: int, *, guarded: bool
 ) -> Float[Array, " B"]:
     """Sum of the traces of cycles, `[N or 1]`: one row for each entry of the narrowest space.
 
@@ -86,7 +87,9 @@ def trace_by_rows(
         cycles: cut.
         twins: for each of their arrays the place of the first that is equal to it.
         num_examples: N.
+        guarded: a condition left out what may not be finite.
     """
+    times = guarded_product if guarded else mul
     arrays, treedef = jax.tree.flatten(list(cycles))
     places: list[Sides] = jax.tree.unflatten(treedef, twins)
     diagonals = {
@@ -103,14 +106,14 @@ def trace_by_rows(
                 *before, kernel = side
                 found = arrays[kernel]
                 if before:
-                    found = (carried(tuple(before[:-1])) * rows[before[-1]]) @ found
+                    found = times(carried(tuple(before[:-1])), rows[before[-1]]) @ found
                 known[side] = found
             return known[side]
 
         total = jnp.zeros((), arrays[0].dtype)
         for cut in places:
-            met = carried(cut.there) * carried(cut.back) * rows[cut.middle]
-            total = total + jnp.sum(met * rows[cut.first][:, None])
+            met = times(times(carried(cut.there), carried(cut.back)), rows[cut.middle])
+            total = total + jnp.sum(times(met, rows[cut.first][:, None]))
         return total
 
     entries = max(

@@ -83,7 +83,9 @@ def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
             slice(first, last + n - 1) for (first, last, _), n in zip(region, counts, strict=True)
         )
         kernel = kernels[number if kernels.shape[0] > 1 else 0]
-        found = _valid(spread[(slice(None), *seen)], kernel) * other[(slice(None), *here)]
+        found = cycle.times(
+            _valid(spread[(slice(None), *seen)], kernel), other[(slice(None), *here)]
+        )
         total = total + jnp.sum(found, axis=tuple(range(1, found.ndim)))
     return total
 

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
-from functools import reduce
-from operator import mul
+from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -199,16 +197,11 @@ def _masked(tangent: Tangent, mask: Any, dtype: Any) -> Tangent:
     whole = _shape(tangent.axes, tangent.chains[0], jnp.shape(mask)) if jnp.ndim(mask) else ()
     if jnp.shape(mask) != whole:
         raise Unreadable("a condition of another shape")
-    if not whole or not any(chain.diagonals[-1] for chain in tangent.chains):
-        return _scale(tangent, mask.astype(dtype))
+    mask = mask.astype(dtype)
+    if not whole:
+        return _scale(tangent, mask)
     mask = jnp.transpose(mask, [int(a) for a in np.argsort(tangent.axes)])
-
-    def masked(chain: Chain) -> Chain:
-        factor = reduce(mul, chain.diagonals[-1], jnp.ones((), dtype))
-        last = (jnp.where(mask, factor, jnp.zeros((), dtype)),)
-        return replace(chain, diagonals=(*chain.diagonals[:-1], last))
-
-    return Tangent(tangent.axes, tuple(masked(chain) for chain in tangent.chains))
+    return Tangent(tangent.axes, tuple(chain.conditioned(mask) for chain in tangent.chains))
 
 
 def _transpose(equation: Any, operand: Tangent) -> Tangent:

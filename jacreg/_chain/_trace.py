@@ -56,7 +56,8 @@ def _total(lin: Linearization) -> Float[Array, " N"]:
         total = total + chain.weight * _trace(chain, lin.num_examples)
     if by_rows:
         twins = first_twins(lin, lambda again: jax.tree.leaves(_cut(read_chains(again))))
-        total = total + trace_by_rows(_cut(by_rows), twins, lin.num_examples)
+        guarded = any(chain.guarded for chain in by_rows)
+        total = total + trace_by_rows(_cut(by_rows), twins, lin.num_examples, guarded=guarded)
     return total
 
 

@@ -53,7 +53,7 @@ def triple(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
 
     def one(before: Any, here: Any, after: Any) -> Float[Array, ""]:
         diagonals = [before[None], here[None], after[None]]
-        return _contract(diagonals, arcs, kernels, masks, cycle.shapes)[0]
+        return _contract(diagonals, arcs, kernels, masks, cycle)[0]
 
     diagonals = tuple(cycle.diagonal(i, backwards=i == 3) for i in (1, 2, 3))
     return map_examples(one, diagonals, num_examples, example)
@@ -69,9 +69,9 @@ def _inside(offsets: Any, size: int, far: int) -> Bool[np.ndarray, "size offsets
 
 
 def _contract(
-    diagonals: list[Any], arcs: Any, kernels: Any, masks: Any, shapes: Any
+    diagonals: list[Any], arcs: Any, kernels: Any, masks: Any, cycle: Cycle
 ) -> Float[Array, " B"]:
-    before, here, after = diagonals
+    (before, here, after), shapes = diagonals, cycle.shapes
     sizes, channels = shapes[2][:-1], shapes[2][-1]
     patches = [
         _patches(before, arcs[0].first, shapes[1][:-1], sizes),
@@ -92,11 +92,12 @@ def _contract(
             seen = seen.reshape((*seen.shape[: len(sizes) + 1], -1))
             sides.append(seen @ kernel)
         if len(sides) == 2:
-            met = sides[0] * sides[1]
+            met = cycle.times(*sides)
             met = met.reshape((-1, *sizes, rest.shape[-1], shapes[0][-1], channels))
             column = masks[0][:, first].reshape((-1,) + (1,) * (len(sizes) - 1))
             allowed = jnp.asarray(column[..., None] & rest[None], met.dtype)
-            met = jnp.sum(met, axis=-2) * allowed[..., None] * here[..., None, :]
+            met = cycle.times(jnp.sum(met, axis=-2), allowed[..., None])
+            met = cycle.times(met, here[..., None, :])
             total = total + jnp.sum(met, axis=tuple(range(1, met.ndim)))
     return total
 
