@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .._interpret import bind, interpret
+from ._strided import convolve_regrouped, has_strides
 from ._use import Use, use_of
 from ._weight import Weight, follow, overlap
 
@@ -115,8 +116,11 @@ class _Run:
         if use is None:
             return bind(equation, [self.plain(operand) for operand in operands])
         weight, activation = operands[use.side], operands[1 - use.side]
-        arrays = [weight.array, activation] if use.side == 0 else [activation, weight.array]
-        (result,) = bind(equation, arrays)
+        if use.roles[0] == "conv" and has_strides(equation) and jax.default_backend() == "cpu":
+            result = convolve_regrouped(equation, activation, weight.array)
+        else:
+            arrays = [weight.array, activation] if use.side == 0 else [activation, weight.array]
+            (result,) = bind(equation, arrays)
         if self.taps is not None:
             result = result + self.taps[len(self.uses)]
         self.uses.append(use)
