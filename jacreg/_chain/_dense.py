@@ -51,8 +51,8 @@ class Sides(NamedTuple):
     Attributes:
         there: kernel, diagonal, kernel, ..., kernel along the arrows: `[n, a]`, `[N or 1, a]`, ...
         back: the same against the arrows, of the kernels transposed.
-        middle: the diagonal where both meet.
-        first: the diagonal of the space that was cut, times a number.
+        middle: the diagonal where both meet, times a number.
+        first: the diagonal of the space that was cut, None for the identity.
     """
 
     there: tuple[Any, ...]
@@ -72,7 +72,8 @@ def sides(cycle: Cycle, weight: Any) -> Sides:
         there = (*there, cycle.diagonal(i), kernels[i])
     for i in range(count - 1, middle, -1):
         back = (*back, cycle.diagonal(i, backwards=True), kernels[i - 1].T)
-    return Sides(there, back, cycle.diagonal(middle), cycle.diagonal(0) * weight)
+    first = cycle.diagonal(0) if cycle.diagonals[0] else None
+    return Sides(there, back, cycle.diagonal(middle) * weight, first)
 
 
 def trace_by_rows(
@@ -96,6 +97,7 @@ def trace_by_rows(
         place: arrays[place]
         for cut in places
         for place in (*cut.there[1::2], *cut.back[1::2], cut.middle, cut.first)
+        if place is not None
     }
 
     def one(rows: dict[int, Any]) -> Float[Array, ""]:
@@ -106,14 +108,23 @@ def trace_by_rows(
                 *before, kernel = side
                 found = arrays[kernel]
                 if before:
-                    found = times(carried(tuple(before[:-1])), rows[before[-1]]) @ found
+                    # A kernel is finite: no guard for the first layer.
+                    product = times if len(before) > 2 else mul
+                    found = product(carried(tuple(before[:-1])), rows[before[-1]]) @ found
                 known[side] = found
             return known[side]
 
         total = jnp.zeros((), arrays[0].dtype)
         for cut in places:
-            met = times(times(carried(cut.there), carried(cut.back)), rows[cut.middle])
-            total = total + jnp.sum(times(met, rows[cut.first][:, None]))
+            there, back = carried(cut.there), carried(cut.back)
+            # Nothing is zero on one side alone where both are one.
+            met = there * back if cut.there == cut.back else times(there, back)
+            if cut.first is not None:
+                met = times(met, rows[cut.first][:, None])
+            if guarded:
+                total = total + jnp.sum(times(jnp.sum(met, axis=0), rows[cut.middle]))
+            else:
+                total = total + jnp.sum(met * rows[cut.middle])
         return total
 
     entries = max(
