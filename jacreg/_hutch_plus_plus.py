@@ -11,7 +11,7 @@ from ._basis import FlatJacobian
 from ._linearize import Linearization
 from ._methods import HutchPlusPlus, require_key
 from ._one_by_one import one_by_one
-from ._probes import draw
+from ._probes import draw, map_probes
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -32,9 +32,8 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
     left = max(method.num_products - 2 * thirds, 1)
 
     def products(vectors: Float[Array, "N n k"]) -> Float[Array, "N n k"]:
-        # One product after the other: memory for one, as for the other estimators.
         columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
-        return jnp.moveaxis(jax.lax.map(flat.either, columns), 0, 2).astype(wide)
+        return jnp.moveaxis(map_probes(flat.either, columns), 0, 2).astype(wide)
 
     like = jnp.zeros((flat.num_examples, size), wide)
     sketch_key, probe_key = jax.random.split(key)
@@ -44,8 +43,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
         return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
     basis = one_by_one(jnp.linalg.qr)(products(probes(sketch_key, thirds)))[0]
-    held = jnp.sum(basis * products(basis), axis=(1, 2))
     rest = probes(probe_key, left)
     rest = rest - basis @ (jnp.swapaxes(basis, 1, 2) @ rest)
-    remaining = jnp.sum(rest * products(rest), axis=(1, 2)) / left
-    return (held + remaining).astype(flat.outputs.dtype)
+    both = jnp.concatenate([basis, rest * left**-0.5], axis=2)
+    return jnp.sum(both * products(both), axis=(1, 2)).astype(flat.outputs.dtype)

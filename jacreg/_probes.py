@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.extend.core as jex
 import jax.numpy as jnp
 
+from ._canonical_convolution import run_with_canonical_convolutions
 from ._methods import Distribution
+from ._probe_groups import Plan, read_plan
 from ._structure import accumulate_dtype, example_squared_norm
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array
 
     from ._typing import PyTree
 
@@ -70,27 +74,46 @@ def draw(key: Array, like: PyTree, distribution: Distribution) -> PyTree:
     )
 
 
-def mean_over_probes(
-    sample: Callable[[Array], Float[Array, " *shape"]], key: Array, num_probes: int
-) -> Float[Array, " *shape"]:
-    """Mean of `sample(key)` over `num_probes` keys; one probe uses `key` itself."""
+def mean_over_probes(sample: Callable[[Array], PyTree], key: Array, num_probes: int) -> PyTree:
+    """Mean of `sample(key)`, leaf by leaf, over `num_probes` keys; one probe uses `key` itself."""
     if num_probes == 1:
         return sample(key)
-    return jnp.mean(sample_probes(sample, key, num_probes), axis=0)
+    samples = sample_probes(sample, key, num_probes)
+    return jax.tree.map(lambda leaf: jnp.mean(leaf, axis=0), samples)
 
 
 def sample_probes(sample: Callable[[Array], PyTree], key: Array, num_probes: int) -> PyTree:
-    """Stack `sample(key)` for `num_probes` keys along a new first axis.
-
-    One after the other: on CPU a vmap over probes turns convolutions into grouped
-    or badly laid out ones and is slower by orders of magnitude, and everywhere it
-    needs memory for all probes at once. Where memory bandwidth is plentiful (GPU)
-    small groups share a pass.
-    """
+    """Stack `sample(key)` for `num_probes` keys along a new first axis, in groups."""
     keys = jax.random.split(key, num_probes)
     if num_probes == 1:
         return jax.tree.map(lambda x: x[None], sample(keys[0]))
-    group = 1 if jax.default_backend() == "cpu" else min(num_probes, 8)
-    if group == 1:
-        return jax.lax.map(sample, keys)
-    return jax.lax.map(sample, keys, batch_size=group)
+    return map_probes(sample, keys)
+
+
+def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
+    """Stack `fn(probe)` over the rows of `probes` `[K, ...]` (keys or vectors).
+
+    Groups of bounded size share a pass, one group after the other. On CPU `read_plan` says how
+    many; where memory bandwidth is plentiful (GPU) eight. The numbers are those of one after the
+    other, to rounding.
+    """
+    count = len(probes)
+    # Traced once, read, then run.
+    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(probes[0])
+    run, treedef = jex.jaxpr_as_fun(closed), jax.tree.structure(shapes)
+
+    def one(probe: Array) -> PyTree:
+        return jax.tree.unflatten(treedef, run(probe))
+
+    on_cpu = jax.default_backend() == "cpu"
+    if on_cpu and is_spread(closed.consts):
+        return jax.lax.map(one, probes)
+    plan = read_plan(closed, count) if on_cpu else Plan(min(count, 8))
+    if plan.unrolled:
+        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, probes))
+    if plan.at_once > 1:
+        whole = plan.at_once == count
+        return jax.vmap(one)(probes) if whole else jax.lax.map(one, probes, batch_size=plan.at_once)
+    if on_cpu:
+        run = partial(run_with_canonical_convolutions, closed)
+    return jax.lax.map(one, probes)

@@ -76,24 +76,11 @@ def _check_square(quantity: str, lin: Linearization) -> None:
 
 
 def _hutchinson_diagonal(lin: Linearization, method: Hutchinson, key: Any) -> PyTree:
-    leaves, treedef = jax.tree.flatten(lin.value)
-
-    def sample(probe_key: Array) -> list[Array]:
+    def sample(probe_key: Array) -> PyTree:
         probe = draw(probe_key, lin.xs, method.distribution)
-        return [
-            p * q
-            for p, q in zip(
-                jax.tree.leaves(probe), jax.tree.leaves(either_product(lin, probe)), strict=True
-            )
-        ]
+        return jax.tree.map(lambda v, product: v * product, probe, either_product(lin, probe))
 
-    # One array a leaf: a mean over probes is a mean leaf by leaf.
-    key = require_key("diagonal", method, key)
-    means = [
-        mean_over_probes(lambda k, i=i: sample(k)[i], key, method.num_probes)
-        for i in range(len(leaves))
-    ]
-    return jax.tree.unflatten(treedef, means)
+    return mean_over_probes(sample, require_key("diagonal", method, key), method.num_probes)
 
 
 def either_product(lin: Linearization, probe: PyTree) -> PyTree:

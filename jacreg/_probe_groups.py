@@ -1,0 +1,147 @@
+"""How to take several probes on a CPU, read from the program of one.
+
+Dense layers: `jax.vmap` over a group of probes gives products of more rows. That pays while one
+probe has few: the weights are read once a group, and XLA's products of a handful of rows are slow
+(16 probes of 4 rows by 2048 x 2048, one after the other, take forty times as long as in pairs).
+
+Convolutions: never in a loop if their number allows. XLA:CPU brings the layout of a convolution
+to one that it has a kernel for in the main program alone; in the body of a loop what is left,
+the transposed one of every J^T u first of all, takes fifteen times as long (and is brought there
+by hand if probes are many, `_canonical_convolution`; but not in the gradient of the loop).
+
+Whatever else (loops, factorisations, pooling): one after the other, in the memory of one.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import Any, NamedTuple
+
+import jax.extend.core as jex
+import jax.numpy as jnp
+
+from ._linearize import mentions
+
+# Rows of a matrix product from which more of them gain nothing on a CPU.
+_ROWS = 256
+# Of the largest array of a group, in bytes.
+_MOST_BYTES = 1 << 24
+# Programs in a row: what they hold at once and what XLA has to compile grow with them.
+_MOST_UNROLLED = 8
+
+_CALLS = frozenset(
+    {"checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat2"}
+)
+# With the probes along a new first axis these cost what they cost for each probe.
+_PLAIN = frozenset(
+    {
+        "abs", "add", "add_any", "and", "argmax", "argmin", "asin", "atan", "atan2",
+        "bitcast_convert_type", "broadcast_in_dim", "ceil", "clamp", "concatenate",
+        "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv",
+        "erfc", "exp", "exp2", "expand_dims", "expm1", "floor", "ge", "gt", "integer_pow",
+        "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg",
+        "not", "or", "pad", "pow", "random_bits", "random_fold_in", "random_split",
+        "random_unwrap", "random_wrap", "reduce_and", "reduce_max", "reduce_min", "reduce_or",
+        "reduce_precision", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt", "select_n",
+        "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh",
+        "slice", "split", "sqrt", "square", "squeeze", "sub", "tan", "tanh", "threefry2x32",
+        "transpose", "xor",
+    }
+)  # fmt: skip
+
+
+class _Cost(NamedTuple):
+    """Of what depends on the probe.
+
+    Attributes:
+        rows: of the matrix product that has most; 0 where there is none.
+        entries: bytes of the largest array.
+    """
+
+    rows: int
+    size: int
+
+
+class Plan(NamedTuple):
+    """How to take the probes.
+
+    Attributes:
+        at_once: probes that share a pass by `jax.vmap`, one group after the other.
+        unrolled: one after the other without a loop.
+    """
+
+    at_once: int
+    unrolled: bool = False
+
+
+class _Unknown(Exception):
+    """Something that may be slower for several probes at once."""
+
+
+def read_plan(closed: Any, count: int) -> Plan:
+    """Return how to take the probes on a CPU; groups are few and, if that can be, equally long.
+
+    Args:
+        closed: the program of one probe; its arguments are what differs from probe to probe.
+        count: how many probes there are.
+    """
+    if mentions(closed.jaxpr, "conv_general_dilated"):
+        return Plan(1, unrolled=count <= _MOST_UNROLLED)
+    try:
+        _, cost = _read(closed.jaxpr, [True] * len(closed.jaxpr.invars))
+    except _Unknown:
+        return Plan(1)
+    if cost.rows == 0:
+        return Plan(1)
+    most = max(1, min(_ROWS // cost.rows, _MOST_BYTES // max(cost.size, 1)))
+    even = max(length for length in range(1, most + 1) if count % length == 0)
+    # A shorter last group is compiled apart, so there is none if groups stay large without.
+    passes = -(-count // most)
+    return Plan(even if 2 * even > min(most, count) else -(-count // passes))
+
+
+def _read(jaxpr: Any, varying: Sequence[bool]) -> tuple[list[bool], _Cost]:
+    """Return which outputs vary with the probe, and what it costs."""
+    known = {var for var, varies in zip(jaxpr.invars, varying, strict=True) if varies}
+    rows = size = 0
+    for equation in jaxpr.eqns:
+        varies = [not isinstance(v, jex.Literal) and v in known for v in equation.invars]
+        if not any(varies):
+            continue
+        outs, cost = _read_equation(equation, varies)
+        rows, size = max(rows, cost.rows), max(size, cost.size)
+        known.update(var for var, out in zip(equation.outvars, outs, strict=True) if out)
+    return [not isinstance(v, jex.Literal) and v in known for v in jaxpr.outvars], _Cost(rows, size)
+
+
+def _read_equation(equation: Any, varies: Sequence[bool]) -> tuple[Sequence[bool], _Cost]:
+    name = equation.primitive.name
+    if name in _CALLS:
+        inner = list(jex.jaxprs_in_params(equation.params))
+        if len(inner) != 1 or len(inner[0].invars) != len(varies):
+            raise _Unknown
+        return _read(inner[0], varies)
+    rows = 0
+    if name == "dot_general":
+        rows = _rows(equation, varies)
+    elif name not in _PLAIN:
+        raise _Unknown
+    size = max((_bytes(var.aval) for var in equation.outvars), default=0)
+    return [True] * len(equation.outvars), _Cost(rows, size)
+
+
+def _rows(equation: Any, varies: Sequence[bool]) -> int:
+    """Rows of the operand that varies; the other is the same matrix for every probe and example."""
+    contracted, batch = equation.params["dimension_numbers"]
+    if all(varies) or batch[0]:
+        raise _Unknown
+    side = varies.index(True)
+    shape = equation.invars[side].aval.shape
+    return prod(length for axis, length in enumerate(shape) if axis not in contracted[side])
+
+
+def _bytes(aval: Any) -> int:
+    if not jnp.issubdtype(aval.dtype, jnp.number):
+        return 0  # keys and truth values
+    return prod(aval.shape) * jnp.dtype(aval.dtype).itemsize
