@@ -44,11 +44,15 @@ def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args
         TypeError: called under jit, where there are no values to look at.
         ValueError: as `linearize` raises them.
     """
-    lin = linearize(fn, xs, *args)
+    masks = list(_splits(linearize(fn, xs, *args).num_examples))
+
+    # One program for all splits, in which everything but the function is an argument.
+    @jax.jit
+    def unaffected(xs: PyTree, args: PyTree, changed: Array, key: Array) -> Array:
+        return _half_is_unaffected(linearize(fn, xs, *args), changed, key)
+
     try:
-        return all(
-            _half_is_unaffected(lin, changed, key) for changed, key in _splits(lin.num_examples)
-        )
+        return all(bool(unaffected(xs, args, changed, key)) for changed, key in masks)
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
             "rows_independent: the answer is a Python bool and needs concrete values; call it "
@@ -66,23 +70,23 @@ def _splits(num_examples: int) -> Iterator[tuple[Bool[np.ndarray, " N"], Array]]
         yield ~in_half, jax.random.fold_in(key, 2 * bit + 1)
 
 
-def _half_is_unaffected(lin: Linearization, changed: Bool[np.ndarray, " N"], key: Array) -> bool:
+def _half_is_unaffected(lin: Linearization, changed: Bool[Array, " N"], key: Array) -> Array:
     """Whether a change in the rows `changed` leaves the other rows alone."""
     tangent_key, value_key = jax.random.split(key)
     others = ~changed
-    if not all(
-        bool(jnp.all(~_nonzero(leaf) | _along(changed, leaf)))
+    found = [
+        jnp.all(~_nonzero(leaf) | _along(changed, leaf))
         for leaf in jax.tree.leaves(_derivative(lin, changed, tangent_key))
-    ):
-        return False
+    ]
     moved = lin.evaluate(_move(lin.xs, changed, value_key))
-    return not any(
-        bool(jnp.any(_differs(before, after) & _along(others, before)))
+    found += [
+        ~jnp.any(_differs(before, after) & _along(others, before))
         for before, after in zip(jax.tree.leaves(lin.value), jax.tree.leaves(moved), strict=True)
-    )
+    ]
+    return jnp.all(jnp.stack(found))
 
 
-def _derivative(lin: Linearization, rows: Bool[np.ndarray, " N"], key: Array) -> PyTree:
+def _derivative(lin: Linearization, rows: Bool[Array, " N"], key: Array) -> PyTree:
     """J v or J^T u with v or u in `rows` alone; the Jacobian is block diagonal iff both are."""
 
     def masked(like: PyTree) -> PyTree:
@@ -98,7 +102,7 @@ def _derivative(lin: Linearization, rows: Bool[np.ndarray, " N"], key: Array) ->
             return []
 
 
-def _move(xs: PyTree, rows: Bool[np.ndarray, " N"], key: Array) -> PyTree:
+def _move(xs: PyTree, rows: Bool[Array, " N"], key: Array) -> PyTree:
     """Move `rows` by noise of the data's own size, so that they stay in its range."""
 
     def moved(x: Array, noise: Array) -> Array:
@@ -122,5 +126,5 @@ def _differs(before: Array, after: Array) -> Any:
     return ~(same | close)
 
 
-def _along(rows: Bool[np.ndarray, " N"], like: Array) -> Any:
+def _along(rows: Bool[Array, " N"], like: Array) -> Any:
     return rows.reshape((-1,) + (1,) * (like.ndim - 1))
