@@ -201,6 +201,30 @@ def test_dead_units_give_zeros():
     np.testing.assert_array_equal(jacreg.empirical_ntk(_mlp, params, xs), 0)
 
 
+def test_no_parameter_has_an_effect():
+    for traced, shape in ((True, (2, 2)), (False, (2, 2, 3, 3))):
+        found = jacreg.empirical_ntk(
+            lambda w, xs: xs, jnp.ones((3, 3)), jnp.ones((2, 3)), trace_outputs=traced
+        )
+        np.testing.assert_array_equal(found, np.zeros(shape))
+
+
+def test_several_precisions():
+    """Weights in float32 that are used in bfloat16 too."""
+    params = {"a": jnp.asarray(_normal(4, 8), jnp.float32), "b": jnp.ones((8, 3), jnp.bfloat16)}
+    xs = jnp.asarray(_normal(2, 2, 4), jnp.bfloat16)
+
+    def apply(p, xs):
+        hidden = jnp.tanh(xs @ p["a"].astype(jnp.bfloat16))
+        found = jnp.einsum("btc,cd->btd", hidden, p["b"], preferred_element_type=jnp.float32)
+        return found.mean(1) + xs[:, 0].astype(jnp.float32) @ p["a"][:, :3]
+
+    found = jax.jit(lambda p: jacreg.empirical_ntk(apply, p, xs))(params)
+    truth = jnp.einsum("iap,jap->ij", *[_dense(apply, params, xs).astype(jnp.float32)] * 2)
+    assert found.dtype == jnp.float32
+    np.testing.assert_allclose(found, truth, rtol=0.05)
+
+
 def test_low_precision_adds_up_in_float32():
     """A long sum of ones in bfloat16 would stop at 256."""
     xs = jnp.ones((2, 3000), jnp.bfloat16)

@@ -26,7 +26,8 @@ def contract(first: Features, second: Features, traced: bool) -> Float[Array, "I
     ]
     for one, other in zip(first.factors, second.factors, strict=True):
         terms.append(_factored(one, other, traced))
-    return reduce(jnp.add, terms)
+    wide = reduce(jnp.promote_types, (term.dtype for term in terms))
+    return reduce(jnp.add, [term.astype(wide) for term in terms])
 
 
 def _einsum(equation: str, one: Array, other: Array) -> Array:

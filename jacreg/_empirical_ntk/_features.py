@@ -8,7 +8,7 @@ d of every z, and the Jacobian by W is the sum over positions of `a (x) d`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial
+from functools import partial, reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -133,6 +133,11 @@ def _factors(plan: Plan, group: Group, seen: list[Any], cotangents: list[Array])
         inputs.append(use.inputs(activation))
         found = jax.vmap(use.cotangents)(cotangents[number])
         outputs.append(found if scale is None else found * jnp.asarray(scale, found.dtype))
+    # Uses of several precisions, or results more precise than what they are made of.
+    dtypes = {x.dtype for x in (*inputs, *outputs)}
+    if len(dtypes) > 1:
+        wide = reduce(jnp.promote_types, dtypes)
+        inputs, outputs = ([x.astype(wide) for x in each] for each in (inputs, outputs))
     return Factors(jnp.concatenate(inputs, 1), jnp.concatenate(outputs, 2))
 
 

@@ -75,7 +75,8 @@ def read_uses(closed: Any, leaves: int) -> Reading:
         if one.leaf == other.leaf and one.key != other.key and overlap(one.box, other.box):
             general.add(one.leaf)
     uses = tuple(use for use in run.uses if use.leaf not in general)
-    return Reading(closed, leaves, uses, tuple(sorted(general)))
+    # Where none has any effect, the zeros still have a shape.
+    return Reading(closed, leaves, uses, tuple(sorted(general)) if uses or general else (0,))
 
 
 def unread(closed: Any, leaves: int) -> Reading:
