@@ -44,15 +44,12 @@ def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args
         TypeError: called under jit, where there are no values to look at.
         ValueError: as `linearize` raises them.
     """
-    masks = list(_splits(linearize(fn, xs, *args).num_examples))
-
-    # One program for all splits, in which everything but the function is an argument.
-    @jax.jit
-    def unaffected(xs: PyTree, args: PyTree, changed: Array, key: Array) -> Array:
-        return _half_is_unaffected(linearize(fn, xs, *args), changed, key)
-
+    lin = linearize(fn, xs, *args)
+    unaffected = jax.jit(_half_is_unaffected)  # one program for all splits
     try:
-        return all(bool(unaffected(xs, args, changed, key)) for changed, key in masks)
+        return all(
+            bool(unaffected(lin, changed, key)) for changed, key in _splits(lin.num_examples)
+        )
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
             "rows_independent: the answer is a Python bool and needs concrete values; call it "

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -127,10 +128,11 @@ class BuiltModel:
         """Return whether training mode mixes the rows of a batch, as BatchNorm does."""
 
         # The weights are arguments, so that the compiled program serves every seed.
-        def train_pass(xs: Any, params: Any, state: Any) -> Any:
+        @jax.jit
+        def train_pass(params: Any, state: Any, xs: Any) -> Any:
             return self.apply(params, state, xs, train=True, key=jax.random.key(0))[0]
 
-        return not jacreg.rows_independent(train_pass, sample, self.params, self.state)
+        return not jacreg.rows_independent(partial(train_pass, self.params, self.state), sample)
 
 
 def build_model(
