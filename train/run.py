@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from train import data, environment, figures, records
-from train.allocator import bound_arenas
+from train.allocator import settle_allocator
 from train.cache import cache_dir
 from train.checkpoints import tree_digest
 from train.errors import DivergedError, InterruptedRun, StorageError, UserError, WorkdirError
@@ -48,7 +48,7 @@ def run(
         UserError: bad input, a workdir in use or of another config, a diverged or an
             interrupted run; each with its exit code.
     """
-    bound_arenas()
+    settle_allocator()
     check_precision(config)
     join_hosts(config)
     make_mesh(config)

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks._clock import in_turns
 from benchmarks._comparison import Comparison, assert_equal, counted, peer, timed
 from benchmarks.works._lenet_step import BATCH, PLAIN, Step, named
+from train.allocator import settle_allocator
 from train.run import use_compilation_cache
 
 _TOLERANCE = 1e-3  # float32, two derivatives
@@ -27,6 +28,7 @@ def compare() -> list[Comparison]:
     from benchmarks.works import _torch_lenet
 
     use_compilation_cache()
+    settle_allocator()  # for all, as the command does
     plain, penalised = Step(PLAIN), Step()
     sparse, subsampled = Step(f"penalty.0.every={_STEPS}"), Step(fraction=1 / 8)
     some_rows = Step("penalty.0.fraction=0.125")
@@ -121,6 +123,7 @@ def _flops(setting: str) -> Comparison:
 def growth() -> list[dict[str, Any]]:
     """Return the time of a step against batch, projections, width and depth."""
     mlp = 'model.name="mlp"'
+    settle_allocator()
     return [
         _series("A training step of LeNet'", "batch", (25, 100, 400), lambda n: ((), {"batch": n})),
         _series(

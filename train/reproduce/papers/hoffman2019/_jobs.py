@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from train.reproduce import CONFIGS, Job, Settings, measurement, training
 from train.reproduce.papers.hoffman2019._measure import robustness
+from train.reproduce.papers.hoffman2019._overhead import overhead
 
 ROWS = ("none", "l2", "dropout", "jacobian", "all")
 TITLES = {
@@ -22,7 +23,7 @@ PROBES = {
     "3": ("penalty.0.method.num_probes=3",),
     "exact": ('penalty.0.method={name="exact"}',),
 }
-ATTACKED = "attacks"
+ATTACKED, OVERHEAD = "attacks", "overhead"
 # Scales in pixel units; the paper's figures give curves, not numbers.
 NOISE = (0.1, 0.2, 0.3, 0.4, 0.5)
 FGSM = (0.02, 0.05, 0.1, 0.15, 0.2)
@@ -74,6 +75,17 @@ def jobs(settings: Settings) -> Sequence[Job]:
             many_steps=MANY_STEPS,
             examples=200 if settings.quick else 1000,
             other=other_digits(settings),
+        )
+        for seed in seeds
+    ]
+    found += [
+        measurement(
+            OVERHEAD,
+            seed,
+            overhead,
+            needs=[f"table1/{row}/all/{seed}" for row in ("none", "jacobian")],
+            plain="table1/none/all",
+            penalised="table1/jacobian/all",
         )
         for seed in seeds
     ]
