@@ -56,7 +56,7 @@ class _Cost(NamedTuple):
 
     Attributes:
         rows: of the matrix product that has most; 0 where there is none.
-        entries: bytes of the largest array.
+        size: bytes of the largest array.
     """
 
     rows: int

@@ -101,7 +101,7 @@ def _hutchinson_trace(lin: Linearization, method: Hutchinson, key: Any) -> Float
 
 
 def _exact_trace(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
-    found = chain_trace(lin) if method.chunk_size is None else None
+    found = chain_trace(lin, method.chunk_size)
     return exact_trace(lin, method, key) if found is None else found
 
 

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def chain_trace(lin: Linearization) -> Float[Array, " N"] | None:
+def chain_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Array, " N"] | None:
     """Trace of each example's Jacobian, where that is a sum of short chains; None elsewhere.
 
     A network of linear layers and elementwise functions has the Jacobian
@@ -36,9 +36,10 @@ def chain_trace(lin: Linearization) -> Float[Array, " N"] | None:
 
     Read here: convolutions of stride 1 in any layout, matrices applied to the channels, sums of
     a few such chains (a residual connection, the Hessian of an energy). Up to four convolutions
-    with three diagonals between them, and any number of matrices.
+    with three diagonals between them, and any number of matrices. A `chunk_size` asks for
+    products, so there is no chain with one.
     """
-    if lin.mode == "reverse" or is_spread(lin.xs):
+    if chunk_size is not None or lin.mode == "reverse" or is_spread(lin.xs):
         return None
     try:
         # As a program first: what turns out to be no chain has computed nothing.

@@ -51,7 +51,7 @@ def diagonal(lin: Linearization, method: Coloring, key: Any) -> Any:
 def trace(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
     """Row of `jacreg.divergence`'s table."""
     check("divergence", "diagonal", method, lin)
-    chained = chain_trace(lin) if method.chunk_size is None else None
+    chained = chain_trace(lin, method.chunk_size)
     if chained is not None:
         return chained
     if method.is_dense:
