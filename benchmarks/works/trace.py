@@ -12,7 +12,7 @@ import numpy as np
 import jacreg
 from benchmarks._clock import in_turns
 from benchmarks._comparison import Comparison, counted, peer, timed
-from benchmarks.works._dense_nets import Net, mlp
+from benchmarks.works._dense_nets import Net, mlp, temporary_mib
 from jacreg._one_by_one import one_by_one
 
 _BATCH, _SIZE, _PRODUCTS, _KEYS = 16, 128, 24, 256
@@ -50,6 +50,52 @@ def compare() -> list[Comparison]:
             )  # fmt: skip
             rows.append(timed(times, "ours", n, work=name, most=1.0, note=looped, **same))
     return rows
+
+
+def growth() -> list[dict[str, Any]]:
+    """Time and temporary memory of Hutchinson's estimate and its gradient against the probes."""
+    time: dict[str, list[list[float]]] = {}
+    memory: dict[str, list[list[float]]] = {}
+    key = jax.random.key(2)
+    for net in (mlp((_SIZE, 256, _SIZE), _BATCH), _convolutions()):
+        name = "MLP" if "MLP" in net.setting else "convolutions"
+        for probes in (1, 2, 4, 8, 16, 32):
+
+            def total(params: Any, probes: int = probes, net: Net = net) -> Any:
+                lin = jacreg.linearize(lambda xs: net.apply(params, xs), net.xs)
+                return jnp.sum(jacreg.divergence(lin, jacreg.Hutchinson(probes), key=key))
+
+            for what, fn in (("value", total), ("gradient", jax.grad(total))):
+                compiled = jax.jit(fn).lower(net.params).compile()
+                line = f"{name}, {what}"
+                memory.setdefault(line, []).append([probes, temporary_mib(compiled)])
+                call = {"ours": lambda compiled=compiled, net=net: compiled(net.params)}
+                seconds = in_turns(call, rounds=5).median("ours")
+                time.setdefault(line, []).append([probes, 1000 * seconds])
+    title = "Hutchinson's estimate"
+    return [
+        {"title": title, "x": "probes", "y": "ms", "lines": time},
+        {"title": f"{title}, memory", "x": "probes", "y": "temporary MiB", "lines": memory},
+    ]
+
+
+def _convolutions() -> Net:
+    """A field on images: two convolutions 3x3 with tanh between them."""
+    keys = jax.random.split(jax.random.key(0), 3)
+    kernels = [
+        jax.random.normal(key, shape) / 5
+        for key, shape in zip(keys[:2], ((3, 3, 3, 8), (3, 3, 8, 3)), strict=True)
+    ]
+
+    def layer(xs: Any, kernel: Any) -> Any:
+        numbers = ("NHWC", "HWIO", "NHWC")
+        return jax.lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+    def apply(params: Any, xs: Any) -> Any:
+        return layer(jnp.tanh(layer(xs, params[0])), params[1])
+
+    xs = jax.random.normal(keys[2], (4, 16, 16, 3))
+    return Net("two convolutions 3x3, 16x16x3, batch 4", apply, kernels, xs)
 
 
 def _network() -> Net:
