@@ -94,8 +94,8 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     """Stack `fn(probe)` over the rows of `probes` `[K, ...]` (keys or vectors).
 
     Groups of bounded size share a pass, one group after the other. On CPU `read_plan` says how
-    many; where memory bandwidth is plentiful (GPU) eight. The numbers are those of one after the
-    other, to rounding.
+    many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
+    other would, to rounding.
     """
     count = len(probes)
     # Traced once, read, then run.

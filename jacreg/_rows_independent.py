@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -45,10 +45,12 @@ def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args
         ValueError: as `linearize` raises them.
     """
     lin = linearize(fn, xs, *args)
-    unaffected = jax.jit(_half_is_unaffected)  # one program for all splits
+    # One program for all splits and for all values: another one would round in another way.
+    look = jax.jit(_look)
     try:
         return all(
-            bool(unaffected(lin, changed, key)) for changed, key in _splits(lin.num_examples)
+            _half_is_unaffected(look, lin, changed, key)
+            for changed, key in _splits(lin.num_examples)
         )
     except jax.errors.ConcretizationTypeError as error:
         raise TypeError(
@@ -67,20 +69,46 @@ def _splits(num_examples: int) -> Iterator[tuple[Bool[np.ndarray, " N"], Array]]
         yield ~in_half, jax.random.fold_in(key, 2 * bit + 1)
 
 
-def _half_is_unaffected(lin: Linearization, changed: Bool[Array, " N"], key: Array) -> Array:
-    """Whether a change in the rows `changed` leaves the other rows alone."""
+class _Look(NamedTuple):
+    """What one pass at some inputs shows of a split.
+
+    Attributes:
+        values: of the function.
+        still: whether tangents in one half leave the other half's tangents zero.
+        moved: the inputs with those of one half moved.
+    """
+
+    values: PyTree
+    still: Bool[Array, ""]
+    moved: PyTree
+
+
+def _look(lin: Linearization, xs: PyTree, changed: Bool[Array, " N"], key: Array) -> _Look:
     tangent_key, value_key = jax.random.split(key)
-    others = ~changed
     found = [
         jnp.all(~_nonzero(leaf) | _along(changed, leaf))
         for leaf in jax.tree.leaves(_derivative(lin, changed, tangent_key))
     ]
-    moved = lin.evaluate(_move(lin.xs, changed, value_key))
-    found += [
-        ~jnp.any(_differs(before, after) & _along(others, before))
-        for before, after in zip(jax.tree.leaves(lin.value), jax.tree.leaves(moved), strict=True)
-    ]
-    return jnp.all(jnp.stack(found))
+    still = jnp.all(jnp.stack(found)) if found else jnp.bool_(True)
+    return _Look(lin.evaluate(xs), still, _move(lin.xs, changed, value_key))
+
+
+def _half_is_unaffected(
+    look: Callable[..., _Look], lin: Linearization, changed: Bool[np.ndarray, " N"], key: Array
+) -> bool:
+    """Whether a change in the rows `changed` leaves the other rows alone."""
+    before = look(lin, lin.xs, changed, key)
+    if not before.still:
+        return False
+    after = look(lin, before.moved, changed, key)
+    return not any(
+        bool(np.any(_differs(old, new) & _along(~changed, old)))
+        for old, new in zip(
+            jax.tree.leaves(jax.device_get(before.values)),
+            jax.tree.leaves(jax.device_get(after.values)),
+            strict=True,
+        )
+    )
 
 
 def _derivative(lin: Linearization, rows: Bool[Array, " N"], key: Array) -> PyTree:
@@ -115,13 +143,16 @@ def _nonzero(leaf: Array) -> Any:
     return (leaf != 0) & jnp.isfinite(leaf)
 
 
-def _differs(before: Array, after: Array) -> Any:
-    finite = jnp.where(jnp.isfinite(before), before, 0)
-    largest = jnp.max(jnp.abs(finite), initial=0)
-    close = jnp.abs(after - before) <= _ROUNDING * jnp.finfo(before.dtype).eps * largest
-    same = (before == after) | (jnp.isnan(before) & jnp.isnan(after))
+def _differs(before: np.ndarray, after: np.ndarray) -> np.ndarray:
+    wide = np.float64 if before.dtype == np.float64 else np.float32
+    unit = float(jnp.finfo(before.dtype).eps)
+    before, after = before.astype(wide), after.astype(wide)
+    largest = np.max(np.abs(before), initial=0, where=np.isfinite(before))
+    with np.errstate(invalid="ignore"):  # infinity less infinity
+        close = np.abs(after - before) <= _ROUNDING * unit * largest
+    same = (before == after) | (np.isnan(before) & np.isnan(after))
     return ~(same | close)
 
 
-def _along(rows: Bool[Array, " N"], like: Array) -> Any:
+def _along(rows: Any, like: Any) -> Any:
     return rows.reshape((-1,) + (1,) * (like.ndim - 1))

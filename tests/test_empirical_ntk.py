@@ -167,3 +167,27 @@ def test_flops():
         return jax.lax.scan(lambda c, _: (jnp.sin(c), None), a, None, length=10)[0]
 
     assert count_flops(loop, left) == 10 * 20
+
+
+def test_inputs_of_two_dtypes_or_shapes_have_programs_of_their_own(x64):
+    weights = [jnp.array([[1.0], [2.0]]), jnp.array([[3.0, -1.0], [0.5, 2.0]])]
+    whole = jnp.array([[7, 4], [3, 9]])
+
+    def halved(params, xs):
+        return (xs // 2) @ params[0]
+
+    truth = (whole // 2).astype(float) @ jnp.array([[3.0, 2.0], [1.0, 4.0]]).T
+    for xs, others in ((whole, jnp.array([[7.0, 4.0], [3.0, 9.0]])), (whole * 1.0, whole)):
+        found = jacreg.empirical_ntk(halved, weights, xs, others)
+        np.testing.assert_allclose(found, truth)
+
+    def pooled(params, xs):
+        return jnp.mean(jnp.tanh(xs @ params[1]), axis=1) @ params[0]
+
+    few, many = (jax.random.normal(KEY, (3, length, 2)) for length in (4, 5))
+    jacobians = [
+        jnp.concatenate([each.reshape(3, -1) for each in jax.jacrev(pooled)(weights, xs)], 1)
+        for xs in (few, many)
+    ]
+    found = jacreg.empirical_ntk(pooled, weights, few, many)
+    np.testing.assert_allclose(found, jacobians[0] @ jacobians[1].T, rtol=1e-10)

@@ -9,7 +9,7 @@ from contextlib import suppress
 # glibc's malloc.h
 _TRIM_THRESHOLD, _MMAP_THRESHOLD, _ARENA_MAX = -1, -3, -8
 _LEAST_ARENAS = 4
-_KEPT = 2**30
+_KEPT, _KEPT_BY_OLDER = 2**30, 2**25
 
 
 def settle_allocator() -> None:
@@ -23,12 +23,15 @@ def settle_allocator() -> None:
     give it back at once, and the system clear thousands of pages a step: LeNet' with batch 400
     took 34 ms in place of 20.
 
-    Variables of the environment (`MALLOC_ARENA_MAX`, `MALLOC_MMAP_THRESHOLD_`) win.
+    Variables of the environment for any of the three (`MALLOC_ARENA_MAX` and so on) win.
     """
     if "MALLOC_ARENA_MAX" not in os.environ:
         _set(_ARENA_MAX, max(_LEAST_ARENAS, 2 * (os.cpu_count() or 1)))
-    if "MALLOC_MMAP_THRESHOLD_" not in os.environ:
-        _set(_MMAP_THRESHOLD, _KEPT)
+    if {"MALLOC_MMAP_THRESHOLD_", "MALLOC_TRIM_THRESHOLD_"} & set(os.environ):
+        return
+    # Older releases refuse more than 32 MiB. Either setting alone would end glibc's own
+    # adaptation and make it worse.
+    if _set(_MMAP_THRESHOLD, _KEPT) or _set(_MMAP_THRESHOLD, _KEPT_BY_OLDER):
         _set(_TRIM_THRESHOLD, _KEPT)
 
 
@@ -39,6 +42,9 @@ def give_back() -> None:
         ctypes.CDLL(None).malloc_trim(0)
 
 
-def _set(option: int, value: int) -> None:
-    with suppress(OSError, AttributeError):
-        ctypes.CDLL(None).mallopt(option, value)
+def _set(option: int, value: int) -> bool:
+    """Return whether the C library has the option and takes the value."""
+    try:
+        return bool(ctypes.CDLL(None).mallopt(option, value))
+    except (OSError, AttributeError):
+        return False

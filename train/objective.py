@@ -122,7 +122,8 @@ class Objective:
             if now is not False:
                 needs[term.fraction] = needs.get(term.fraction, frozenset()) | set(term.reads)
         first = {each: slice(max(1, round(each * size))) for each in needs}
-        if self.splits and len(needs) == 1 and 1.0 not in needs and size > 1:
+        parted = self.splits and len(needs) == 1 and 1.0 not in needs
+        if parted and max(each.stop for each in first.values()) < size:
             ((fraction, read),) = needs.items()
             rest = slice(first[fraction].stop, None)
             seen, other = (

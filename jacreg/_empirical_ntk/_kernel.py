@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -103,10 +103,15 @@ def empirical_ntk(
         return outputs.flatten(call(values, batch))
 
     reverse, forward = directions(rows, floats, xs)
-    example = at(xs, 0)
-    closed = jax.make_jaxpr(rows)(floats, at(xs, slice(1)))
-    reading = read_uses(closed, len(floats)) if reverse else unread(closed, len(floats))
-    plan = make_plan(reading, floats, m, n2, trace_outputs)
+    batches = {_kind(batch): batch for batch in (xs, others)}
+    plans = {}
+    for kind, batch in batches.items():
+        closed = jax.make_jaxpr(rows)(floats, at(batch, slice(1)))
+        # Programs of two shapes or dtypes have other products: Jacobians fit each other always.
+        alike = reverse and len(batches) == 1
+        reading = read_uses(closed, len(floats)) if alike else unread(closed, len(floats))
+        plans[kind] = make_plan(reading, floats, m, n2, trace_outputs)
+    plan = plans[_kind(xs)]
     block = chunk_size or max(1, min(_BLOCK_ENTRIES // max(plan.entries, 1), max(n1, n2)))
     if (
         reverse
@@ -122,15 +127,26 @@ def empirical_ntk(
     ):
         kernel = by_products(rows, floats, xs, others, trace_outputs, chunk_size or 1)
     else:
-        features = features_of(plan, floats, example) if reverse else forward_features(rows, floats)
+        features = {
+            kind: features_of(plans[kind], floats, at(batch, 0))
+            if reverse
+            else forward_features(rows, floats)
+            for kind, batch in batches.items()
+        }
         kernel = by_blocks(
-            features,
+            lambda batch: features[_kind(batch)](batch),
             partial(contract, traced=trace_outputs),
             xs,
             None if symmetric else others,
             block,
         )
     return kernel.astype(outputs.dtype)
+
+
+def _kind(batch: PyTree) -> Any:
+    """What the program of an example depends on: structure, shapes and dtypes."""
+    leaves, treedef = jax.tree.flatten(batch)
+    return treedef, tuple((leaf.shape[1:], leaf.dtype) for leaf in leaves)
 
 
 def _products_are_cheaper(
