@@ -38,11 +38,19 @@ class Times(NamedTuple):
         return float(middle), float(low), float(high)
 
 
-def in_turns(calls: Mapping[str, Callable[[], Any]], *, rounds: int = _ROUNDS) -> Times:
+def in_turns(
+    calls: Mapping[str, Callable[[], Any]], *, rounds: int = _ROUNDS, rest: float = 0.0
+) -> Times:
     """Time calls without arguments, one reading of each a round.
 
     Each is called twice before the first reading: compilation and first use stay outside. What a
     call returns is blocked on (leaves that are no JAX arrays are taken to be ready).
+
+    Args:
+        calls: by name.
+        rounds: how many readings of each.
+        rest: seconds before each reading. PyTorch's threads spin for a while after a call and
+            slow down whatever comes next; one more call after the rest wakes a call's own.
 
     Raises:
         ValueError: fewer than five rounds, whose median says little.
@@ -53,9 +61,14 @@ def in_turns(calls: Mapping[str, Callable[[], Any]], *, rounds: int = _ROUNDS) -
     for name, call in calls.items():
         jax.block_until_ready(call())
         repeats[name] = max(1, round(_LEAST_SECONDS / max(_seconds(call, 1), 1e-7)))
-    readings = [
-        {name: _seconds(call, repeats[name]) for name, call in calls.items()} for _ in range(rounds)
-    ]
+
+    def reading(name: str) -> float:
+        if rest:
+            time.sleep(rest)
+            jax.block_until_ready(calls[name]())
+        return _seconds(calls[name], repeats[name])
+
+    readings = [{name: reading(name) for name in calls} for _ in range(rounds)]
     return Times({name: np.asarray([each[name] for each in readings]) for name in calls})
 
 

@@ -50,7 +50,7 @@ def compare() -> list[Comparison]:
     compiled = _compiled(torch, _torch_lenet.Step(weights, *batch, 0.0, compiled=True))
     if compiled is not None:
         calls["their compiled"] = compiled
-    times = in_turns(calls, rounds=11)
+    times = in_turns(calls, rounds=11, rest=0.3)
     setting = f"LeNet', batch {BATCH}"
     one = "training step with one projection"
     plain_work = "training step without penalty"
