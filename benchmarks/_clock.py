@@ -11,6 +11,7 @@ import numpy as np
 
 # A call shorter than this is repeated inside one reading, so that the clock's grain is nothing.
 _LEAST_SECONDS = 0.02
+_AWAKE_SECONDS = 0.2  # before a reading that follows a rest
 _ROUNDS = 9
 
 
@@ -50,7 +51,8 @@ def in_turns(
         calls: by name.
         rounds: how many readings of each.
         rest: seconds before each reading. PyTorch's threads spin for a while after a call and
-            slow down whatever comes next; one more call after the rest wakes a call's own.
+            slow down whatever comes next. After the rest the call runs for a while unread, as
+            a core that has slept is slow at first.
 
     Raises:
         ValueError: fewer than five rounds, whose median says little.
@@ -65,7 +67,7 @@ def in_turns(
     def reading(name: str) -> float:
         if rest:
             time.sleep(rest)
-            jax.block_until_ready(calls[name]())
+            _seconds(calls[name], max(1, round(_AWAKE_SECONDS / _LEAST_SECONDS)) * repeats[name])
         return _seconds(calls[name], repeats[name])
 
     readings = [{name: reading(name) for name in calls} for _ in range(rounds)]
