@@ -26,7 +26,7 @@ the paired differences of the test metrics with 95 % intervals (Student's t over
 Several runs go at a time, on a CPU each on a core of its own.
 
   python -m train.seeds configs/quickstart.toml --seeds 5
-  python -m train.seeds configs/quickstart.toml --weights 0.001 0.01 0.1
+  python -m train.seeds configs/quickstart.toml training.steps=300 --weights 0.001 0.01 0.1
 """
 
 
@@ -57,6 +57,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workers", type=int, help="runs at a time (default: one a core)")
     parser.add_argument("--workdir", type=Path, help="default runs/<experiment.name>-seeds")
     chosen = parser.parse_intermixed_args(arguments)
+    if "=" in str(chosen.config) and not chosen.config.exists():  # no config, overrides alone
+        chosen.overrides, chosen.config = [str(chosen.config), *chosen.overrides], _CONFIG
     if chosen.seeds < 2:
         parser.error(f"--seeds: got {chosen.seeds}, expected at least 2 for an interval")
     if chosen.workers is not None and chosen.workers < 1:
