@@ -13,7 +13,8 @@ from benchmarks.works import WORKS
 from train.records import write_bytes
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
-_HEADERS = ("work", "ours", "peer", "theirs", "ratio", "aim", "verdict", "floor")
+_HEADERS = ("work", "ours", "peer", "theirs", "ratio", "aim", "floor", "verdict")
+_LOG_WIDTH = 220  # columns, where no terminal says how wide it is
 
 
 def title(name: str) -> str:
@@ -38,8 +39,8 @@ def _cells(row: _comparison.Comparison) -> list[str]:
         _figure(row.theirs, row.unit),
         ratio,
         "" if row.most is None else f"at most {row.most:g}",
-        row.verdict if not row.note else f"{row.verdict} ({row.note})" if row.verdict else row.note,
         row.floor,
+        row.verdict if not row.note else f"{row.verdict} ({row.note})" if row.verdict else row.note,
     ]
 
 
@@ -53,22 +54,24 @@ def show(folder: Path) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    table = Table("work", "ours", "peer", "theirs", "ratio", "aim", "verdict", show_lines=False)
+    table = Table(*_HEADERS, show_lines=False)
     for _, rows, _ in _found(folder):
         for row in rows:
-            table.add_row(*_cells(row)[:-1])
+            table.add_row(*_cells(row))
         table.add_section()
-    Console().print(table)
+    console = Console()
+    if not console.is_terminal:
+        console = Console(width=_LOG_WIDTH)
+    console.print(table)
 
 
 def markdown(folder: Path) -> list[str]:
     """Return the lines of the table as README shows it: what has an aim."""
     found = _found(folder)
-    headers = _HEADERS[:-1]
-    lines = ["| " + " | ".join(headers) + " |", "|" + "---|" * len(headers)]
+    lines = ["| " + " | ".join(_HEADERS) + " |", "|" + "---|" * len(_HEADERS)]
     for _, rows, _ in found:
         for row in (each for each in rows if each.most is not None):
-            cells = [cell.replace("|", "\\|") for cell in _cells(row)[:-1]]
+            cells = [cell.replace("|", "\\|") for cell in _cells(row)]
             cells[-1] = f"**{row.verdict}**" if row.verdict == "short" else row.verdict
             lines.append("| " + " | ".join(cells) + " |")
     machines = sorted({around["machine"] for _, _, around in found})
@@ -78,7 +81,7 @@ def markdown(folder: Path) -> list[str]:
     return [
         f"{reached} of {len(aimed)} aims reached. Measured on {'; '.join(machines)}; medians, and "
         "the quartiles of the ratio over rounds taken in turns. Less is better. Rows without an "
-        "aim, notes and floors are in the records.",
+        "aim and notes are in the records.",
         "",
         *lines,
     ]
