@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -45,14 +45,21 @@ def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args
         ValueError: as `linearize` raises them.
     """
     lin = linearize(fn, xs, *args)
-    # One program for all splits and for all values: another one would round in another way.
-    look = jax.jit(_look)
+    # One program for all splits, and one for all values: another one would round in another way.
+    probe, evaluate = jax.jit(_probe), jax.jit(lambda lin, xs: lin.evaluate(xs))
+    if lin.num_examples < 2:
+        return True
     try:
-        return all(
-            _half_is_unaffected(look, lin, changed, key)
-            for changed, key in _splits(lin.num_examples)
-        )
-    except jax.errors.ConcretizationTypeError as error:
+        before = jax.device_get(evaluate(lin, lin.xs))
+        for changed, key in _splits(lin.num_examples):
+            still, moved = probe(lin, changed, key)
+            if not still:
+                return False
+            after = jax.device_get(evaluate(lin, moved))
+            if not _others_are_unchanged(before, after, changed):
+                return False
+        return True
+    except (jax.errors.ConcretizationTypeError, jax.errors.TracerArrayConversionError) as error:
         raise TypeError(
             "rows_independent: the answer is a Python bool and needs concrete values; call it "
             "once outside jit, before training, not inside a jitted or mapped function."
@@ -69,45 +76,23 @@ def _splits(num_examples: int) -> Iterator[tuple[Bool[np.ndarray, " N"], Array]]
         yield ~in_half, jax.random.fold_in(key, 2 * bit + 1)
 
 
-class _Look(NamedTuple):
-    """What one pass at some inputs shows of a split.
-
-    Attributes:
-        values: of the function.
-        still: whether tangents in one half leave the other half's tangents zero.
-        moved: the inputs with those of one half moved.
-    """
-
-    values: PyTree
-    still: Bool[Array, ""]
-    moved: PyTree
-
-
-def _look(lin: Linearization, xs: PyTree, changed: Bool[Array, " N"], key: Array) -> _Look:
+def _probe(
+    lin: Linearization, changed: Bool[Array, " N"], key: Array
+) -> tuple[Bool[Array, ""], PyTree]:
+    """Whether tangents in one half leave the other's zero, and the inputs with that half moved."""
     tangent_key, value_key = jax.random.split(key)
     found = [
         jnp.all(~_nonzero(leaf) | _along(changed, leaf))
         for leaf in jax.tree.leaves(_derivative(lin, changed, tangent_key))
     ]
     still = jnp.all(jnp.stack(found)) if found else jnp.bool_(True)
-    return _Look(lin.evaluate(xs), still, _move(lin.xs, changed, value_key))
+    return still, _move(lin.xs, changed, value_key)
 
 
-def _half_is_unaffected(
-    look: Callable[..., _Look], lin: Linearization, changed: Bool[np.ndarray, " N"], key: Array
-) -> bool:
-    """Whether a change in the rows `changed` leaves the other rows alone."""
-    before = look(lin, lin.xs, changed, key)
-    if not before.still:
-        return False
-    after = look(lin, before.moved, changed, key)
+def _others_are_unchanged(before: PyTree, after: PyTree, changed: Bool[np.ndarray, " N"]) -> bool:
     return not any(
-        bool(np.any(_differs(old, new) & _along(~changed, old)))
-        for old, new in zip(
-            jax.tree.leaves(jax.device_get(before.values)),
-            jax.tree.leaves(jax.device_get(after.values)),
-            strict=True,
-        )
+        np.any(_differs(old, new) & _along(~changed, old))
+        for old, new in zip(jax.tree.leaves(before), jax.tree.leaves(after), strict=True)
     )
 
 
