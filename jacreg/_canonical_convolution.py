@@ -14,12 +14,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ._interpret import bind, interpret
+from ._interpret import JIT, bind, interpret, interpret_inner
 
 if TYPE_CHECKING:
     from jaxtyping import Array
-
-_CALLS = frozenset({"jit", "pjit"})
 
 
 def run_with_canonical_convolutions(closed: Any, *args: Array) -> list[Array]:
@@ -29,9 +27,8 @@ def run_with_canonical_convolutions(closed: Any, *args: Array) -> list[Array]:
 
 def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
     name = equation.primitive.name
-    if name in _CALLS:
-        inner = equation.params["jaxpr"]
-        return interpret(inner.jaxpr, inner.consts, operands, _apply)
+    if name in JIT:
+        return interpret_inner(equation, operands, _apply)
     if name == "conv_general_dilated":
         return _convolution(equation, operands)
     return bind(equation, operands)

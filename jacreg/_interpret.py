@@ -7,6 +7,11 @@ from typing import Any
 
 import jax.extend.core as jex
 
+JIT = frozenset({"jit", "pjit"})
+# Programs inside a program that are the same as their equations one after the other (a custom
+# derivative is not: its equations' derivative is another). To keep checkpoints, take `JIT`.
+CALLS = JIT | {"closed_call", "core_call", "remat", "remat2", "checkpoint"}
+
 
 def interpret(
     jaxpr: Any,
@@ -27,6 +32,15 @@ def interpret(
         outs = apply(equation, [read(atom) for atom in equation.invars])
         values.update(zip(equation.outvars, outs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def interpret_inner(
+    equation: Any, operands: Sequence[Any], apply: Callable[[Any, list[Any]], Sequence[Any]]
+) -> list[Any]:
+    """Run the program of one of `CALLS` as `interpret` does."""
+    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+    return interpret(program, consts, operands, apply)
 
 
 def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:

@@ -12,11 +12,10 @@ from typing import Any
 
 import jax
 
-from ._interpret import bind, interpret
+from ._interpret import JIT, bind, interpret, interpret_inner
 from ._probes import is_spread
 
 _KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "svd", "eigh"})
-_CALLS = frozenset({"jit", "pjit"})
 
 
 def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
@@ -39,9 +38,8 @@ def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
 
 def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
     name = equation.primitive.name
-    if name in _CALLS:
-        inner = equation.params["jaxpr"]
-        return interpret(inner.jaxpr, inner.consts, operands, _apply)
+    if name in JIT:
+        return interpret_inner(equation, operands, _apply)
     if name in _KERNELS and _is_batch(operands):
         return jax.lax.map(lambda each: bind(equation, each), operands)
     return bind(equation, operands)

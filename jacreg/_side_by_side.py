@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._interpret import bind, interpret
+from ._interpret import JIT, bind, interpret, interpret_inner
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 _ELEMENTWISE = frozenset(
     {"add", "add_any", "convert_element_type", "copy", "div", "mul", "neg", "select_n", "sub"}
 )
-_CALLS = frozenset({"jit", "pjit"})
 
 
 class _Beside(NamedTuple):
@@ -90,9 +89,8 @@ def basis_products(
 
 def _apply(examples: int, equation: Any, operands: Sequence[Any]) -> list[Any]:
     name = equation.primitive.name
-    if name in _CALLS:
-        inner = equation.params["jaxpr"]
-        return interpret(inner.jaxpr, inner.consts, operands, partial(_apply, examples))
+    if name in JIT:
+        return interpret_inner(equation, operands, partial(_apply, examples))
     if not any(isinstance(each, _Beside) for each in operands):
         return bind(equation, operands)
     outs = _by_rule(name, equation, operands)

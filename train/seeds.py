@@ -123,12 +123,10 @@ def _arms(
 
 
 def _jobs(config: Path, arms: Mapping[str, tuple[str, ...]], seeds: int) -> list[Job]:
-    from dataclasses import replace
-
     from train.reproduce import training
 
     return [
-        replace(training(arm, seed, config, overrides, cost=1 + (arm != _PLAIN)), pictures=True)
+        training(arm, seed, config, overrides, cost=1 + (arm != _PLAIN), pictures=True)
         for seed in range(seeds)
         for arm, overrides in arms.items()
     ]

@@ -11,13 +11,12 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from .._interpret import bind, interpret
+from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
 from ._chain import Chain, Layer, Unreadable
 
 # Sums multiply: a residual network of many blocks has more chains than products.
 _MOST_CHAINS = 8
-CALLS = ("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
 
 
 @dataclass(frozen=True)
@@ -89,9 +88,7 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     if not has_tangent and name not in CALLS:
         return _evaluate(equation, operands)
     if name in CALLS:
-        inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-        program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-        return interpret(program, consts, operands, _apply)
+        return interpret_inner(equation, operands, _apply)
     if name not in _RULES:
         raise Unreadable(name)
     found = _RULES[name](equation, *operands)

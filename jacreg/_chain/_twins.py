@@ -8,9 +8,8 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._interpret import interpret
+from .._interpret import CALLS, interpret
 from .._linearize import Linearization, linearize
-from ._read import CALLS
 
 # Its rule is of no account to the value.
 _CUSTOM = "custom_jvp_call"

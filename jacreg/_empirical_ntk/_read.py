@@ -8,14 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 
-from .._interpret import bind, interpret
+from .._interpret import CALLS, bind, interpret, interpret_inner
 from ._strided import convolve_regrouped, has_strides
 from ._use import Use, use_of
 from ._weight import Weight, follow, overlap
-
-# Programs inside a program that are the same as their equations one after the other. A custom
-# derivative is not: its equations' derivative is another.
-_CALLS = frozenset({"jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint"})
 
 
 class Seen(NamedTuple):
@@ -106,10 +102,8 @@ class _Run:
     def equation(self, equation: Any, operands: list[Any]) -> list[Any]:
         if not any(isinstance(operand, Weight) for operand in operands):
             return bind(equation, operands)
-        if equation.primitive.name in _CALLS:
-            inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
-            program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-            return self.program(program, consts, operands)
+        if equation.primitive.name in CALLS:
+            return interpret_inner(equation, operands, self.equation)
         weight = follow(equation, operands)
         if weight is not None:
             return [weight]

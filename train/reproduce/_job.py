@@ -110,6 +110,7 @@ def training(
     *,
     broken_overrides: Sequence[str] = (),
     cost: float = 1.0,
+    pictures: bool = False,
 ) -> Job:
     """Return the job of training `config` with one seed."""
     return Job(
@@ -119,6 +120,7 @@ def training(
         overrides=tuple(overrides),
         broken_overrides=tuple(broken_overrides),
         cost=cost,
+        pictures=pictures,
     )
 
 
