@@ -237,6 +237,7 @@ class TestFolders:
         folder = write_parquet(tmp_path / "set")
         path = folder / "train-00000-of-00001.parquet"
         path.write_bytes(path.read_bytes()[:keep])
+        capfd.readouterr()  # the progress bars of writing
         assert str(folder) in error(path=str(folder))
         assert capfd.readouterr().err == ""
 

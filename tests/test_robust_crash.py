@@ -45,7 +45,8 @@ def assert_same(workdir, whole):
 
 
 class TestDisks:
-    @pytest.mark.parametrize("limit", [40, 3000])
+    # The metadata of an array, or its numbers alone, do not fit.
+    @pytest.mark.parametrize("limit", [40, 1000])
     def test_a_full_disk_keeps_what_was_written(self, whole, tmp_path, monkeypatch, limit):
         """The kernel refuses to write further, as it does where a disk is full."""
         save = Checkpoints.save
