@@ -10,7 +10,7 @@ from ._basis import FlatJacobian, first_direction, map_chunked, prefer_reverse, 
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._methods import Exact
-from ._probes import is_spread
+from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import BatchStructure, example_squared_norm, example_sum
 

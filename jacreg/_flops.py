@@ -8,6 +8,8 @@ from typing import Any
 
 import jax
 
+from ._convolution import NAME
+
 
 def count_flops(fn: Callable[..., Any], *args: Any) -> int:
     """Operations of `fn(*args)`: products and sums of contractions, one an element elsewhere.
@@ -35,6 +37,12 @@ def _equation(equation: Any) -> int:
         kernel = equation.invars[1].aval.shape
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
         return 2 * outputs * prod(kernel) // max(features, 1)
+    if name == NAME:
+        # Each of the three products is one multiplication a term of the same sum.
+        convolution = equation.params["convolution"]
+        features = dict(convolution.params)["dimension_numbers"].rhs_spec[0]
+        (out, _), (kernel, _) = convolution.out, convolution.kernel
+        return 2 * prod(out) * prod(kernel) // max(kernel[features], 1)
     return outputs
 
 

@@ -13,7 +13,7 @@ from ._exact import dense_jacobian
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._methods import check_count
-from ._probes import is_spread
+from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import accumulate_dtype
 

@@ -13,6 +13,15 @@ JIT = frozenset({"jit", "pjit"})
 CALLS = JIT | {"closed_call", "core_call", "remat", "remat2", "checkpoint"}
 
 
+def mentions(jaxpr: Any, name: str) -> bool:
+    """Whether a primitive whose name starts so occurs in a program or inside its parameters."""
+    return any(
+        equation.primitive.name.startswith(name)
+        or any(mentions(inner, name) for inner in jex.jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
+
+
 def interpret(
     jaxpr: Any,
     consts: Sequence[Any],

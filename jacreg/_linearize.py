@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from ._convolution import with_products
 from ._errors import DirectionError
+from ._interpret import mentions
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
@@ -37,6 +40,11 @@ class _Recipe:
         self.checked_colorings: set[str] = set()
         self._lacks_forward: bool | None = None
 
+    @cached_property
+    def convolves(self) -> bool:
+        """Whether it has a convolution."""
+        return mentions(self.jaxpr, "conv_general_dilated")
+
     def call(self, consts: list[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
         """Evaluate the traced function; `(ys, aux)` where it has an auxiliary output."""
         closed = jex.ClosedJaxpr(self.jaxpr, consts)
@@ -54,15 +62,6 @@ class _Recipe:
                 jax.make_jaxpr(tangent_map)(xs).jaxpr, "custom_lin"
             )
         return self._lacks_forward
-
-
-def mentions(jaxpr: Any, name: str) -> bool:
-    """Whether a primitive whose name starts so occurs in a program or inside its parameters."""
-    return any(
-        equation.primitive.name.startswith(name)
-        or any(mentions(inner, name) for inner in jex.jaxprs_in_params(equation.params))
-        for equation in jaxpr.eqns
-    )
 
 
 @jax.tree_util.register_pytree_node_class
@@ -115,6 +114,11 @@ class Linearization:
         return self._recipe.checked_colorings
 
     @property
+    def convolves(self) -> bool:
+        """Whether the function has a convolution."""
+        return self._recipe.convolves
+
+    @property
     def num_examples(self) -> int:
         """N, the length of the batch axis."""
         return jax.tree.leaves(self.xs)[0].shape[0]
@@ -145,7 +149,7 @@ class Linearization:
         try:
             if self._recipe.lacks_forward(self._tangent_map, self.xs):
                 raise TypeError("it has a custom VJP")
-            return self._tangent_map(tangent)
+            return with_products(self._tangent_map, self.xs)(tangent)
         except (TypeError, NotImplementedError) as error:
             raise DirectionError(
                 f"jvp: this function has no forward-mode derivative ({_first_line(error)}). "
@@ -163,7 +167,7 @@ class Linearization:
         """
         cotangent = _conform(cotangent, self.value, "vjp", "cotangent", "the value")
         try:
-            transposed = jax.linear_transpose(self._tangent_map, self.xs)
+            transposed = jax.linear_transpose(with_products(self._tangent_map, self.xs), self.xs)
             (primal_cotangent,) = transposed(cotangent)
         except (TypeError, ValueError, NotImplementedError) as error:
             raise DirectionError(

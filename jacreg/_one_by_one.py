@@ -13,7 +13,7 @@ from typing import Any
 import jax
 
 from ._interpret import JIT, bind, interpret, interpret_inner
-from ._probes import is_spread
+from ._sharding import is_spread
 
 _KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "svd", "eigh"})
 

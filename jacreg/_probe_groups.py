@@ -4,10 +4,8 @@ Dense layers: `jax.vmap` over a group of probes gives products of more rows. Tha
 probe has few: the weights are read once a group, and XLA's products of a handful of rows are slow
 (16 probes of 4 rows by 2048 x 2048, one after the other, take forty times as long as in pairs).
 
-Convolutions: never in a loop if their number allows. XLA:CPU brings the layout of a convolution
-to one that it has a kernel for in the main program alone; in the body of a loop what is left,
-the transposed one of every J^T u first of all, takes fifteen times as long (and is brought there
-by hand if probes are many, `_canonical_convolution`; but not in the gradient of the loop).
+Convolutions are as fast in a loop (`_convolution` has the layout that XLA:CPU needs there) and one
+after the other stays in the caches; vmap over four of them took twice as long.
 
 Whatever else (loops, factorisations, pooling): one after the other, in the memory of one.
 """
@@ -21,14 +19,10 @@ from typing import Any, NamedTuple
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from ._linearize import mentions
-
 # Rows of a matrix product from which more of them gain nothing on a CPU.
 _ROWS = 256
 # Of the largest array of a group, in bytes.
 _MOST_BYTES = 1 << 24
-# Programs in a row: what they hold at once and what XLA has to compile grow with them.
-_MOST_UNROLLED = 8
 
 _CALLS = frozenset(
     {"checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat2"}
@@ -63,42 +57,28 @@ class _Cost(NamedTuple):
     size: int
 
 
-class Plan(NamedTuple):
-    """How to take the probes.
-
-    Attributes:
-        at_once: probes that share a pass by `jax.vmap`, one group after the other.
-        unrolled: one after the other without a loop.
-    """
-
-    at_once: int
-    unrolled: bool = False
-
-
 class _Unknown(Exception):
     """Something that may be slower for several probes at once."""
 
 
-def read_plan(closed: Any, count: int) -> Plan:
-    """Return how to take the probes on a CPU; groups are few and, if that can be, equally long.
+def probes_at_once(closed: Any, count: int) -> int:
+    """Return how many probes share a pass on a CPU; groups are few and, if they can, equally long.
 
     Args:
         closed: the program of one probe; its arguments are what differs from probe to probe.
         count: how many probes there are.
     """
-    if mentions(closed.jaxpr, "conv_general_dilated"):
-        return Plan(1, unrolled=count <= _MOST_UNROLLED)
     try:
         _, cost = _read(closed.jaxpr, [True] * len(closed.jaxpr.invars))
     except _Unknown:
-        return Plan(1)
+        return 1
     if cost.rows == 0:
-        return Plan(1)
+        return 1
     most = max(1, min(_ROWS // cost.rows, _MOST_BYTES // max(cost.size, 1)))
     even = max(length for length in range(1, most + 1) if count % length == 0)
     # A shorter last group is compiled apart, so there is none if groups stay large without.
     passes = -(-count // most)
-    return Plan(even if 2 * even > min(most, count) else -(-count // passes))
+    return even if 2 * even > min(most, count) else -(-count // passes)
 
 
 def _read(jaxpr: Any, varying: Sequence[bool]) -> tuple[list[bool], _Cost]:

@@ -3,47 +3,21 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from ._canonical_convolution import run_with_canonical_convolutions
 from ._methods import Distribution
-from ._probe_groups import Plan, read_plan
+from ._probe_groups import probes_at_once
+from ._sharding import explicit_sharding, is_spread
 from ._structure import accumulate_dtype, example_squared_norm
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
     from ._typing import PyTree
-
-
-def explicit_sharding(leaf: Array) -> Any:
-    """The leaf's sharding where the mesh is in explicit mode and splits it, else None."""
-    sharding = getattr(jax.typeof(leaf), "sharding", None)
-    spec = getattr(sharding, "spec", ())
-    return sharding if any(axis is not None for axis in spec) else None
-
-
-def match_sharding(array: Array, like: Array) -> Array:
-    """Put an array into the (explicit) sharding of another of its shape."""
-    sharding = explicit_sharding(like)
-    return array if sharding is None else jax.sharding.reshard(array, sharding)
-
-
-def is_spread(tree: PyTree) -> bool:
-    """Whether a batch lives on several devices, as far as a trace can know.
-
-    An explicit mesh shows in the type; an automatic one only while `jax.set_mesh` holds
-    (elsewhere pass `chunk_size=1` to exact methods).
-    """
-    mesh = jax.sharding.get_abstract_mesh()
-    return (not mesh.empty and mesh.size > 1) or any(
-        explicit_sharding(leaf) is not None for leaf in jax.tree.leaves(tree)
-    )
 
 
 def draw(key: Array, like: PyTree, distribution: Distribution) -> PyTree:
@@ -93,8 +67,8 @@ def sample_probes(sample: Callable[[Array], PyTree], key: Array, num_probes: int
 def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     """Stack `fn(probe)` over the rows of `probes` `[K, ...]` (keys or vectors).
 
-    Groups of bounded size share a pass, one group after the other. On CPU `read_plan` says how
-    many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
+    Groups of bounded size share a pass, one group after the other. On CPU `probes_at_once` says
+    how many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
     other would, to rounding.
     """
     count = len(probes)
@@ -108,12 +82,8 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     on_cpu = jax.default_backend() == "cpu"
     if on_cpu and is_spread(closed.consts):
         return jax.lax.map(one, probes)
-    plan = read_plan(closed, count) if on_cpu else Plan(min(count, 8))
-    if plan.unrolled:
-        return jax.tree.map(lambda *leaves: jnp.stack(leaves), *map(one, probes))
-    if plan.at_once > 1:
-        whole = plan.at_once == count
-        return jax.vmap(one)(probes) if whole else jax.lax.map(one, probes, batch_size=plan.at_once)
-    if on_cpu:
-        run = partial(run_with_canonical_convolutions, closed)
-    return jax.lax.map(one, probes)
+    at_once = probes_at_once(closed, count) if on_cpu else min(count, 8)
+    if at_once == count:
+        return jax.vmap(one)(probes)
+    # The gradient computes a group again: memory of one group, and on a CPU less time, too.
+    return jax.lax.map(jax.checkpoint(one), probes, batch_size=at_once if at_once > 1 else None)

@@ -13,7 +13,7 @@ from ._lanczos_quadrature import lanczos_quadrature
 from ._linearize import Linearization
 from ._methods import Exact, Lanczos, check_count, select
 from ._one_by_one import one_by_one
-from ._probes import match_sharding
+from ._sharding import match_sharding
 from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:

@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ._convolution import KERNEL, NAME, OPERANDS, product
 from ._interpret import JIT, bind, interpret, interpret_inner
 
 if TYPE_CHECKING:
@@ -102,6 +103,8 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
     first, params = operands[0], equation.params
     if name in _ELEMENTWISE:
         return _elementwise(equation, operands)
+    if name == NAME:
+        return _convolution(equation, operands)
     if not isinstance(first, _Beside) or any(isinstance(o, _Beside) for o in operands[1:]):
         return None
     array, shared = first
@@ -134,6 +137,24 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
         found = bind(equation, [merged, operands[1]])[0]
         return [_Beside(found.reshape((*array.shape[:2], *found.shape[1:])), shared)]
     return None
+
+
+def _convolution(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
+    """The vectors join the examples on the batch axis, as with `conv_general_dilated`."""
+    role, convolution = equation.params["role"], equation.params["convolution"]
+    beside = [o.array.shape if isinstance(o, _Beside) else None for o in operands]
+    (which, shape), *others = [(i, shape) for i, shape in enumerate(beside) if shape is not None]
+    given = OPERANDS[role][which]
+    if others or KERNEL in (role, given):
+        return None
+    if convolution.batch_axis(given) != 0 or convolution.batch_axis(role) != 0:
+        return None
+    shared = operands[which].shared
+    whole = operands[which].array.reshape((-1, *shape[2:]))
+    arrays = [whole if i == which else each for i, each in enumerate(operands)]
+    convolution = convolution.with_examples(shape[0] * shape[1])
+    found = product(role, convolution, *arrays)
+    return [_Beside(found.reshape((*shape[:2], *found.shape[1:])), shared)]
 
 
 def _elementwise(equation: Any, operands: Sequence[Any]) -> list[Any] | None:

@@ -11,7 +11,7 @@ import jacreg
 from jacreg._empirical_ntk._blocks import by_blocks
 from jacreg._empirical_ntk._plan import make_plan
 from jacreg._empirical_ntk._read import read_uses
-from jacreg._empirical_ntk._strided import convolve_regrouped, has_strides
+from jacreg._strided_convolution import convolve_regrouped, has_strides
 
 KEYS = iter(jax.random.split(jax.random.key(0), 100))
 IMAGES = ("NHWC", "HWIO", "NHWC")

@@ -14,7 +14,7 @@ import jax.numpy as jnp
 
 from .._errors import DirectionError
 from .._linearize import Linearization
-from .._probes import is_spread
+from .._sharding import is_spread
 from ._chain import Chain, Cycle, Unreadable
 from ._dense import Sides, shared_trace, shares_products, sides, trace_by_rows
 from ._local import local_trace

@@ -7,7 +7,8 @@ from typing import Any, NamedTuple
 import jax
 
 from .._errors import DirectionError
-from .._linearize import Linearization, mentions
+from .._interpret import mentions
+from .._linearize import Linearization
 
 
 class LinearProgram(NamedTuple):

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 import jax
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
-from ._strided import convolve_regrouped, has_strides
+from .._strided_convolution import convolve_regrouped, has_strides
 from ._use import Use, use_of
 from ._weight import Weight, follow, overlap
 

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 
 from .._mode import Mode, arrange_call
-from .._probes import explicit_sharding
+from .._sharding import explicit_sharding
 from ._set_mode import modules, set_mode
 
 

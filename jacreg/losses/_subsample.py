@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from .._probes import explicit_sharding
+from .._sharding import explicit_sharding
 from ._checks import check_key
 
 if TYPE_CHECKING:

@@ -21,6 +21,8 @@ if TYPE_CHECKING:
 def has_strides(equation: Any) -> bool:
     """Whether a convolution has strides, and nothing that goes badly with regrouping."""
     params = equation.params
+    if params["batch_group_count"] != 1:
+        return False
     axes = zip(
         params["window_strides"], params["lhs_dilation"], params["rhs_dilation"], strict=True
     )
