@@ -9,6 +9,7 @@ WORKS: tuple[str, ...] = (
     "divergence",
     "laplacian",
     "per_example_jacobian",
+    "penalty_gradient",
     "gram",
     "trace",
     "operator_norm",
