@@ -156,9 +156,14 @@ def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
     return bind(equation, operands)
 
 
+def program_of(role: str, convolution: Convolution) -> Any:
+    """Return the product's program in `conv_general_dilated`, for those who read programs."""
+    operands = map(convolution.struct, OPERANDS[role])
+    return jax.make_jaxpr(partial(_definition, role, convolution))(*operands)
+
+
 def _run(*operands: Array, role: str, convolution: Convolution) -> Array:
-    closed = jax.make_jaxpr(partial(_definition, role, convolution))(*operands)
-    return run_with_canonical_convolutions(closed, *operands)[0]
+    return run_with_canonical_convolutions(program_of(role, convolution), *operands)[0]
 
 
 def _definition(role: str, convolution: Convolution, *operands: Array) -> Array:
@@ -208,7 +213,12 @@ def _batched(
             found = product(
                 role, convolution.with_examples(convolution.num_examples * count), *whole
             )
-            shape = (*found.shape[:joined], -1, count, *found.shape[joined + 1 :])
+            shape = (
+                *found.shape[:joined],
+                convolution.num_examples,
+                count,
+                *found.shape[joined + 1 :],
+            )
             return found.reshape(shape), joined + 1
     return jax.vmap(partial(_definition, role, convolution), in_axes=tuple(axes))(*operands), 0
 

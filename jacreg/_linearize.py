@@ -119,6 +119,11 @@ class Linearization:
         return self._recipe.convolves
 
     @property
+    def tangent_map(self) -> Callable[[PyTree], PyTree]:
+        """J v as JAX wrote it, to be read: `jvp` checks its argument and may run another form."""
+        return self._tangent_map
+
+    @property
     def num_examples(self) -> int:
         """N, the length of the batch axis."""
         return jax.tree.leaves(self.xs)[0].shape[0]

@@ -150,7 +150,7 @@ def _convolution(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
     if convolution.batch_axis(given) != 0 or convolution.batch_axis(role) != 0:
         return None
     shared = operands[which].shared
-    whole = operands[which].array.reshape((-1, *shape[2:]))
+    whole = operands[which].array.reshape((shape[0] * shape[1], *shape[2:]))
     arrays = [whole if i == which else each for i, each in enumerate(operands)]
     convolution = convolution.with_examples(shape[0] * shape[1])
     found = product(role, convolution, *arrays)

@@ -216,3 +216,23 @@ class TestLinearization:
         np.testing.assert_allclose(lin.vjp(u), expected, atol=1e-5)
         exported = jax.export.export(jax.jit(lambda xs: lin.vjp(u) + xs))(self.xs)
         np.testing.assert_allclose(exported.call(self.xs), expected + self.xs, atol=1e-5)
+
+    def test_a_function_that_takes_a_product_is_read_as_one_of_jax(self):
+        """The gradient of an energy by jacreg has the colours of that by JAX."""
+
+        def energy(xs):
+            numbers = dict(window_strides=(1, 1), padding="SAME", dimension_numbers=LAYOUTS[0])
+            return jnp.sum(
+                jnp.tanh(lax.conv_general_dilated(xs, self.kernel, **numbers)), (1, 2, 3)
+            )
+
+        def ours(xs):
+            lin = jacreg.linearize(energy, xs)
+            return lin.vjp(jnp.ones(len(xs)))
+
+        def plain(xs):
+            return jax.grad(lambda xs: jnp.sum(energy(xs)))(xs)
+
+        xs = jnp.zeros((1, 12, 12, 2))
+        found, expected = (jacreg.color(fn, xs) for fn in (ours, plain))
+        assert found.num_colors == expected.num_colors < xs.size

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 # The entry of an objective's metrics that says whether the step may be taken; not recorded.
 USABLE = "usable"
 # What is worth keeping: products are dear to compute again, all else is cheap.
-_KEPT = ("dot_general", "conv_general_dilated")
+_KEPT = ("dot_general", "conv_general_dilated", "jacreg_convolution")
 
 
 def rematerialised(objective: Callable[..., Any]) -> Callable[..., Any]:

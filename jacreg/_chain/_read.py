@@ -47,7 +47,7 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     (shape,) = lin.inputs.shapes
     if not shape or 0 in (*shape, lin.num_examples):
         raise Unreadable("no channels")
-    closed = jax.make_jaxpr(lin.jvp)(lin.xs)
+    closed = jax.make_jaxpr(lin.tangent_map)(lin.xs)
     axes = _input_axes(closed.jaxpr, len(shape) + 1)
     order = np.argsort(axes)
     canonical = tuple((lin.num_examples, *shape)[a] for a in order)[1:]

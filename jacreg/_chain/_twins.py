@@ -50,7 +50,7 @@ def first_twins(
 
 
 def _words(lin: Linearization) -> str:
-    return str(jax.make_jaxpr(lin.jvp)(lin.xs).jaxpr)
+    return str(jax.make_jaxpr(lin.tangent_map)(lin.xs).jaxpr)
 
 
 class _Value:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
+from .._convolution import NAME, program_of
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
 from ._windows import placement, selection
@@ -16,6 +17,14 @@ _MOST_UNROLLED = 48
 def _call(equation: Equation) -> list[Dependence]:
     program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     outs = equation.reader.read(*_opened(program), equation.operands)
+    return [out.dependence for out in outs]
+
+
+@rule(NAME)
+def _convolution(equation: Equation) -> list[Dependence]:
+    """A product of this library inside the function: read as what defines it."""
+    definition = program_of(equation.params["role"], equation.params["convolution"])
+    outs = equation.reader.read(*_opened(definition), equation.operands)
     return [out.dependence for out in outs]
 
 
