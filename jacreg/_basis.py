@@ -90,6 +90,8 @@ class FlatJacobian:
                 "or None, which bounds the memory by itself.",
             )
             return chunk_size
+        if not self.num_examples * self.inputs.size * self.outputs.size:
+            return _AUTOMATIC_ENTRIES
         if self.lin.convolves and jax.default_backend() == "cpu":
             return max(1, _CONVOLVED_ROWS // max(1, self.num_examples))
         return max(1, _AUTOMATIC_ENTRIES // entries)

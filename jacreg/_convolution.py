@@ -142,9 +142,16 @@ def _convolve_spread(equation: Any, images: Array, kernel: Array) -> Array:
 def run_with_products(closed: Any, *args: Array) -> list[Array]:
     """Evaluate a program with each of its convolutions as `convolve` has it.
 
-    Those in loops, checkpoints and derivatives of their own stay as they are.
+    Those in a `while` loop, a branch or a derivative of their own stay as they are.
     """
     return interpret(closed.jaxpr, closed.consts, args, _apply)
+
+
+# Programs that are run as a whole, and under which name they hold what they run.
+_BODIES = {
+    "checkpoint": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "scan": "jaxpr",
+    "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
+}  # fmt: skip
 
 
 def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
@@ -153,7 +160,19 @@ def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
         return interpret_inner(equation, operands, _apply)
     if name == "conv_general_dilated":
         return [convolve(equation, *operands)]
-    return bind(equation, operands)
+    inner = equation.params.get(_BODIES.get(name))
+    if inner is None or not mentions(getattr(inner, "jaxpr", inner), "conv_general_dilated"):
+        return bind(equation, operands)
+    closed = inner if hasattr(inner, "jaxpr") else jex.ClosedJaxpr(inner, ())
+    structs = [
+        jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
+        for aval in closed.in_avals
+    ]
+    found = jax.make_jaxpr(partial(run_with_products, closed))(*structs)
+    if found.consts:
+        return bind(equation, operands)
+    body = found if hasattr(inner, "jaxpr") else found.jaxpr
+    return bind(equation, operands, **{_BODIES[name]: body})
 
 
 def program_of(role: str, convolution: Convolution) -> Any:
@@ -220,7 +239,37 @@ def _batched(
                 *found.shape[joined + 1 :],
             )
             return found.reshape(shape), joined + 1
-    return jax.vmap(partial(_definition, role, convolution), in_axes=tuple(axes))(*operands), 0
+    return _in_groups(operands, axes, role, convolution), 0
+
+
+def _in_groups(
+    operands: Sequence[Array], axes: Sequence[int | None], role: str, convolution: Convolution
+) -> Array:
+    """A batch of kernels: JAX makes one convolution in groups of it, whose products are ours."""
+    count = next(o.shape[a] for o, a in zip(operands, axes, strict=True) if a is not None)
+    given = dict(zip(OPERANDS[role], zip(operands, axes, strict=True), strict=True))
+
+    def outs(images: Array, kernel: Array, in_axes: tuple[int | None, int | None]) -> Array:
+        whole = jax.vmap(partial(_definition, OUT, convolution), in_axes)
+        return run_with_products(jax.make_jaxpr(whole)(images, kernel), images, kernel)[0]
+
+    if role == OUT:
+        return outs(*operands, tuple(axes))
+    cotangent, axis = given[OUT]
+    cotangents = (
+        jnp.broadcast_to(cotangent, (count, *cotangent.shape))
+        if axis is None
+        else jnp.moveaxis(cotangent, axis, 0)
+    )
+    struct = convolution.struct(role)
+    like = jax.ShapeDtypeStruct((count, *struct.shape), struct.dtype)
+    if role == IMAGES:
+        kernel, axis = given[KERNEL]
+        transposed = jax.linear_transpose(lambda images: outs(images, kernel, (0, axis)), like)
+    else:
+        images, axis = given[IMAGES]
+        transposed = jax.linear_transpose(lambda kernels: outs(images, kernels, (axis, 0)), like)
+    return transposed(cotangents)[0]
 
 
 _PRIMITIVE = jex.Primitive(NAME)

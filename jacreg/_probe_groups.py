@@ -5,7 +5,9 @@ probe has few: the weights are read once a group, and XLA's products of a handfu
 (16 probes of 4 rows by 2048 x 2048, one after the other, take forty times as long as in pairs).
 
 Convolutions are as fast in a loop (`_convolution` has the layout that XLA:CPU needs there) and one
-after the other stays in the caches; vmap over four of them took twice as long.
+after the other stays in the caches; vmap over four of them took twice as long. Their gradient
+takes less time, too, if it computes each of them again. Dense layers take a third more, so
+theirs does it only where much would be kept.
 
 Whatever else (loops, factorisations, pooling): one after the other, in the memory of one.
 """
@@ -19,10 +21,15 @@ from typing import Any, NamedTuple
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from ._convolution import NAME
+from ._interpret import mentions
+
 # Rows of a matrix product from which more of them gain nothing on a CPU.
 _ROWS = 256
 # Of the largest array of a group, in bytes.
 _MOST_BYTES = 1 << 24
+# Of one array of all probes, from which on the gradient computes them again.
+_KEPT_BYTES = 1 << 26
 
 _CALLS = frozenset(
     {"checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat2"}
@@ -57,19 +64,40 @@ class _Cost(NamedTuple):
     size: int
 
 
+class Plan(NamedTuple):
+    """How to take the probes.
+
+    Attributes:
+        at_once: probes that share a pass by `jax.vmap`, one group after the other.
+        again: the gradient computes each group again, in the memory of one.
+    """
+
+    at_once: int
+    again: bool
+
+
 class _Unknown(Exception):
     """Something that may be slower for several probes at once."""
 
 
-def probes_at_once(closed: Any, count: int) -> int:
-    """Return how many probes share a pass on a CPU; groups are few and, if they can, equally long.
+def read_plan(closed: Any, count: int) -> Plan:
+    """Return how to take the probes on a CPU.
 
     Args:
         closed: the program of one probe; its arguments are what differs from probe to probe.
         count: how many probes there are.
     """
+    convolves = any(mentions(closed.jaxpr, name) for name in ("conv_general_dilated", NAME))
+    # What the gradient of a loop keeps of every probe is some arrays of this size.
+    largest = max((_bytes(v.aval) for each in closed.jaxpr.eqns for v in each.outvars), default=0)
+    again = convolves or count * largest > _KEPT_BYTES
+    return Plan(1 if convolves else _at_once(closed.jaxpr, count), again)
+
+
+def _at_once(jaxpr: Any, count: int) -> int:
+    """Groups are few and, if that can be, equally long."""
     try:
-        _, cost = _read(closed.jaxpr, [True] * len(closed.jaxpr.invars))
+        _, cost = _read(jaxpr, [True] * len(jaxpr.invars))
     except _Unknown:
         return 1
     if cost.rows == 0:
@@ -122,6 +150,6 @@ def _rows(equation: Any, varies: Sequence[bool]) -> int:
 
 
 def _bytes(aval: Any) -> int:
-    if not jnp.issubdtype(aval.dtype, jnp.number):
+    if not jnp.issubdtype(getattr(aval, "dtype", bool), jnp.number):
         return 0  # keys and truth values
     return prod(aval.shape) * jnp.dtype(aval.dtype).itemsize

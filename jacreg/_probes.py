@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from ._convolution import run_with_products
 from ._methods import Distribution
-from ._probe_groups import probes_at_once
+from ._probe_groups import Plan, read_plan
 from ._sharding import explicit_sharding, is_spread
 from ._structure import accumulate_dtype, example_squared_norm
 
@@ -67,8 +69,8 @@ def sample_probes(sample: Callable[[Array], PyTree], key: Array, num_probes: int
 def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     """Stack `fn(probe)` over the rows of `probes` `[K, ...]` (keys or vectors).
 
-    Groups of bounded size share a pass, one group after the other. On CPU `probes_at_once` says
-    how many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
+    Groups of bounded size share a pass, one group after the other. On CPU `read_plan` says how
+    many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
     other would, to rounding.
     """
     count = len(probes)
@@ -79,11 +81,13 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     def one(probe: Array) -> PyTree:
         return jax.tree.unflatten(treedef, run(probe))
 
-    on_cpu = jax.default_backend() == "cpu"
-    if on_cpu and is_spread(closed.consts):
-        return jax.lax.map(one, probes)
-    at_once = probes_at_once(closed, count) if on_cpu else min(count, 8)
-    if at_once == count:
+    plan = Plan(min(count, 8), again=False)
+    if jax.default_backend() == "cpu":
+        if is_spread(closed.consts):
+            return jax.lax.map(one, probes)
+        run = partial(run_with_products, closed)
+        plan = read_plan(closed, count)
+    if plan.at_once == count:
         return jax.vmap(one)(probes)
-    # The gradient computes a group again: memory of one group, and on a CPU less time, too.
-    return jax.lax.map(jax.checkpoint(one), probes, batch_size=at_once if at_once > 1 else None)
+    body = jax.checkpoint(one) if plan.again else one
+    return jax.lax.map(body, probes, batch_size=plan.at_once if plan.at_once > 1 else None)

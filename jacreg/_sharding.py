@@ -29,9 +29,10 @@ def is_spread(tree: PyTree) -> bool:
     """Whether a batch lives on several devices, as far as a trace can know.
 
     An explicit mesh shows in the type; an automatic one only while `jax.set_mesh` holds
-    (elsewhere pass `chunk_size=1` to exact methods).
+    (elsewhere pass `chunk_size=1` to exact methods). Inside `jax.shard_map` the answer is yes,
+    even with one device: types name the mesh's axes there.
     """
     mesh = jax.sharding.get_abstract_mesh()
-    return (not mesh.empty and mesh.size > 1) or any(
-        explicit_sharding(leaf) is not None for leaf in jax.tree.leaves(tree)
-    )
+    if not mesh.empty and (mesh.size > 1 or mesh.manual_axes):
+        return True
+    return any(explicit_sharding(leaf) is not None for leaf in jax.tree.leaves(tree))

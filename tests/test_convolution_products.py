@@ -236,3 +236,60 @@ class TestLinearization:
         xs = jnp.zeros((1, 12, 12, 2))
         found, expected = (jacreg.color(fn, xs) for fn in (ours, plain))
         assert found.num_colors == expected.num_colors < xs.size
+
+    @pytest.mark.parametrize("within", ["checkpoint", "scan", "jit"])
+    def test_those_in_programs_inside_are_ours_too(self, within, x64):
+        """Also where the gradient of several probes runs in a loop."""
+        xs, kernel = self.xs.astype(float), self.kernel.astype(float)[..., :2]
+
+        def block(kernel, xs):
+            return jnp.tanh(
+                lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", dimension_numbers=LAYOUTS[0])
+            )
+
+        def fn(kernel, xs):
+            if within == "scan":
+                kernels = jnp.stack([kernel, 2 * kernel])
+                xs, _ = lax.scan(lambda xs, kernel: (block(kernel, xs), None), xs, kernels)
+            else:
+                wrap = {"checkpoint": jax.checkpoint, "jit": jax.jit}[within]
+                xs = wrap(partial(block, 2 * kernel))(wrap(partial(block, kernel))(xs))
+            return xs.reshape(len(xs), -1)
+
+        def ours(kernel):
+            lin = jacreg.linearize(partial(fn, kernel), xs)
+            return jnp.sum(jacreg.frobenius_squared(lin, jacreg.Exact(chunk_size=1)))
+
+        def dense(kernel):
+            return jnp.sum(jax.vmap(jax.jacrev(lambda x: fn(kernel, x[None])[0]))(xs) ** 2)
+
+        program = str(jax.make_jaxpr(lambda u: jacreg.linearize(partial(fn, kernel), xs).vjp(u))(
+            jnp.ones((3, 60))
+        ))  # fmt: skip
+        assert "jacreg_convolution" in program
+        same(jax.jit(jax.value_and_grad(ours))(kernel), jax.jit(jax.value_and_grad(dense))(kernel))
+
+    def test_a_sample_that_evaluates_the_network_has_them_in_its_loop(self):
+        method = jacreg.NoiseInjection(scale=0.1, num_probes=3)
+
+        def norms(xs):
+            lin = jacreg.linearize(partial(strided, self.kernel), xs)
+            return jacreg.frobenius_squared(lin, method, key=jax.random.key(0))
+
+        assert "jacreg_convolution" in str(jax.make_jaxpr(norms)(self.xs))
+
+    def test_no_examples_and_one_device_in_a_shard_map(self):
+        def norm(kernel, xs):
+            lin = jacreg.linearize(partial(strided, kernel), xs)
+            return jnp.sum(jacreg.frobenius_squared(lin, jacreg.Exact()))
+
+        np.testing.assert_array_equal(jax.grad(norm)(self.kernel, self.xs[:0]), 0 * self.kernel)
+        mesh = jax.make_mesh((1,), ("d",), axis_types=(jax.sharding.AxisType.Auto,))
+        rows = jax.sharding.PartitionSpec("d")
+        pull = jax.shard_map(
+            lambda xs, us: jacreg.linearize(partial(strided, self.kernel), xs).vjp(us),
+            mesh=mesh, in_specs=(rows, rows), out_specs=rows,
+        )  # fmt: skip
+        us = jnp.ones((3, 5))
+        expected = jax.vjp(partial(strided, self.kernel), self.xs)[1](us)[0]
+        np.testing.assert_allclose(jax.jit(pull)(self.xs, us), expected, atol=1e-5)

@@ -12,7 +12,7 @@ from jax.sharding import PartitionSpec as P
 
 import jacreg
 from jacreg import _probe_groups
-from jacreg._probe_groups import probes_at_once
+from jacreg._probe_groups import read_plan
 from jacreg._probes import draw, map_probes, sample_probes
 from jacreg._structure import example_dot
 
@@ -68,7 +68,7 @@ def projection(fn, xs):
 
 def plan_of(fn, count, rows=N):
     sample = projection(fn, batch(rows=rows))
-    return probes_at_once(jax.make_jaxpr(sample)(jax.random.key(0)), count)
+    return read_plan(jax.make_jaxpr(sample)(jax.random.key(0)), count).at_once
 
 
 @pytest.mark.parametrize(("fn", "count"), [(mlp, 5), (channels_first, 5), (grouped, 9)])
@@ -107,7 +107,7 @@ def test_draws_are_bit_for_bit_those_of_each_key():
         return draws, draws[0]["b"] @ jnp.eye(5, dtype=jnp.bfloat16)
 
     key = jax.random.key(3)
-    assert probes_at_once(jax.make_jaxpr(sample)(key), 3) == 3
+    assert read_plan(jax.make_jaxpr(sample)(key), 3).at_once == 3
     keys = jax.random.split(key, 3)
     found, each = jax.jit(
         lambda: (sample_probes(sample, key, 3), [sample(keys[i]) for i in range(3)])
@@ -161,7 +161,9 @@ def test_temporary_memory_is_that_of_a_group(fn, counts):
 
 
 @pytest.mark.parametrize(("fn", "counts"), [(mlp, (64, 256)), (channels_first, (16, 64))])
-def test_nor_does_that_of_the_gradient_grow(fn, counts):
+def test_nor_does_that_of_the_gradient_grow(fn, counts, monkeypatch):
+    monkeypatch.setattr(_probe_groups, "_KEPT_BYTES", 1 << 14)
+
     def temporary(count):
         program = jax.jit(jax.grad(lambda xs: jacreg.frobenius_squared(
             jacreg.linearize(fn, xs), jacreg.Projection(count), key=jax.random.key(0)
