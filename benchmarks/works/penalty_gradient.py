@@ -53,7 +53,7 @@ def growth() -> list[dict[str, Any]]:
             seconds = in_turns({name: _call(compiled, net)}, rounds=5).median(name)
             time[name].append([probes, 1000 * seconds])
             memory[name].append([probes, temporary_mib(compiled)])
-    title = f"gradient of the penalty, {net.setting}"
+    title = "gradient of the penalty"
     return [
         {"title": title, "x": "projections", "y": "ms", "lines": time},
         {"title": "its memory", "x": "projections", "y": "temporary MiB", "lines": memory},
