@@ -84,7 +84,7 @@ def choose(
     check_count("choose", "budget", budget)
     key = jax.random.key(0) if key is None else key
     try:
-        np.asarray(jax.tree.leaves(xs)[0])
+        jax.tree.map(np.asarray, xs)  # without any array linearize says what is missing
     except jax.errors.TracerArrayConversionError:
         raise TypeError(
             "choose: got traced arrays, expected concrete ones: it compiles and times calls. Call "

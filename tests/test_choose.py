@@ -70,5 +70,7 @@ def test_bad_input():
         jacreg.choose(classifier, XS, quantity="frobenius", budget=0)
     with pytest.raises(ValueError, match="shape"):
         jacreg.choose(classifier, XS, quantity="divergence", budget=3)
+    with pytest.raises(ValueError, match="xs holds no array"):
+        jacreg.choose(jnp.sin, None, quantity="divergence", budget=4)
     with pytest.raises(TypeError, match="outside jit"):
         jax.jit(lambda xs: jacreg.choose(classifier, xs, quantity="frobenius", budget=3))(XS)
