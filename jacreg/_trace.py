@@ -53,7 +53,8 @@ def divergence(
             colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
             (unbiased). Networks of matrices or of up to four convolutions of stride 1 with
             elementwise functions between them take no product at all with the first two, unless
-            a `chunk_size` asks for products.
+            a `chunk_size` asks for products; a time or a condition may stand beside the channels
+            of any layer, and a few layers may be concatenated.
         key: for the stochastic methods.
 
     Raises:

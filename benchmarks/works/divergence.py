@@ -1,6 +1,7 @@
 """Exact divergence of convolutional vector fields.
 
-A field of 2, 3 or 4 convolutions, 3x3 SAME, 16 hidden channels, tanh, on images 32x32x3. asdex
+A field of 2, 3 or 4 convolutions, 3x3 SAME, 16 hidden channels, tanh, on images 32x32x3; once with
+a time concatenated in front of every layer, as flows have it (FFJORD's networks). asdex
 gives the sparse Jacobian, its colouring made outside the timing; the trace is taken from its
 stored entries at places found beforehand, over the batch by vmap or `lax.map`, whichever is
 faster. jacfwd gives the dense Jacobian of one image. Hutchinson's one probe is no exact method
@@ -31,18 +32,19 @@ _FLOOR = {
 
 
 def compare() -> list[Comparison]:
-    """Each depth at a batch of 1 and of 8."""
+    """Each depth at a batch of 1 and of 8; one with a time in front of each layer."""
     rows = []
     for depth in (2, 3, 4):
         field = _convolutions(depth)
         theirs, version = _asdex(field)
         for batch in (1, 8):
             rows += _compare(depth, batch, field, theirs, version)
-    return rows
+    timed_field = _convolutions(3, time=0.3)
+    return rows + _compare(3, 8, timed_field, *_asdex(timed_field), beside=", a time beside each")
 
 
 def _compare(
-    depth: int, batch: int, field: Any, theirs: dict[str, Any], version: str
+    depth: int, batch: int, field: Any, theirs: dict[str, Any], version: str, beside: str = ""
 ) -> list[Comparison]:
     xs = _images(batch, 32)
     coloring = jacreg.color(field, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
@@ -64,7 +66,7 @@ def _compare(
         {name: (lambda call=call: call(xs)) for name, call in calls.items()}, rounds=5
     )
     best = min(theirs, key=times.median)
-    setting = f"{depth} convolutions 3x3, 32x32x3, batch {batch}"
+    setting = f"{depth} convolutions 3x3{beside}, 32x32x3, batch {batch}"
     peers = [
         (best, f"{version}, {best.removeprefix('asdex ')}", 0.25),
         ("colours", f"jacreg by {coloring.num_colors} colours", None),

@@ -8,6 +8,7 @@ from operator import mul
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+from jax import lax
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -27,10 +28,12 @@ class Layer:
     Attributes:
         kernel: `[*taps, in, out]`.
         low: padding before each spatial axis: output q reads inputs q + t - low.
+        takes: a part of the channels and nothing else: how many it leaves out before and behind.
     """
 
     kernel: Float[Array, "*taps n m"]
     low: tuple[int, ...]
+    takes: tuple[int, int] | None = None
 
 
 @dataclass(frozen=True)
@@ -45,6 +48,8 @@ class Chain:
         weight: a number.
         doubtful: the first space with a factor that is no condition, so that it may be infinite.
         guarded: a condition was put on what comes from a doubtful space before.
+        beside: zero channels before and behind those of the last space, by a concatenation. They
+            cost nothing: what comes next leaves them out.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -53,17 +58,26 @@ class Chain:
     weight: Any = 1.0
     doubtful: int | None = None
     guarded: bool = False
+    beside: tuple[int, int] = (0, 0)
+
+    @property
+    def shape(self) -> tuple[int, ...]:
+        """Of what leaves the chain."""
+        *spatial, channels = self.shapes[-1]
+        return (*spatial, channels + sum(self.beside))
 
     def scaled(self, diagonal: Any) -> Chain:
         """Multiply what leaves the chain entry by entry; a scalar is a weight."""
         if jnp.ndim(diagonal) == 0:
             return replace(self, weight=self.weight * diagonal)
+        diagonal = self._between(diagonal, -1)
         last, here = (*self.diagonals[-1], diagonal), len(self.layers)
         doubtful = here if self.doubtful is None else self.doubtful
         return replace(self, diagonals=(*self.diagonals[:-1], last), doubtful=doubtful)
 
     def conditioned(self, mask: Any) -> Chain:
         """Multiply by a mask `[N, *shape]` of zeros and ones: a zero holds whatever came before."""
+        mask = self._between(mask, -1)
         *before, last = self.diagonals
         if last:
             factor = reduce(mul, last)
@@ -75,17 +89,94 @@ class Chain:
 
     def through(self, layer: Layer, shape: tuple[int, ...]) -> Chain:
         """Append a layer."""
+        layer = replace(layer, kernel=self._between(layer.kernel, -2))
+        chain = replace(self, beside=(0, 0))
+        if self.layers and not self.diagonals[-1] and (left_out := self.layers[-1].takes):
+            # A part of the channels, then a layer: one layer that does not see the others.
+            layer = Layer(_padded(layer.kernel, -2, left_out), layer.low)
+            chain = replace(
+                chain,
+                shapes=chain.shapes[:-1],
+                diagonals=chain.diagonals[:-1],
+                layers=chain.layers[:-1],
+            )
+        return replace(
+            chain,
+            shapes=(*chain.shapes, shape),
+            diagonals=(*chain.diagonals, ()),
+            layers=(*chain.layers, layer),
+        )
+
+    def embedded(self, before: int, behind: int) -> Chain:
+        """Put channels of zeros beside those that leave the chain."""
+        low, high = self.beside
+        return replace(self, beside=(low + before, high + behind))
+
+    def restricted(self, start: int, stop: int, dtype: Any) -> Chain | None:
+        """Keep the channels `start:stop`; None where the chain reaches none of them."""
+        low, (*spatial, channels) = self.beside[0], self.shapes[-1]
+        first, last = max(start - low, 0), min(stop - low, channels)
+        if first >= last:
+            return None
+        shape, beside = (
+            (*spatial, last - first),
+            (max(low - start, 0), max(stop - low - channels, 0)),
+        )
+        if (first, last) == (0, channels):
+            return replace(self, beside=beside)
+
+        def cut(array: Any) -> Any:
+            return lax.slice_in_dim(array, first, last, axis=array.ndim - 1)
+
+        if not self.layers:
+            left_out, dims = (first, channels - last), len(spatial)
+            kernel = cut(jnp.eye(channels, dtype=dtype))
+            layer = Layer(kernel.reshape((1,) * dims + kernel.shape), (0,) * dims, left_out)
+            # What is left out may be infinite.
+            own = tuple(_padded(cut(each), -1, left_out) for each in self.diagonals[0])
+            before = replace(self, diagonals=(own,), beside=(0, 0))
+            return before.through(layer, shape).embedded(*beside)
+        layer = self.layers[-1]
+        if takes := layer.takes:
+            takes = (takes[0] + first, takes[1] + channels - last)
+        layer = Layer(cut(layer.kernel), layer.low, takes)
         return replace(
             self,
-            shapes=(*self.shapes, shape),
-            diagonals=(*self.diagonals, ()),
-            layers=(*self.layers, layer),
+            shapes=(*self.shapes[:-1], shape),
+            diagonals=(*self.diagonals[:-1], tuple(cut(each) for each in self.diagonals[-1])),
+            layers=(*self.layers[:-1], layer),
+            beside=beside,
         )
+
+    def settled(self) -> Chain:
+        """The same chain with zero channels written out; it has a layer."""
+        if self.beside == (0, 0):
+            return self
+        layer = self.layers[-1]
+        return replace(
+            self,
+            shapes=(*self.shapes[:-1], self.shape),
+            diagonals=(
+                *self.diagonals[:-1],
+                tuple(_padded(each, -1, self.beside) for each in self.diagonals[-1]),
+            ),
+            layers=(*self.layers[:-1], Layer(_padded(layer.kernel, -1, self.beside), layer.low)),
+            beside=(0, 0),
+        )
+
+    def _between(self, array: Any, axis: int) -> Any:
+        """Without the channels of zeros."""
+        if self.beside == (0, 0):
+            return array
+        low, channels = self.beside[0], self.shapes[-1][-1]
+        return lax.slice_in_dim(array, low, low + channels, axis=axis)
 
     def merged(self, other: Chain) -> Chain | None:
         """The sum of two chains where that is one: they differ in one diagonal at most."""
-        if len(self.layers) != len(other.layers) or any(
-            a is not b for a, b in zip(self.layers, other.layers, strict=True)
+        if (
+            len(self.layers) != len(other.layers)
+            or self.beside != other.beside
+            or any(a is not b for a, b in zip(self.layers, other.layers, strict=True))
         ):
             return None
         pairs = list(zip(self.diagonals, other.diagonals, strict=True))
@@ -115,71 +206,11 @@ class Chain:
         return replace(self, diagonals=diagonals, weight=1.0, doubtful=doubtful, guarded=guarded)
 
 
-def guarded_product(left: Any, right: Any) -> Any:
-    """`left * right`, and zero where one is zero and the other one is not finite."""
-    zero = jnp.zeros((), jnp.result_type(left, right))
-    return jnp.where((right == 0) & ~jnp.isfinite(left), zero, left) * jnp.where(
-        (left == 0) & ~jnp.isfinite(right), zero, right
-    )
+def _padded(array: Any, axis: int, beside: tuple[int, int]) -> Any:
+    config = [(0, 0, 0)] * array.ndim
+    config[axis] = (*beside, 0)
+    return lax.pad(array, jnp.zeros((), array.dtype), config)
 
 
 def _identical(left: tuple[Any, ...], right: tuple[Any, ...]) -> bool:
     return len(left) == len(right) and all(a is b for a, b in zip(left, right, strict=True))
-
-
-@dataclass(frozen=True)
-class Cycle:
-    """What the trace of a chain is: its ends joined, so that it may be cut anywhere.
-
-    Attributes:
-        shapes, diagonals: of the k spaces, in order; a diagonal by its factors.
-        layers: layer i leads from space i to space i + 1, the last one back to the first.
-        guarded: as the chain's.
-    """
-
-    shapes: tuple[tuple[int, ...], ...]
-    diagonals: tuple[tuple[Any, ...], ...]
-    layers: tuple[Layer, ...]
-    guarded: bool = False
-
-    @classmethod
-    def of(cls, chain: Chain) -> Cycle:
-        """Join the ends of a chain that has a layer."""
-        first = (*chain.diagonals[-1], *chain.diagonals[0])
-        return cls(chain.shapes[:-1], (first, *chain.diagonals[1:-1]), chain.layers, chain.guarded)
-
-    @property
-    def dims(self) -> int:
-        """Number of spatial axes."""
-        return len(self.shapes[0]) - 1
-
-    @property
-    def modulated(self) -> list[int]:
-        """Spaces with a diagonal."""
-        return [i for i, diagonal in enumerate(self.diagonals) if diagonal]
-
-    def rotated(self, start: int) -> Cycle:
-        """Count the spaces from another one."""
-
-        def turn(items: tuple[Any, ...]) -> tuple[Any, ...]:
-            return items[start:] + items[:start]
-
-        return Cycle(turn(self.shapes), turn(self.diagonals), turn(self.layers), self.guarded)
-
-    def times(self, left: Any, right: Any) -> Any:
-        """The product entry by entry; what a condition left out stays zero."""
-        return guarded_product(left, right) if self.guarded else left * right
-
-    def diagonal(self, space: int, *, backwards: bool = False) -> Float[Array, "B *shape"]:
-        """The diagonal `[N or 1, *shape]` of a space, ones where it is the identity.
-
-        Args:
-            space: which.
-            backwards: multiply the factors in the other order. Where the second half of the
-                program is the first one transposed, as in a Hessian, both then read the same
-                and are evaluated once.
-        """
-        factors = self.diagonals[space]
-        if factors:
-            return reduce(self.times, factors[::-1] if backwards else factors)
-        return jnp.ones((1, *self.shapes[space]), self.layers[space].kernel.dtype)

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._chain import Cycle, guarded_product
+from ._cycle import Cycle, guarded_product
 from ._examples import map_examples
 
 if TYPE_CHECKING:

@@ -9,7 +9,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._chain import Cycle, Unreadable
+from ._chain import Unreadable
+from ._cycle import Cycle
 from ._stencil import Arc, common, from_input, from_output
 from ._triple import triple
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any
 
 import jax
@@ -14,22 +13,8 @@ import numpy as np
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
 from ._chain import Chain, Layer, Unreadable
-
-# Sums multiply: a residual network of many blocks has more chains than products.
-_MOST_CHAINS = 8
-
-
-@dataclass(frozen=True)
-class Tangent:
-    """A value that is linear in the input.
-
-    Attributes:
-        axes: the role of each axis: 0 the batch, 1 to d spatial, d + 1 the channels.
-        chains: whose sum it is.
-    """
-
-    axes: tuple[int, ...]
-    chains: tuple[Chain, ...]
+from ._channels import concatenate, pad, slice_, split
+from ._tangent import Tangent
 
 
 def read_chains(lin: Linearization) -> tuple[Chain, ...]:
@@ -55,9 +40,9 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     (output,) = interpret(closed.jaxpr, closed.consts, [start], _apply)
     if not isinstance(output, Tangent) or output.axes != axes:
         raise Unreadable("the output has another layout")
-    if any(chain.shapes[-1] != canonical for chain in output.chains):
+    if any(chain.shape != canonical for chain in output.chains):
         raise Unreadable("the output has another shape")
-    return output.chains
+    return tuple(chain.settled() for chain in output.chains)
 
 
 def _input_axes(jaxpr: Any, rank: int) -> tuple[int, ...]:
@@ -92,11 +77,12 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     if name not in _RULES:
         raise Unreadable(name)
     found = _RULES[name](equation, *operands)
+    outputs = found if isinstance(found, list) else [found]
     # Arithmetic in a program broadcasts axes of size one, which no layer of a chain does.
-    shape = equation.outvars[0].aval.shape
-    if any(_shape(found.axes, chain, shape) != shape for chain in found.chains):
-        raise Unreadable("a broadcast")
-    return [found]
+    for output, variable in zip(outputs, equation.outvars, strict=True):
+        if isinstance(output, Tangent) and not output.has_shape(variable.aval.shape):
+            raise Unreadable("a broadcast")
+    return outputs
 
 
 def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
@@ -112,21 +98,13 @@ def _scale(tangent: Tangent, factor: Any) -> Tangent:
     if jnp.ndim(factor):
         # One number for a whole example, a channel or all examples: `[N, 1]`, `[1, D]`. What all
         # examples share stays one row.
-        whole = _shape(tangent.axes, tangent.chains[0], jnp.shape(factor))
+        whole = tangent.shape(jnp.shape(factor))
         pairs = zip(jnp.shape(factor), whole, strict=True) if jnp.ndim(factor) == len(whole) else ()
         if jnp.ndim(factor) != len(whole) or any(have not in (1, want) for have, want in pairs):
             raise Unreadable("a factor of another shape")
         factor = jnp.broadcast_to(factor, whole)
         factor = jnp.transpose(factor, [int(a) for a in np.argsort(tangent.axes)])
     return Tangent(tangent.axes, tuple(chain.scaled(factor) for chain in tangent.chains))
-
-
-def _shape(axes: tuple[int, ...], chain: Chain, like: tuple[int, ...]) -> tuple[int, ...]:
-    """The shape of what leaves a chain, with as many examples as an array of that layout has."""
-    if len(like) != len(axes) or len(chain.shapes[-1]) != len(axes) - 1:
-        raise Unreadable("another number of axes")
-    canonical = (like[axes.index(0)], *chain.shapes[-1])
-    return tuple(canonical[role] for role in axes)
 
 
 def _mul(equation: Any, left: Any, right: Any) -> Tangent:
@@ -151,18 +129,7 @@ def _add(equation: Any, left: Any, right: Any) -> Tangent:
     del equation
     if not (isinstance(left, Tangent) and isinstance(right, Tangent)):
         return left if isinstance(left, Tangent) else right
-    if left.axes != right.axes:
-        raise Unreadable("a sum of two layouts")
-    chains = list(left.chains)
-    for chain in right.chains:
-        merged = [(i, both) for i, own in enumerate(chains) if (both := own.merged(chain))]
-        if merged:
-            chains[merged[0][0]] = merged[0][1]
-        else:
-            chains.append(chain)
-    if len(chains) > _MOST_CHAINS:
-        raise Unreadable("too many chains")
-    return Tangent(left.axes, tuple(chains))
+    return left.plus(right)
 
 
 def _sub(equation: Any, left: Any, right: Any) -> Tangent:
@@ -191,7 +158,7 @@ def _select(equation: Any, which: Any, *cases: Any) -> Tangent:
 
 def _masked(tangent: Tangent, mask: Any, dtype: Any) -> Tangent:
     """Zero where the mask is false, of a factor that is not finite there, too."""
-    whole = _shape(tangent.axes, tangent.chains[0], jnp.shape(mask)) if jnp.ndim(mask) else ()
+    whole = tangent.shape(jnp.shape(mask)) if jnp.ndim(mask) else ()
     if jnp.shape(mask) != whole:
         raise Unreadable("a condition of another shape")
     mask = mask.astype(dtype)
@@ -257,7 +224,7 @@ def _through(tangent: Tangent, axes: tuple[int, ...], layer: Layer, equation: An
     return Tangent(axes, tuple(chain.through(layer, canonical) for chain in tangent.chains))
 
 
-_RULES: dict[str, Callable[..., Tangent]] = {
+_RULES: dict[str, Callable[..., Any]] = {
     "mul": _mul,
     "div": _div,
     "neg": _neg,
@@ -269,6 +236,10 @@ _RULES: dict[str, Callable[..., Tangent]] = {
     "copy_p": _same,
     "select_n": _select,
     "transpose": _transpose,
+    "concatenate": concatenate,
+    "pad": pad,
+    "slice": slice_,
+    "split": split,
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
 }

@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from .._errors import DirectionError
 from .._linearize import Linearization
 from .._sharding import is_spread
-from ._chain import Chain, Cycle, Unreadable
+from ._chain import Chain, Unreadable
+from ._cycle import Cycle
 from ._dense import Sides, shared_trace, shares_products, sides, trace_by_rows
 from ._local import local_trace
 from ._read import read_chains
@@ -35,8 +36,9 @@ def chain_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Arra
     exact without one product a dimension or a colour.
 
     Read here: convolutions of stride 1 in any layout, matrices applied to the channels, sums of
-    a few such chains (a residual connection, the Hessian of an energy). Up to four convolutions
-    with three diagonals between them, and any number of matrices. A `chunk_size` asks for
+    a few such chains (a residual connection, the Hessian of an energy), channels beside others (a
+    time, a condition, a skip connection) or a part of them. Up to four convolutions with three
+    diagonals between them, and any number of matrices. A `chunk_size` asks for
     products, so there is no chain with one.
     """
     if chunk_size is not None or lin.mode == "reverse" or is_spread(lin.xs):

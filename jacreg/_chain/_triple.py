@@ -11,7 +11,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._chain import MOST_ENTRIES, Cycle, Unreadable
+from ._chain import MOST_ENTRIES, Unreadable
+from ._cycle import Cycle
 from ._examples import map_examples
 from ._stencil import Arc, Stencil, common, from_input, from_output
 

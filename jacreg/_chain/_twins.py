@@ -88,6 +88,9 @@ class _Program:
             return self.run(inner, values)
         if name == "transpose":
             return [self._transpose(values[0], tuple(params["permutation"]))]
+        if name == "slice" and all(stride == 1 for stride in params["strides"] or ()):
+            starts, stops = params["start_indices"], params["limit_indices"]
+            return [self._slice(values[0], tuple(zip(starts, stops, strict=True)))]
         kept = _kept(equation, operands)
         if kept is not None:
             return [values[kept]]
@@ -106,6 +109,12 @@ class _Program:
         result = self._value(("transpose", source, after))
         self._transposed[result] = source, after
         return result
+
+    def _slice(self, value: _Value, window: tuple[tuple[int, int], ...]) -> _Value:
+        """A part of an array transposed is that part of the array, transposed."""
+        source, order = self._transposed.get(value, (value, tuple(range(len(window)))))
+        own = tuple(window[order.index(axis)] for axis in range(len(order)))
+        return self._transpose(self._value(("slice", source, own)), order)
 
 
 def _kept(equation: Any, operands: list[Any]) -> int | None:

@@ -1,0 +1,196 @@
+"""Traces by chains through channels put beside each other: times, conditions, skip connections."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from chains import conv, loop_products, net, numbers
+from compilation import quick_compilation  # noqa: F401
+
+import jacreg
+from jacreg._chain import _examples, chain_trace
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+N = 3
+TIMES = 0.1 + np.arange(N) / 7
+VECTORS, IMAGES = numbers(N, 4), numbers(N, 4, 5, 2)
+# Which channels a wrong offset takes is seen: every one has a kernel of its own.
+INTO, BETWEEN, OUT = numbers(5, 7), numbers(8, 6), numbers(7, 4)
+HALF, BACK = numbers(2, 5), numbers(5, 2)
+
+
+def with_time(xs, axis=-1, *, first=False):
+    """A channel that holds the time of each example."""
+    shape = list(xs.shape)
+    shape[axis] = 1
+    channel = jnp.broadcast_to(TIMES.reshape(-1, *[1] * (xs.ndim - 1)), shape)
+    return jnp.concatenate([channel, xs] if first else [xs, channel], axis)
+
+
+def timed_mlp(xs):
+    hidden = jnp.tanh(with_time(xs) @ INTO)
+    return with_time(jnp.tanh(with_time(hidden) @ BETWEEN)) @ OUT
+
+
+def timed_convolutions(count, *, first=False):
+    widths = [2, *[3] * (count - 1), 2]
+
+    def apply(xs):
+        for number in range(count):
+            kernel = numbers(3, 3, widths[number] + 1, widths[number + 1], seed=number)
+            xs = conv(with_time(xs, first=first), kernel)
+            xs = jax.nn.softplus(xs) if number < count - 1 else xs
+        return xs
+
+    return apply
+
+
+def timed_channels_first(xs):
+    layout = ("NCHW", "HWIO", "NCHW")
+    for number in range(2):
+        kernel = numbers(3, 3, (3, 5)[number], (4, 2)[number])
+        xs = with_time(xs, 1, first=number == 1)
+        xs = jax.lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", dimension_numbers=layout)
+        xs = jnp.tanh(xs) if number == 0 else xs
+    return xs
+
+
+def coupled(xs):
+    kept, moved = jnp.split(xs, 2, axis=-1)
+    shift = jnp.tanh(kept @ HALF) @ BACK
+    return jnp.concatenate([kept, moved * jnp.exp(shift) + shift], axis=-1)
+
+
+def damped(xs):
+    """Positions and momenta: the divergence is that of the friction alone."""
+
+    def energy(xs):
+        return (jnp.tanh(xs[:, :2] @ HALF) @ BACK).sum() + (xs[:, 2:] ** 2).sum()
+
+    slope = jax.grad(energy)(xs)
+    return jnp.concatenate([slope[:, 2:], -slope[:, :2] - 0.3 * jnp.sin(xs[:, 2:])], axis=-1)
+
+
+def skipped(xs):
+    """What two layers gave, and the time, in front of the third."""
+    first = jax.nn.relu(conv(xs, numbers(3, 3, 2, 3)))
+    second = jax.nn.relu(conv(first, numbers(3, 3, 3, 3)))
+    return conv(with_time(jnp.concatenate([first, second], -1)), numbers(3, 3, 7, 2))
+
+
+def padded(xs):
+    wide = jnp.pad(jnp.tanh(xs), ((0, 0), (1, 2)))
+    return jax.nn.elu(jnp.sin(wide) @ BETWEEN[:7])[:, 1:5]
+
+
+def taken_twice(xs):
+    part = xs[:, 1:][:, :2]
+    return jnp.concatenate([jnp.tanh(part @ HALF) @ BACK, jnp.sin(xs)[:, :2]], axis=-1)
+
+
+def left_behind(xs):
+    """A part that nothing of the input reaches, multiplied by what a kernel may be."""
+    still, moving = jnp.split(with_time(jnp.tanh(xs), first=True), [1], axis=-1)
+    return moving @ numbers(4, 4) + still @ numbers(1, 4)
+
+
+FIELDS = {
+    "time beside vectors": (timed_mlp, VECTORS),
+    "one example at a time": (
+        lambda xs: jax.vmap(
+            lambda x, t: jnp.tanh(jnp.concatenate([x, t[None]]) @ INTO) @ OUT
+        )(xs, TIMES), VECTORS
+    ),
+    "its energy": (jax.grad(lambda xs: (timed_mlp(xs) ** 2).sum()), VECTORS),
+    "time beside images, 2 layers": (timed_convolutions(2), IMAGES),
+    "3 layers": (timed_convolutions(3), IMAGES),
+    "4 layers, in front": (timed_convolutions(4, first=True), IMAGES),
+    "its energy, images": (jax.grad(lambda xs: (timed_convolutions(2)(xs) ** 2).sum()), IMAGES),
+    "channels first": (timed_channels_first, numbers(N, 2, 4, 3)),
+    "coupling": (coupled, VECTORS),
+    "damped": (damped, VECTORS),
+    "skip connection": (skipped, IMAGES),
+    "padded and cut": (padded, VECTORS),
+    "taken twice": (taken_twice, VECTORS),
+    "left behind": (left_behind, VECTORS),
+    "halves exchanged": (
+        lambda xs: jnp.concatenate([jnp.sin(xs[:, 2:]), xs[:, :2] @ HALF @ BACK], -1), VECTORS
+    ),
+    "images cut and joined": (
+        lambda xs: conv(jnp.concatenate([jnp.tanh(xs[..., :1]), xs], -1), numbers(3, 3, 3, 2)),
+        IMAGES,
+    ),
+    "left out where a factor is infinite": (
+        lambda xs: with_time((xs * jnp.asarray([jnp.inf, 1.0, 2.0, 3.0]))[:, 1:]), VECTORS
+    ),
+    "and before a layer": (
+        lambda xs: (jnp.sin(xs) * jnp.asarray([1.0, 2.0, 3.0, jnp.inf]))[:, :2] @ HALF[:, :4],
+        VECTORS,
+    ),
+    "zeros where a factor is infinite": (
+        lambda xs: (with_time(xs, first=True) * jnp.asarray([jnp.inf, 1.0, 2.0, 3.0, 4.0]))[:, 1:],
+        VECTORS,
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", FIELDS)
+def test_channels_beside_each_other(name, x64):
+    fn, xs = FIELDS[name]
+    lin = jacreg.linearize(fn, xs)
+    found = jax.jit(lambda: chain_trace(lin))()
+    assert found is not None, "not read as chains"
+    # TIMES belong to examples, so that the blocks come from the whole batch.
+    jacobian = np.asarray(jax.jacfwd(fn)(xs))
+    size = xs[0].size
+    blocks = np.moveaxis(jacobian.reshape(N, size, N, size), 2, 1)
+    expected = [np.trace(blocks[n, n]) for n in range(N)]
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+OTHERS = {
+    "rows beside rows": lambda xs: jnp.concatenate([jnp.tanh(xs), xs], 1)[:, 2:6],
+    "padded rows": lambda xs: jnp.pad(jnp.tanh(xs), ((0, 0), (1, 0), (0, 0), (0, 0)))[:, :-1],
+    "every other channel": lambda xs: jnp.repeat(xs, 2, -1)[..., ::2] * 1.5,
+    "a split of rows": lambda xs: jnp.concatenate(jnp.split(jnp.tanh(xs), 2, 1)[::-1], 1),
+    "zeros between": lambda xs: jax.lax.pad(xs, 0.0, [(0, 0, 0)] * 3 + [(0, 0, 1)])[..., ::2],
+}
+
+
+@pytest.mark.parametrize("name", OTHERS)
+def test_other_axes_are_left_to_products(name, x64):
+    fn, lin = OTHERS[name], jacreg.linearize(OTHERS[name], IMAGES)
+    assert chain_trace(lin) is None
+    jacobian = np.asarray(jax.jacfwd(fn)(IMAGES)).reshape(N, 40, N, 40)
+    expected = [np.trace(jacobian[n, :, n]) for n in range(N)]
+    np.testing.assert_allclose(jacreg.divergence(lin), expected, rtol=1e-10, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", ["4 layers, in front", "time beside vectors", "coupling"])
+def test_gradients(name, x64):
+    fn, xs = FIELDS[name]
+
+    def total(scale, xs, method):
+        lin = jacreg.linearize(lambda xs: fn(scale * xs), xs)
+        return (jacreg.divergence(lin, method) ** 2).sum()
+
+    gradient = jax.jit(jax.grad(total, argnums=(0, 1)), static_argnums=2)
+    by_chain, by_products = gradient(1.1, xs, jacreg.Exact()), gradient(1.1, xs, jacreg.Exact(40))
+    for found, expected in zip(by_chain, by_products, strict=True):
+        np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)
+
+
+def test_the_two_halves_of_a_timed_hessian_are_one(x64, monkeypatch):
+    """A kernel cut on the way there is the one cut on the way back, transposed."""
+    monkeypatch.setattr(_examples, "_CACHE_ENTRIES", 6)
+    deep = [numbers(3, 5), numbers(6, 5), numbers(6, 5, seed=1), numbers(6, 1)]
+
+    def timed(kernels):
+        return net(kernels, layer=lambda xs, kernel: with_time(xs) @ kernel)
+
+    def total(kernels, xs):
+        lin = jacreg.linearize(jax.grad(lambda xs: timed(kernels)(xs).sum()), xs)
+        return chain_trace(lin).sum()
+
+    assert loop_products(jax.make_jaxpr(total)(deep, numbers(N, 2)).jaxpr) == 2
