@@ -27,6 +27,9 @@ LOCAL = {
     "smaller than its kernels": (net(FOUR), (1, 2, 2)),
     "relu, residual": (lambda xs: xs + net(TWO, jax.nn.relu)(xs), (4, 4, 2)),
     "silu behind": (lambda xs: jax.nn.silu(net(TWO)(xs)), (4, 4, 2)),
+    "3 layers, 3 diagonals": (
+        lambda xs: jnp.sin(net([UNEVEN[0], FOUR[1], UNEVEN[3]])(xs)), (5, 4, 2)
+    ),
     "linear layers between": (net(FOUR, lambda x: 2 * x), (4, 4, 2)),
     "VALID, then padded": (
         lambda xs: conv(jnp.tanh(conv(xs, TWO[0], "VALID")), TWO[1], [(2, 2), (2, 2)]), (4, 5, 2)
@@ -78,7 +81,6 @@ def test_what_is_no_chain_is_left_to_products(x64):
     xs = numbers(2, 4, 4, 2)
     others = {
         "five convolutions": net(kernels(5)),
-        "three diagonals around three": lambda xs: jnp.sin(net(kernels(3))(xs)),
         "input by its own": lambda xs: net(FOUR)(jnp.sin(xs)),
         "mean": lambda xs: xs - net(TWO)(xs).mean((1, 2), keepdims=True),
         "roll": lambda xs: jnp.tanh(jnp.roll(xs, 1, 1)) * xs,

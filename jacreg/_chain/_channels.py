@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from ._chain import Unreadable
-from ._tangent import Tangent
+from ._tangent import Tangent, open_units
 
 
 def concatenate(equation: Any, *operands: Any) -> Tangent:
@@ -32,8 +31,8 @@ def pad(equation: Any, operand: Any, value: Any) -> Tangent:
     axes = [axis for axis, entry in enumerate(config) if tuple(entry) != (0, 0, 0)]
     if not axes:
         return operand
-    if axes != [operand.channel_axis]:
-        raise Unreadable("padding of another axis")
+    if len(axes) > 1:
+        raise Unreadable("padding of several axes")
     (axis,) = axes
     low, high, interior = config[axis]
     if interior or min(low, high) < 0:
@@ -50,7 +49,7 @@ def slice_(equation: Any, operand: Tangent) -> Any:
     axes = [axis for axis, size in enumerate(shape) if (starts[axis], stops[axis]) != (0, size)]
     if not axes:
         return operand
-    if axes != [operand.channel_axis]:
+    if [operand.axes[axis] for axis in axes] != [operand.channels]:
         raise Unreadable("a slice of another axis")
     (axis,) = axes
     return _restricted(operand, starts[axis], stops[axis], equation.outvars[0].aval)
@@ -58,7 +57,7 @@ def slice_(equation: Any, operand: Tangent) -> Any:
 
 def split(equation: Any, operand: Tangent) -> list[Any]:
     """The channels in parts."""
-    if equation.params["axis"] != operand.channel_axis:
+    if operand.axes[equation.params["axis"]] != operand.channels:
         raise Unreadable("a split of another axis")
     stops = np.cumsum([int(size) for size in equation.params["sizes"]])
     starts = [0, *stops[:-1]]
@@ -69,15 +68,16 @@ def split(equation: Any, operand: Tangent) -> list[Any]:
 
 
 def _embedded(operand: Tangent, axis: int, before: int, behind: int) -> Tangent:
-    if axis != operand.channel_axis:
-        raise Unreadable("a concatenation of another axis")
-    return replace(
-        operand, chains=tuple(chain.embedded(before, behind) for chain in operand.chains)
-    )
+    if not operand.may_be(axis, operand.channels):
+        raise Unreadable("another axis than the channels")
+    axes = (*operand.axes[:axis], operand.channels, *operand.axes[axis + 1 :])
+    return Tangent(axes, tuple(chain.embedded(before, behind) for chain in operand.chains))
 
 
 def _restricted(operand: Tangent, start: int, stop: int, aval: Any) -> Any:
     found = (chain.restricted(start, stop, aval.dtype) for chain in operand.chains)
     chains = tuple(chain for chain in found if chain is not None)
-    # Nothing of the input: a constant of a linear program, which is zero.
-    return replace(operand, chains=chains) if chains else jnp.zeros(aval.shape, aval.dtype)
+    if not chains:
+        # Nothing of the input: a constant of a linear program, which is zero.
+        return jnp.zeros(aval.shape, aval.dtype)
+    return Tangent(open_units(operand.axes, aval.shape), chains)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import TYPE_CHECKING, Any
 
@@ -60,6 +60,20 @@ class Cycle:
             return items[start:] + items[:start]
 
         return Cycle(turn(self.shapes), turn(self.diagonals), turn(self.layers), self.guarded)
+
+    def with_identity(self) -> Cycle:
+        """Begin with a space more, without a diagonal, in front of the first."""
+        (*_, channels), dtype = self.shapes[0], self.layers[0].kernel.dtype
+        taps = (1,) * self.dims
+        same = Layer(
+            jnp.eye(channels, dtype=dtype).reshape((*taps, channels, channels)), (0,) * self.dims
+        )
+        return replace(
+            self,
+            shapes=(self.shapes[0], *self.shapes),
+            diagonals=((), *self.diagonals),
+            layers=(same, *self.layers),
+        )
 
     def times(self, left: Any, right: Any) -> Any:
         """The product entry by entry; what a condition left out stays zero."""

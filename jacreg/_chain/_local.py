@@ -36,6 +36,10 @@ def local_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
         # Two diagonals in front, the space without one behind them.
         free = next(i for i in range(3) if i not in modulated)
         return _bilinear(cycle.rotated((free + 1) % 3))
+    if count == 3:
+        # A layer that does nothing, behind the space with the fewest channels.
+        widths = [shape[-1] for shape in cycle.shapes]
+        return triple(cycle.rotated(widths.index(min(widths))).with_identity(), num_examples)
     opposite = len(modulated) < 2 or modulated == [modulated[0], modulated[0] + 2]
     if count == 4 and opposite:
         return _bilinear(cycle.rotated(modulated[0] if modulated else 0))

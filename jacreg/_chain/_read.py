@@ -8,13 +8,13 @@ from typing import Any
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-import numpy as np
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
 from ._chain import Chain, Layer, Unreadable
 from ._channels import concatenate, pad, slice_, split
-from ._tangent import Tangent
+from ._tangent import Tangent, canonical_shape, open_units
+from ._unit_axes import broadcast_in_dim, reduce_sum, reshape
 
 
 def read_chains(lin: Linearization) -> tuple[Chain, ...]:
@@ -33,9 +33,9 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     if not shape or 0 in (*shape, lin.num_examples):
         raise Unreadable("no channels")
     closed = jax.make_jaxpr(lin.tangent_map)(lin.xs)
-    axes = _input_axes(closed.jaxpr, len(shape) + 1)
-    order = np.argsort(axes)
-    canonical = tuple((lin.num_examples, *shape)[a] for a in order)[1:]
+    roles, dims = _input_roles(closed.jaxpr, len(shape) + 1)
+    whole = (lin.num_examples, *shape)
+    axes, canonical = open_units(roles, whole), canonical_shape(roles, whole, dims)
     start = Tangent(axes, (Chain((canonical,), ((),)),))
     (output,) = interpret(closed.jaxpr, closed.consts, [start], _apply)
     if not isinstance(output, Tangent) or output.axes != axes:
@@ -45,19 +45,29 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     return tuple(chain.settled() for chain in output.chains)
 
 
-def _input_axes(jaxpr: Any, rank: int) -> tuple[int, ...]:
-    """The layout of the first convolution, or channels last."""
+def _input_roles(jaxpr: Any, rank: int) -> tuple[tuple[int, ...], int]:
+    """The layout of the first convolution, or channels last; the number of spatial axes.
+
+    Images of one channel may come without an axis for it.
+    """
+    found = _first_layout(jaxpr, rank)
+    return found if found else (tuple(range(rank)), rank - 2)
+
+
+def _first_layout(jaxpr: Any, rank: int) -> tuple[tuple[int, ...], int] | None:
     for equation in jaxpr.eqns:
         if equation.primitive.name == "conv_general_dilated":
             batch, feature, *spatial = equation.params["dimension_numbers"].lhs_spec
+            roles = _roles(len(spatial) + 2, batch, feature, spatial)
+            if equation.invars[0].aval.shape[feature] == 1 and len(roles) == rank + 1:
+                roles = tuple(role for role in roles if role != len(spatial) + 1)
             # It may be none of the chain's: what must hold is that examples are the first axis.
-            if len(spatial) + 2 == rank and batch == 0:
-                return _roles(rank, batch, feature, spatial)
+            if len(roles) == rank and roles[0] == 0:
+                return roles, len(spatial)
         for inner in jex.jaxprs_in_params(equation.params):
-            found = _input_axes(inner, rank)
-            if found != tuple(range(rank)):
+            if found := _first_layout(inner, rank):
                 return found
-    return tuple(range(rank))
+    return None
 
 
 def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]:
@@ -102,8 +112,7 @@ def _scale(tangent: Tangent, factor: Any) -> Tangent:
         pairs = zip(jnp.shape(factor), whole, strict=True) if jnp.ndim(factor) == len(whole) else ()
         if jnp.ndim(factor) != len(whole) or any(have not in (1, want) for have, want in pairs):
             raise Unreadable("a factor of another shape")
-        factor = jnp.broadcast_to(factor, whole)
-        factor = jnp.transpose(factor, [int(a) for a in np.argsort(tangent.axes)])
+        factor = tangent.canonical(jnp.broadcast_to(factor, whole))
     return Tangent(tangent.axes, tuple(chain.scaled(factor) for chain in tangent.chains))
 
 
@@ -164,7 +173,7 @@ def _masked(tangent: Tangent, mask: Any, dtype: Any) -> Tangent:
     mask = mask.astype(dtype)
     if not whole:
         return _scale(tangent, mask)
-    mask = jnp.transpose(mask, [int(a) for a in np.argsort(tangent.axes)])
+    mask = tangent.canonical(mask)
     return Tangent(tangent.axes, tuple(chain.conditioned(mask) for chain in tangent.chains))
 
 
@@ -180,18 +189,18 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     if len(contract[0]) != 1:
         raise Unreadable("a contraction of another form")
     (axis,), (other,) = contract if first else contract[::-1]
-    channels = len(tangent.axes) - 1
+    channels = tangent.channels
     if (
         isinstance(matrix, Tangent) or batch[0] or jnp.ndim(matrix) != 2
-        or tangent.axes[axis] != channels or params["precision"] is not None
+        or not tangent.may_be(axis, channels) or params["precision"] is not None
     ):  # fmt: skip
         raise Unreadable("a contraction of another form")
     kernel = jnp.moveaxis(matrix, other, 0)
-    rest = tuple(role for role in tangent.axes if role != channels)
+    rest = tuple(role for place, role in enumerate(tangent.axes) if place != axis)
     spatial = channels - 1
     layer = Layer(kernel.reshape((1,) * spatial + kernel.shape), (0,) * spatial)
-    axes = (*rest, channels) if first else (channels, *rest)
-    return _through(tangent, axes, layer, equation)
+    roles = (*rest, channels) if first else (channels, *rest)
+    return _through(tangent, roles, layer, equation)
 
 
 def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
@@ -201,7 +210,8 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     batch, feature, *spatial = numbers.lhs_spec
     strides = (params["window_strides"], params["lhs_dilation"], params["rhs_dilation"])
     if (
-        isinstance(kernel, Tangent) or image.axes != _roles(rank, batch, feature, spatial)
+        isinstance(kernel, Tangent) or rank != image.channels + 1
+        or not image.has_roles(_roles(rank, batch, feature, spatial))
         or any(s != 1 for each in strides for s in each) or params["precision"] is not None
         or params["feature_group_count"] != 1 or params["batch_group_count"] != 1
     ):  # fmt: skip
@@ -214,14 +224,15 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     return _through(image, _roles(rank, batch, feature, spatial), layer, equation)
 
 
-def _through(tangent: Tangent, axes: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:
+def _through(tangent: Tangent, roles: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:
     shape, dtype = equation.outvars[0].aval.shape, equation.outvars[0].aval.dtype
     if any(atom.aval.dtype != dtype for atom in equation.invars):
         raise Unreadable("low or mixed precision")
-    canonical = tuple(int(shape[a]) for a in np.argsort(axes))[1:]
+    canonical = canonical_shape(roles, shape, tangent.channels - 1)
     if 0 in canonical:
         raise Unreadable("an empty layer")
-    return Tangent(axes, tuple(chain.through(layer, canonical) for chain in tangent.chains))
+    chains = tuple(chain.through(layer, canonical) for chain in tangent.chains)
+    return Tangent(open_units(roles, shape), chains)
 
 
 _RULES: dict[str, Callable[..., Any]] = {
@@ -236,6 +247,10 @@ _RULES: dict[str, Callable[..., Any]] = {
     "copy_p": _same,
     "select_n": _select,
     "transpose": _transpose,
+    "reshape": reshape,
+    "squeeze": reshape,
+    "broadcast_in_dim": broadcast_in_dim,
+    "reduce_sum": reduce_sum,
     "concatenate": concatenate,
     "pad": pad,
     "slice": slice_,

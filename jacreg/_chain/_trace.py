@@ -37,9 +37,9 @@ def chain_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Arra
 
     Read here: convolutions of stride 1 in any layout, matrices applied to the channels, sums of
     a few such chains (a residual connection, the Hessian of an energy), channels beside others (a
-    time, a condition, a skip connection) or a part of them. Up to four convolutions with three
-    diagonals between them, and any number of matrices. A `chunk_size` asks for
-    products, so there is no chain with one.
+    time, a condition, a skip connection) or a part of them, networks of one example under vmap.
+    Up to three convolutions, four with three diagonals between them, and any number of matrices.
+    A `chunk_size` asks for products, so there is no chain with one.
     """
     if chunk_size is not None or lin.mode == "reverse" or is_spread(lin.xs):
         return None
