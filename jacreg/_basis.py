@@ -79,6 +79,8 @@ class FlatJacobian:
         if is_spread(self.lin.xs):
             return 1
         entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
+        if not self.num_examples * self.inputs.size * self.outputs.size:
+            return _AUTOMATIC_ENTRIES
         if chunk_size is not None:
             count = min(chunk_size, max(self.inputs.size, self.outputs.size))
             check_fits(
@@ -90,8 +92,6 @@ class FlatJacobian:
                 "or None, which bounds the memory by itself.",
             )
             return chunk_size
-        if not self.num_examples * self.inputs.size * self.outputs.size:
-            return _AUTOMATIC_ENTRIES
         if self.lin.convolves and jax.default_backend() == "cpu":
             return max(1, _CONVOLVED_ROWS // max(1, self.num_examples))
         return max(1, _AUTOMATIC_ENTRIES // entries)

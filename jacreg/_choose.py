@@ -39,13 +39,19 @@ class Candidate:
         method: what would be returned.
         products: J v and J^T u that one evaluation takes.
         seconds: one jitted evaluation on the batch, the best of a few.
-        relative_deviation: standard deviation of the batch mean over its size; 0 if exact.
+        relative_deviation: standard deviation of the batch mean over its size; 0 if exact, and
+            of an estimate where it has none at this point (a last layer of zeros).
     """
 
     method: Method
     products: int
     seconds: float
     relative_deviation: float
+
+    @property
+    def is_exact(self) -> bool:
+        """Whether the method is exact for every function, not on this batch alone."""
+        return isinstance(self.method, Exact | Coloring)
 
 
 def choose(
@@ -161,16 +167,15 @@ def _measure(
         return Candidate(method, products, min(seconds), 0.0)
     draws = np.asarray(sample_probes(lambda k: compiled(xs, args, k), key, _SAMPLES))
     deviation = draws.std(axis=0, ddof=1)
-    scale = max(abs(float(draws.mean())), float(jnp.finfo(draws.dtype).tiny))
+    scale = max(abs(float(draws.mean())) if draws.size else 0.0, float(jnp.finfo(draws.dtype).tiny))
     count = max(draws.shape[1], 1)
     relative = float(np.sqrt((deviation**2).sum()) / count) / scale
     return Candidate(method, products, min(seconds), relative)
 
 
 def _merit(candidate: Candidate) -> tuple[bool, float]:
-    exact = candidate.relative_deviation == 0.0
-    worth = 1.0 if exact else candidate.relative_deviation**2
-    return (not exact, worth * candidate.seconds)
+    worth = 1.0 if candidate.is_exact else candidate.relative_deviation**2
+    return (not candidate.is_exact, worth * candidate.seconds)
 
 
 def _report(
@@ -186,7 +191,7 @@ def _report(
     ]
     for c in sorted(candidates, key=_merit):
         mark = "*" if c is best else " "
-        deviation = "exact" if c.relative_deviation == 0 else f"{c.relative_deviation:.3g}"
+        deviation = "exact" if c.is_exact else f"{c.relative_deviation:.3g}"
         lines.append(
             f"{mark} {c.products:>8}  {1e3 * c.seconds:>9.3g}  {deviation:>9}  {_short(c.method)}"
         )
@@ -194,8 +199,11 @@ def _report(
         lines.append(f"  {products:>8}  {'':>9}  {'':>9}  {_short(method)}: beyond the budget")
     why = (
         "exact within the budget, and the fastest of these"
-        if best.relative_deviation == 0
+        if best.is_exact
         else "no exact method within the budget; least variance for its time"
+        if best.relative_deviation
+        else "no exact method within the budget; it has no variance at this point, where the "
+        "Jacobian may be zero: choose again once the network has trained"
     )
     return "\n".join([*lines, f"  chosen: {_short(best.method)}, {why}"])
 

@@ -74,7 +74,9 @@ class Convolution(NamedTuple):
     @property
     def num_examples(self) -> int:
         """Return how many there are, where `batch_axis` is known."""
-        return self.images[0][self.batch_axis(IMAGES)]
+        axis = self.batch_axis(IMAGES)
+        assert axis is not None
+        return self.images[0][axis]
 
     def with_examples(self, count: int) -> Convolution:
         """Return the same for `count` examples."""
@@ -204,7 +206,7 @@ def _definition(role: str, convolution: Convolution, *operands: Array) -> Array:
 
 
 def _abstract(*operands: Any, role: str, convolution: Convolution) -> Any:
-    return jax.core.ShapedArray(*getattr(convolution, role))
+    return jax.core.ShapedArray(*getattr(convolution, role))  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _transposed(which: int, cotangent: Any, *operands: Any, role: str, convolution: Any) -> Any:
@@ -223,7 +225,8 @@ def _batched(
         place, joined = convolution.batch_axis(batched[0]), convolution.batch_axis(role)
         if place is not None and joined is not None:
             which = OPERANDS[role].index(batched[0])
-            array = jnp.moveaxis(operands[which], axes[which], place + 1)
+            (axis,) = (axis for axis in axes if axis is not None)
+            array = jnp.moveaxis(operands[which], axis, place + 1)
             count = array.shape[place + 1]
             array = array.reshape(
                 (*array.shape[:place], array.shape[place] * count, *array.shape[place + 2 :])
@@ -254,7 +257,8 @@ def _in_groups(
         return run_with_products(jax.make_jaxpr(whole)(images, kernel), images, kernel)[0]
 
     if role == OUT:
-        return outs(*operands, tuple(axes))
+        (images, first), (kernel, second) = given[IMAGES], given[KERNEL]
+        return outs(images, kernel, (first, second))
     cotangent, axis = given[OUT]
     cotangents = (
         jnp.broadcast_to(cotangent, (count, *cotangent.shape))

@@ -1,7 +1,8 @@
-"""Hutch++: the part of a trace that a few directions hold exactly, the rest by probes."""
+"""Hutch++: what a few directions hold of a trace or diagonal exactly, the rest by probes."""
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -17,6 +18,8 @@ from ._structure import accumulate_dtype
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    from ._typing import PyTree
+
 
 def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Float[Array, " N"]:
     """Trace of each example's Jacobian by Hutch++ (Meyer, Musco, Musco, Woodruff 2021, alg. 1).
@@ -25,16 +28,39 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
     products, tr J = tr(Q^T J Q) + tr((I - Q Q^T) J (I - Q Q^T)); the second by Hutchinson.
     Where there is no forward mode, of J^T, whose trace is the same.
     """
-    key = require_key("divergence", method, key)
     flat = FlatJacobian(lin)
+    basis, rest = _basis_and_probes(
+        flat, flat.either, method, require_key("divergence", method, key)
+    )
+    rest = _without(basis, rest)
+    both = jnp.concatenate([basis, rest * rest.shape[2] ** -0.5], axis=2)
+    return jnp.sum(both * _products(flat.either, both, flat), axis=(1, 2)).astype(
+        flat.outputs.dtype
+    )
+
+
+def diag_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> PyTree:
+    """Diagonal of each example's Jacobian by Diag++ (Baston, Nakatsukasa 2022).
+
+    With the same Q, diag J = diag(Q Q^T J) + diag((I - Q Q^T) J): the first by the rows Q^T J, so
+    that it takes both directions; the second is the mean of v * (I - Q Q^T) J v. Unbiased, and
+    exact for a J of so low a rank.
+    """
+    flat = FlatJacobian(lin)
+    flat.check_both_directions()
+    basis, probes = _basis_and_probes(flat, flat.jvp, method, require_key("diagonal", method, key))
+    held = jnp.sum(basis * _products(flat.vjp, basis, flat), axis=2)
+    rest = probes * _without(basis, _products(flat.jvp, probes, flat))
+    return lin.outputs.unflatten((held + jnp.mean(rest, axis=2)).astype(flat.outputs.dtype))
+
+
+def _basis_and_probes(
+    flat: FlatJacobian, product: Callable[[Any], Any], method: HutchPlusPlus, key: Array
+) -> tuple[Float[Array, "N n k"], Float[Array, "N n m"]]:
+    """An orthonormal basis of J S for a third of the products, and signs for the last third."""
     size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
     thirds = min(method.num_products // 3, size)
     left = max(method.num_products - 2 * thirds, 1)
-
-    def products(vectors: Float[Array, "N n k"]) -> Float[Array, "N n k"]:
-        columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
-        return jnp.moveaxis(map_probes(flat.either, columns), 0, 2).astype(wide)
-
     like = jnp.zeros((flat.num_examples, size), wide)
     sketch_key, probe_key = jax.random.split(key)
 
@@ -42,8 +68,17 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
         keys = jax.random.split(key, count)
         return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
-    basis = one_by_one(jnp.linalg.qr)(products(probes(sketch_key, thirds)))[0]
-    rest = probes(probe_key, left)
-    rest = rest - basis @ (jnp.swapaxes(basis, 1, 2) @ rest)
-    both = jnp.concatenate([basis, rest * left**-0.5], axis=2)
-    return jnp.sum(both * products(both), axis=(1, 2)).astype(flat.outputs.dtype)
+    sketch = _products(product, probes(sketch_key, thirds), flat)
+    return one_by_one(jnp.linalg.qr)(sketch)[0], probes(probe_key, left)
+
+
+def _products(
+    product: Callable[[Any], Any], vectors: Float[Array, "N n k"], flat: FlatJacobian
+) -> Float[Array, "N n k"]:
+    columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
+    return jnp.moveaxis(map_probes(product, columns), 0, 2).astype(vectors.dtype)
+
+
+def _without(basis: Float[Array, "N n k"], vectors: Float[Array, "N n m"]) -> Any:
+    """(I - Q Q^T) applied."""
+    return vectors - basis @ (jnp.swapaxes(basis, 1, 2) @ vectors)

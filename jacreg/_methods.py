@@ -96,13 +96,14 @@ class Hutchinson(Method):
 
 @dataclass(frozen=True)
 class HutchPlusPlus(Method):
-    """Hutch++ (Meyer et al. 2021): a low-rank part exactly, the rest by probes. Trace only.
+    """Hutch++ (Meyer et al. 2021): a low-rank part exactly, the rest by probes.
 
-    Error O(1 / num_products) where Hutchinson has O(1 / sqrt). Unbiased.
+    Error O(1 / num_products) where Hutchinson has O(1 / sqrt). Unbiased. For a diagonal, Diag++
+    (Baston and Nakatsukasa 2022), which takes products in both directions.
 
     Attributes:
         num_products: products with J an example, at least 3; a third each for
-            sketch, low-rank trace and remainder.
+            sketch, low-rank part and remainder.
     """
 
     num_products: int

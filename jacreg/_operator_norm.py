@@ -137,6 +137,14 @@ def _linearize_at_zero(
         )
     shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
     dtype = jnp.result_type(float) if dtype is None else dtype
+    try:
+        jax.eval_shape(linear_map, jax.ShapeDtypeStruct(shape, dtype))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"operator_norm: the map does not take an input of shape {shape} and dtype "
+            f"{jnp.dtype(dtype)}: {str(error).splitlines()[0]} in_shape is that of one input, "
+            "without a batch axis."
+        ) from error
     return linearize(lambda xs: _add_batch_axis(linear_map(xs[0])), jnp.zeros((1, *shape), dtype))
 
 

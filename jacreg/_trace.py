@@ -5,12 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 
 from . import _coloring as colored
 from ._chain import chain_trace
 from ._errors import DirectionError
 from ._exact import exact_diagonal, exact_trace
-from ._hutch_plus_plus import hutch_plus_plus
+from ._hutch_plus_plus import diag_plus_plus, hutch_plus_plus
 from ._linearize import Linearization
 from ._methods import Exact, Hutchinson, HutchPlusPlus, XTrace, require_key, select
 from ._probes import draw, mean_over_probes
@@ -31,7 +32,8 @@ def diagonal(
     Args:
         lin: from `linearize`, of a function whose output has the input's shape.
         method: `Exact()` (n products), a `Coloring` (exact, as many products as
-            colours), `Hutchinson(...)` (unbiased, v * J v) or `XTrace(...)`.
+            colours), `Hutchinson(...)` (unbiased, v * J v), `HutchPlusPlus(...)` (Diag++) or
+            `XTrace(...)` (XDiag), which take products in both directions.
         key: for the stochastic methods.
 
     Raises:
@@ -39,7 +41,8 @@ def diagonal(
         TypeError: the method does not give a diagonal.
     """
     _check_square("diagonal", lin)
-    return select("diagonal", method, _DIAGONAL)(lin, method, key)
+    found = select("diagonal", method, _DIAGONAL)
+    return jax.tree.map(jnp.zeros_like, lin.value) if _is_empty(lin) else found(lin, method, key)
 
 
 def divergence(
@@ -62,7 +65,15 @@ def divergence(
         TypeError: the method does not give a trace.
     """
     _check_square("divergence", lin)
-    return select("divergence", method, _TRACE)(lin, method, key)
+    found = select("divergence", method, _TRACE)
+    if _is_empty(lin):
+        return jnp.zeros((lin.num_examples,), lin.outputs.dtype)
+    return found(lin, method, key)
+
+
+def _is_empty(lin: Linearization) -> bool:
+    """No example, or none with an entry: a sum of nothing."""
+    return 0 in (lin.num_examples, lin.inputs.size)
 
 
 def _check_square(quantity: str, lin: Linearization) -> None:
@@ -110,6 +121,7 @@ _DIAGONAL: dict[type, Any] = {
     Exact: exact_diagonal,
     colored.Coloring: colored.diagonal,
     Hutchinson: _hutchinson_diagonal,
+    HutchPlusPlus: diag_plus_plus,
     XTrace: xdiag,
 }
 _TRACE: dict[type, Any] = {

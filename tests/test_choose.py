@@ -43,6 +43,21 @@ def test_a_small_budget_means_probes():
     assert jacreg.divergence(lin, method, key=jax.random.key(0)).shape == (4,)
 
 
+@pytest.mark.parametrize("budget", [3, 24])
+def test_an_estimate_without_variance_here_is_not_exact(budget):
+    """A last layer of zeros: every sample is the trace, which is zero."""
+    zeros = jnp.zeros((10, 24))
+    method = jacreg.choose(
+        lambda xs: classifier(xs) @ zeros, XS, quantity="divergence", budget=budget
+    )
+    lines = [line for line in method.report.splitlines() if " exact  " in line]
+    assert all("Exact(" in line for line in lines)
+    if budget < 24:
+        assert "no variance at this point" in method.report
+    else:
+        assert method == jacreg.Exact()
+
+
 def test_a_classifier_has_few_rows():
     method = jacreg.choose(classifier, XS, quantity="frobenius", budget=10)
     assert method == jacreg.Exact()

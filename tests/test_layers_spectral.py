@@ -199,6 +199,13 @@ def test_bad_arguments():
     with pytest.raises(ValueError, match="not linear"):
         jacreg.nnx.SpectralNormalized(Curved(), in_shape=(3,), key=KEY)
     zero = nnx.Linear(2, 2, kernel_init=jax.nn.initializers.zeros, rngs=R)
+    with pytest.raises(ValueError, match="not linear"):
+        jacreg.nnx.SpectralNormalized(jnp.tanh, in_shape=(3,), key=KEY)
+    for layer in (nnx.Linear(5, 3, rngs=R), lambda xs: xs @ jnp.ones((5, 3))):
+        with pytest.raises(ValueError, match=r"does not take an input of shape \(4,\)"):
+            jacreg.nnx.SpectralNormalized(layer, in_shape=(4,), key=KEY)
+    with pytest.raises(ValueError, match=r"does not take an input of shape \(4,\)"):
+        jacreg.eqx.SpectralNormalized(eqx.nn.Linear(5, 3, key=KEY), in_shape=4, key=KEY)
     with pytest.raises(ValueError, match="must be positive"):
         jacreg.nnx.SpectralNormalized(zero, in_shape=2, key=KEY)
     with pytest.raises(TypeError, match="must be callable"):

@@ -49,13 +49,14 @@ def test_the_mean_is_the_trace(name, x64):
     assert (np.abs(np.mean(samples, 0) - truth) <= 5 * sem).all()
 
 
-def test_xtrace_of_a_diagonal(x64):
-    lin = linear()
+@pytest.mark.parametrize("name", METHODS)
+def test_the_mean_is_the_diagonal(name, x64):
+    lin, method = linear(), METHODS[name]
     truth = np.asarray(jacreg.diagonal(lin))
     keys = jax.random.split(jax.random.key(0), 20_000)
     samples = jax.jit(
         lambda keys: jax.lax.map(
-            lambda k: jacreg.diagonal(lin, jacreg.XTrace(6), key=k), keys, batch_size=1000
+            lambda k: jacreg.diagonal(lin, method, key=k), keys, batch_size=1000
         )
     )(keys)
     sem = np.std(samples, 0) / len(keys) ** 0.5
@@ -69,6 +70,45 @@ def test_low_rank_is_exact(x64):
     for method in (jacreg.HutchPlusPlus(9), jacreg.XTrace(8)):
         found = jax.jit(lambda lin, m=method: jacreg.divergence(lin, m, key=jax.random.key(0)))(lin)
         np.testing.assert_allclose(found, np.trace(thin), rtol=1e-9)
+
+
+def test_a_diagonal_of_low_rank_is_exact(x64):
+    """By the rows Q^T J, so also where J is far from normal."""
+    rng = np.random.default_rng(2)
+    thin = rng.normal(size=(SIZE, 2)) @ rng.normal(size=(2, SIZE))
+    lin = jacreg.linearize(lambda x: x @ jnp.asarray(thin), batch())
+    found = jacreg.diagonal(lin, jacreg.HutchPlusPlus(9), key=jax.random.key(0))
+    np.testing.assert_allclose(found, np.broadcast_to(np.diag(thin), (N, SIZE)), rtol=1e-9)
+
+
+def test_a_diagonal_over_all_signs_is_exact(x64, monkeypatch):
+    """Whatever the basis: the mean of the remainder over all sign vectors leaves nothing."""
+    from jacreg import _hutch_plus_plus
+
+    size = 4
+    matrix = jnp.asarray(RNG.normal(size=(size, size)))
+    lin = jacreg.linearize(lambda x: jnp.sin(x @ matrix), jnp.ones((2, size)))
+    signs = np.asarray(np.meshgrid(*[[-1.0, 1.0]] * size)).reshape(size, -1)
+    real = _hutch_plus_plus._basis_and_probes
+
+    def every_sign(*args):
+        basis, _ = real(*args)
+        assert basis.shape[2] < size, "the basis alone would do"
+        return basis, jnp.broadcast_to(jnp.asarray(signs), (2, *signs.shape))
+
+    monkeypatch.setattr(_hutch_plus_plus, "_basis_and_probes", every_sign)
+    found = jacreg.diagonal(lin, jacreg.HutchPlusPlus(6), key=jax.random.key(0))
+    np.testing.assert_allclose(found, jacreg.diagonal(lin), rtol=1e-10)
+
+
+@pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
+def test_of_nothing_there_is_nothing(shape):
+    lin, key = jacreg.linearize(jnp.sin, jnp.zeros(shape)), jax.random.key(0)
+    for method in (jacreg.Exact(), jacreg.Exact(2), jacreg.Hutchinson(2), *METHODS.values()):
+        assert jacreg.divergence(lin, method, key=key).shape == shape[:1]
+        assert jacreg.diagonal(lin, method, key=key).shape == shape
+        assert not jacreg.divergence(lin, method, key=key).any()
+    assert jacreg.frobenius_squared(lin, jacreg.Exact(2)).shape == shape[:1]
 
 
 def test_less_error_than_hutchinson_where_the_spectrum_falls(x64):
@@ -137,8 +177,9 @@ def test_one_direction_is_enough_for_the_trace(fn, x64):
     for method in (jacreg.HutchPlusPlus(9), jacreg.XTrace(8)):
         found = jax.jit(lambda lin, m=method: jacreg.divergence(lin, m, key=jax.random.key(0)))(lin)
         np.testing.assert_allclose(found, np.trace(THIN), rtol=1e-9)
-    with pytest.raises(jacreg.DirectionError, match=r"no (forward|reverse)-mode"):
-        jacreg.diagonal(lin, jacreg.XTrace(6), key=jax.random.key(0))
+    for method in METHODS.values():
+        with pytest.raises(jacreg.DirectionError, match=r"no (forward|reverse)-mode"):
+            jacreg.diagonal(lin, method, key=jax.random.key(0))
 
 
 def test_bad_numbers_are_refused(x64):
@@ -147,7 +188,7 @@ def test_bad_numbers_are_refused(x64):
     with pytest.raises(ValueError, match="at least 3"):
         jacreg.HutchPlusPlus(2)
     with pytest.raises(TypeError, match="Hutchinson"):
-        jacreg.diagonal(linear(), jacreg.HutchPlusPlus(6), key=jax.random.key(0))
+        jacreg.diagonal(linear(), jacreg.Projection(6), key=jax.random.key(0))
     with pytest.raises(ValueError, match="key"):
         jacreg.divergence(linear(), jacreg.XTrace(6))
 

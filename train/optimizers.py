@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import optax
 
-from train.schedules import SCHEDULES
+from train.schedules import make_schedule
 
 if TYPE_CHECKING:
     from train.config import Optimizer
@@ -50,7 +50,7 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 
 def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
     """Return the gradient transformation of `[optimizer]` for a run of `steps`."""
-    factor = SCHEDULES[config.schedule.name](steps, **config.schedule.options)
+    factor = make_schedule(config.schedule, steps)
     transformation = OPTIMIZERS[config.name](
         lambda count: config.learning_rate * factor(count), config.momentum, config.weight_decay
     )

@@ -7,12 +7,15 @@ factor that multiplies the base value at each step. Adding one is adding a row.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import jax.numpy as jnp
 import optax
 
 from train.expect import number, sequence
+
+if TYPE_CHECKING:
+    from train.named import Named
 
 
 def constant(steps: int) -> optax.Schedule:
@@ -59,7 +62,9 @@ def ramp(
     initial: Annotated[float, number(least=0)] = 0.0,
 ) -> optax.Schedule:
     """Rise linearly from `initial` to 1 between two fractions of training (Bai et al. 2021)."""
-    first, last = begin * steps, max(end, begin) * steps
+    if end < begin:
+        raise ValueError(f"got begin = {begin:g} and end = {end:g}, expected begin <= end.")
+    first, last = begin * steps, end * steps
 
     def schedule(step):
         progress = jnp.clip((step - first) / jnp.maximum(last - first, 1.0), 0.0, 1.0)
@@ -75,3 +80,12 @@ SCHEDULES: Mapping[str, Callable[..., optax.Schedule]] = {
     "cosine": cosine,
     "ramp": ramp,
 }
+
+
+def make_schedule(named: Named, steps: int = 1) -> optax.Schedule:
+    """Return the factor that a config names, a function of the step.
+
+    Raises:
+        ValueError: its options do not fit together.
+    """
+    return SCHEDULES[named.name](steps, **named.options)

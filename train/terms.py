@@ -18,7 +18,7 @@ import jacreg
 from train.errors import ConfigError
 from train.methods import Deferred, make_method
 from train.penalties import PENALTIES
-from train.schedules import SCHEDULES
+from train.schedules import make_schedule
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -126,7 +126,7 @@ def make_terms(
                 label=penalty.name if unique else f"{penalty.name}_{index}",
                 compute=compute,
                 weight=penalty.weight,
-                factor=SCHEDULES[penalty.schedule.name](steps, **penalty.schedule.options),
+                factor=make_schedule(penalty.schedule, steps),
                 reads=reads,
                 every=penalty.every,
                 probability=penalty.probability,

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from train import records
 from train.config import Config, differences, dump, parse, read_tables
-from train.errors import ConfigError, WorkdirError
+from train.errors import ConfigError, UserError, WorkdirError
 
 LOCK = ".lock"
 
@@ -24,6 +24,7 @@ def locked(workdir: Path) -> Iterator[None]:
     Raises:
         WorkdirError: another run holds it, or the folder cannot be made.
     """
+    is_new = not workdir.exists()
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -44,9 +45,22 @@ def locked(workdir: Path) -> Iterator[None]:
             os.truncate(descriptor, 0)
             os.pwrite(descriptor, f"{os.getpid()}\n".encode(), 0)
         records.clear_partial(workdir)
-        yield
+        try:
+            yield
+        except UserError:
+            if is_new:
+                _leave_nothing(workdir)
+            raise
     finally:
         os.close(descriptor)
+
+
+def _leave_nothing(workdir: Path) -> None:
+    """Take away a folder in which nothing was written: bad input leaves no trace."""
+    with suppress(OSError):
+        if [path.name for path in workdir.iterdir()] == [LOCK]:
+            (workdir / LOCK).unlink()
+            workdir.rmdir()
 
 
 def check_config(workdir: Path, config: Config) -> list[str]:

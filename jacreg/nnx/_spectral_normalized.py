@@ -71,7 +71,8 @@ class SpectralNormalized(nnx.Module):
         self.num_steps = num_steps
         self.batch_axis = batch_axis
         self.use_running_average = use_running_average
-        leaves = jax.tree.leaves(nnx.state(layer, nnx.Param))
+        is_module = isinstance(layer, nnx.Module)
+        leaves = jax.tree.leaves(nnx.state(layer, nnx.Param)) if is_module else []
         vector = converged_vector(self._one, self.in_shape, leaves, key=key)
         self.vector = nnx.BatchStat(vector)
 

@@ -31,7 +31,7 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
 def read_tables(path: Path) -> dict[str, Any]:
     """Return the tables of a TOML file, or say why it has none."""
     try:
-        return tomllib.loads(path.read_bytes().decode())
+        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
     except FileNotFoundError:
         raise ConfigError(
             f"{path}: no such config file; configs/quickstart.toml is one to start from."

@@ -18,7 +18,7 @@ from train.models import model_keys
 from train.named import Choice, Named
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
-from train.schedules import SCHEDULES
+from train.schedules import SCHEDULES, make_schedule
 from train.tasks import TASKS
 
 NUMBERS = either(number(), sequence(number()))
@@ -26,7 +26,7 @@ SCALES = either(number(above=0), sequence(number(above=0)))
 LEVELS = sequence(number(above=0, most=1))
 PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
-Schedule = Annotated[Named, Choice(SCHEDULES)]
+Schedule = Annotated[Named, Choice(SCHEDULES, make_schedule)]
 Method = Annotated[Named, Choice(METHODS, make_method)]
 
 

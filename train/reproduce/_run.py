@@ -9,7 +9,7 @@ from pathlib import Path
 from train.errors import UserError
 from train.reproduce._claims import Verdict
 from train.reproduce._job import Job
-from train.reproduce._paper import SCALES, Paper, Settings
+from train.reproduce._paper import MOST_SEEDS, SCALES, Paper, Settings
 from train.reproduce._report import write_report
 from train.reproduce._results import Results
 from train.reproduce._runner import run_jobs
@@ -64,6 +64,8 @@ def check(paper: Paper, settings: Settings) -> None:
         raise UserError(f"--scale: got {settings.scale!r}, expected {' or '.join(SCALES)}.")
     if settings.seeds < 2:
         raise UserError(f"--seeds: got {settings.seeds}, expected at least 2 for an interval.")
+    if settings.seeds > MOST_SEEDS:
+        raise UserError(f"--seeds: got {settings.seeds}, expected at most {MOST_SEEDS}.")
     if settings.most_steps is not None and settings.most_steps < 1:
         raise UserError(f"--most-steps: got {settings.most_steps}, expected at least 1.")
     for name, path in settings.data.items():
