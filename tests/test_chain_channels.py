@@ -194,3 +194,71 @@ def test_the_two_halves_of_a_timed_hessian_are_one(x64, monkeypatch):
         return chain_trace(lin).sum()
 
     assert loop_products(jax.make_jaxpr(total)(deep, numbers(N, 2)).jaxpr) == 2
+
+
+ROOTS = np.abs(numbers(2, 4)) * np.asarray([[0.0, 1.0, 1.0, 1.0]])
+PIXELS = np.abs(numbers(1, 3, 3, 3)) * (np.arange(9).reshape(1, 3, 3, 1) != 4)
+HOLES = np.ones((1, 9, 9, 2))
+HOLES[0, 4, 4, 0] = np.inf
+AROUND = np.ones((1, 9, 9, 2), bool)
+AROUND[:, 3:6, 3:6] = False
+SQUARE = [numbers(3, 3, 2, 2, seed=seed) for seed in range(3)]
+
+
+def positive_half(xs):
+    return jnp.where(xs[..., :2] > 0, jnp.sqrt(xs)[..., :2], 0.0)
+
+
+def halves(xs):
+    first, second = jnp.split(jnp.sqrt(xs), 2, -1)
+    first = jnp.where(xs[..., :2] > 0, first, 0.0)
+    return jnp.tanh(first) @ HALF[:, :4] + jnp.concatenate([second, second], -1)
+
+
+LEFT_OUT = {
+    "a part behind a condition, then a layer": (lambda xs: positive_half(xs) @ HALF[:, :4], ROOTS),
+    "of one example": (jax.vmap(lambda x: positive_half(x) @ HALF[:, :4]), ROOTS),
+    "one of two halves": (halves, ROOTS),
+    "beside what passes": (
+        lambda xs: jnp.concatenate([positive_half(xs) @ HALF[:, :2], xs[:, 2:]], -1), ROOTS
+    ),
+    "pixels": (lambda xs: conv(positive_half(xs), numbers(3, 3, 2, 3)), PIXELS),
+    "a part of a part": (
+        lambda xs: jnp.sin((jnp.log(xs)[:, :3])[:, 1:]) @ HALF[:, :4], ROOTS
+    ),
+    "around a hole": (
+        lambda xs: jnp.where(
+            AROUND, conv(conv(jnp.tanh(conv(xs, SQUARE[0])), SQUARE[1]) * HOLES, SQUARE[2]), 0.0
+        ), np.abs(numbers(1, 9, 9, 2)),
+    ),
+    "one number": (
+        lambda xs: jnp.where(xs[0, 0] > 0, jnp.sqrt(xs[0, 0]), 0.0)[None, None], np.zeros((1, 1))
+    ),
+    "by a number": (
+        lambda xs: jnp.where(jnp.asarray(0.0) > 0, jnp.sqrt(xs), jnp.sin(xs)), np.zeros((2, 3))
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LEFT_OUT)
+def test_what_is_left_out_may_be_infinite(name, x64):
+    fn, xs = LEFT_OUT[name]
+    lin = jacreg.linearize(fn, jnp.asarray(xs))
+    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=xs[0].size))
+    assert np.isfinite(by_products).all()
+    found = jax.jit(lambda: jacreg.divergence(lin))()
+    np.testing.assert_allclose(found, by_products, rtol=1e-10, atol=1e-12)
+
+
+def test_an_image_no_larger_than_a_kernel_is_left_to_products(x64):
+    """Three diagonals around three convolutions take all offsets that kernels have."""
+    kernels = [numbers(5, 5, 2, 3), numbers(5, 5, 3, 3), numbers(5, 5, 3, 2)]
+
+    def field(xs):
+        return jnp.sin(net(kernels)(xs))
+
+    assert chain_trace(jacreg.linearize(field, numbers(2, 4, 6, 2))) is None
+    wide = numbers(2, 5, 6, 2)
+    found = chain_trace(jacreg.linearize(field, wide))
+    expected = jacreg.divergence(jacreg.linearize(field, wide), jacreg.Exact(60))
+    np.testing.assert_allclose(found, expected, rtol=1e-10)

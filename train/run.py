@@ -15,9 +15,11 @@ from train import data, environment, figures, records
 from train.allocator import settle_allocator
 from train.cache import cache_dir
 from train.checkpoints import tree_digest
+from train.choices import choices_of, with_choices
 from train.errors import DivergedError, InterruptedRun, StorageError, UserError, WorkdirError
 from train.interrupt import Interrupt, Stop
 from train.loop import Loop
+from train.methods import noting_choices
 from train.parallel import evaluating_on, join_hosts, make_mesh
 from train.precision import check_precision
 from train.progress import Reporter, shown_metric
@@ -62,6 +64,7 @@ def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> dict[str
     reporter = Reporter(config.experiment.name, config.training.steps)
     reporter.console.quiet |= jax.process_index() != 0
     with locked(workdir):
+        config = choices_of(workdir, config)
         moved = check_config(workdir, config)
         summary = records.read_json(workdir / records.SUMMARY)
         if summary is not None and summary.get("status") == FINISHED:
@@ -104,7 +107,11 @@ def _train(
 ) -> dict[str, Any]:
     started = time.perf_counter()
     dataset = data.load(config.data)
-    problem = TASKS[config.task.name](config, dataset, **config.task.options)
+    with noting_choices() as found:
+        problem = TASKS[config.task.name](config, dataset, **config.task.options)
+    for path, chosen in found.items():
+        reporter.say(f"{reporter.title}: {path}:\n{chosen.report}")
+    config = with_choices(config, found)
     loop = Loop(config, problem, workdir, reporter, debug)
     if loop.batch_size < config.data.batch_size:
         reporter.say(

@@ -185,9 +185,9 @@ def _bind(
             f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "running".'
         )
     if penalty.method is not None:
-        method = make_method(penalty.method)
+        method = make_method(penalty.method, f"penalty.{index}.method")
         if isinstance(method, Deferred):
-            method = _resolved(method, f"penalty.{index}.method", resolve)
+            method = _resolved(method, resolve)
         options["method"] = method
     elif blocks:
         options["method"] = jacreg.CoupledBatch()
@@ -200,10 +200,10 @@ def _bind(
     return lambda *sources: row(*sources, **options)
 
 
-def _resolved(method: Deferred, path: str, resolve: Callable[[Deferred], Any] | None) -> Any:
+def _resolved(method: Deferred, resolve: Callable[[Deferred], Any] | None) -> Any:
     if resolve is None:
         raise ConfigError(
-            f'{path}: got "{method.name}", which this task has no function for; expected '
+            f'{method.path}: got "{method.name}", which this task has no function for; expected '
             '"exact" or "projection".'
         )
     return resolve(method)

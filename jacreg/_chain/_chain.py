@@ -7,6 +7,7 @@ from functools import reduce
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 from jax import lax
 
@@ -79,32 +80,40 @@ class Chain:
         """Multiply by a mask `[N, *shape]` of zeros and ones: a zero holds whatever came before."""
         mask = self._between(mask, -1)
         *before, last = self.diagonals
+        weight = self.weight
+        if isinstance(weight, jax.Array):
+            # It may be infinite where the mask is zero.
+            last, weight = (*last, jnp.broadcast_to(weight, (1, *self.shapes[-1]))), 1.0
         if last:
             factor = reduce(mul, last)
             last = (jnp.where(mask != 0, factor, jnp.zeros((), factor.dtype)),)
         else:
             last = (mask,)
         guarded = self.doubtful is not None and self.doubtful < len(self.layers)
-        return replace(self, diagonals=(*before, last), guarded=self.guarded or guarded)
+        return replace(
+            self, diagonals=(*before, last), weight=weight, guarded=self.guarded or guarded
+        )
 
     def through(self, layer: Layer, shape: tuple[int, ...]) -> Chain:
         """Append a layer."""
         layer = replace(layer, kernel=self._between(layer.kernel, -2))
-        chain = replace(self, beside=(0, 0))
-        if self.layers and not self.diagonals[-1] and (left_out := self.layers[-1].takes):
+        if len(self.layers) == 1 and (left_out := self.layers[0].takes):
             # A part of the channels, then a layer: one layer that does not see the others.
-            layer = Layer(_padded(layer.kernel, -2, left_out), layer.low)
-            chain = replace(
-                chain,
-                shapes=chain.shapes[:-1],
-                diagonals=chain.diagonals[:-1],
-                layers=chain.layers[:-1],
+            own = tuple(_padded(each, -1, left_out) for each in self.diagonals[1])
+            return replace(
+                self,
+                shapes=(self.shapes[0], shape),
+                diagonals=(own, ()),
+                layers=(Layer(_padded(layer.kernel, -2, left_out), layer.low),),
+                doubtful=None if self.doubtful is None else 0,
+                beside=(0, 0),
             )
         return replace(
-            chain,
-            shapes=(*chain.shapes, shape),
-            diagonals=(*chain.diagonals, ()),
-            layers=(*chain.layers, layer),
+            self,
+            shapes=(*self.shapes, shape),
+            diagonals=(*self.diagonals, ()),
+            layers=(*self.layers, layer),
+            beside=(0, 0),
         )
 
     def embedded(self, before: int, behind: int) -> Chain:
@@ -118,38 +127,53 @@ class Chain:
         first, last = max(start - low, 0), min(stop - low, channels)
         if first >= last:
             return None
-        shape, beside = (
-            (*spatial, last - first),
-            (max(low - start, 0), max(stop - low - channels, 0)),
-        )
+        shape = (*spatial, last - first)
+        beside = (max(low - start, 0), max(stop - low - channels, 0))
         if (first, last) == (0, channels):
             return replace(self, beside=beside)
 
         def cut(array: Any) -> Any:
             return lax.slice_in_dim(array, first, last, axis=array.ndim - 1)
 
-        if not self.layers:
-            left_out, dims = (first, channels - last), len(spatial)
+        last_diagonal = tuple(cut(each) for each in self.diagonals[-1])
+        if self.layers:
+            *layers, layer = self.layers
+            takes = layer.takes and (layer.takes[0] + first, layer.takes[1] + channels - last)
+            layer = Layer(cut(layer.kernel), layer.low, takes)
+            shapes, diagonals = self.shapes[:-1], self.diagonals[:-1]
+        else:
+            # The factors go behind the layer: those of what is left out may be infinite.
+            layers, dims = [], len(spatial)
             kernel = cut(jnp.eye(channels, dtype=dtype))
-            layer = Layer(kernel.reshape((1,) * dims + kernel.shape), (0,) * dims, left_out)
-            # What is left out may be infinite.
-            own = tuple(_padded(cut(each), -1, left_out) for each in self.diagonals[0])
-            before = replace(self, diagonals=(own,), beside=(0, 0))
-            return before.through(layer, shape).embedded(*beside)
-        layer = self.layers[-1]
-        if takes := layer.takes:
-            takes = (takes[0] + first, takes[1] + channels - last)
-        layer = Layer(cut(layer.kernel), layer.low, takes)
+            kernel = kernel.reshape((1,) * dims + kernel.shape)
+            layer = Layer(kernel, (0,) * dims, (first, channels - last))
+            shapes, diagonals = self.shapes, ((),)
         return replace(
             self,
-            shapes=(*self.shapes[:-1], shape),
-            diagonals=(*self.diagonals[:-1], tuple(cut(each) for each in self.diagonals[-1])),
-            layers=(*self.layers[:-1], layer),
+            shapes=(*shapes, shape),
+            diagonals=(*diagonals, last_diagonal),
+            layers=(*layers, layer),
+            doubtful=self.doubtful if self.layers or self.doubtful is None else 1,
             beside=beside,
         )
 
-    def settled(self) -> Chain:
-        """The same chain with zero channels written out; it has a layer."""
+    def settled(self) -> Chain | None:
+        """The same chain with zero channels written out, None where its trace is zero for that.
+
+        A part of the channels in its own place has a diagonal for a Jacobian; in another place
+        nothing of it is on the diagonal.
+        """
+        if len(self.layers) == 1 and (left_out := self.layers[0].takes):
+            if left_out != self.beside:
+                return None
+            own = tuple(_padded(each, -1, left_out) for each in self.diagonals[1])
+            if not own:
+                own = (
+                    _padded(
+                        jnp.ones((1, *self.shapes[1]), self.layers[0].kernel.dtype), -1, left_out
+                    ),
+                )
+            return replace(self, shapes=self.shapes[:1], diagonals=(own,), layers=(), beside=(0, 0))
         if self.beside == (0, 0):
             return self
         layer = self.layers[-1]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from itertools import pairwise, product
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -37,6 +38,15 @@ def local_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
         free = next(i for i in range(3) if i not in modulated)
         return _bilinear(cycle.rotated((free + 1) % 3))
     if count == 3:
+        if cycle.guarded:
+            # The far side of the layer that does nothing meets zeros that no mask knows of.
+            raise Unreadable("three diagonals around three convolutions, one behind a condition")
+        (*sizes, _), taps = (
+            cycle.shapes[0],
+            [prod(layer.kernel.shape[:-2]) for layer in cycle.layers],
+        )
+        if prod(sizes) <= max(taps):
+            raise Unreadable("an image no larger than a kernel")
         # A layer that does nothing, behind the space with the fewest channels.
         widths = [shape[-1] for shape in cycle.shapes]
         return triple(cycle.rotated(widths.index(min(widths))).with_identity(), num_examples)

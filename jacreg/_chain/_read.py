@@ -42,7 +42,8 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
         raise Unreadable("the output has another layout")
     if any(chain.shape != canonical for chain in output.chains):
         raise Unreadable("the output has another shape")
-    return tuple(chain.settled() for chain in output.chains)
+    settled = (chain.settled() for chain in output.chains)
+    return tuple(chain for chain in settled if chain is not None)
 
 
 def _input_roles(jaxpr: Any, rank: int) -> tuple[tuple[int, ...], int]:
@@ -105,7 +106,7 @@ def _evaluate(equation: Any, operands: list[Any]) -> list[Any]:
 
 
 def _scale(tangent: Tangent, factor: Any) -> Tangent:
-    if jnp.ndim(factor):
+    if jnp.ndim(factor) or not tangent.axes:
         # One number for a whole example, a channel or all examples: `[N, 1]`, `[1, D]`. What all
         # examples share stays one row.
         whole = tangent.shape(jnp.shape(factor))
@@ -167,13 +168,13 @@ def _select(equation: Any, which: Any, *cases: Any) -> Tangent:
 
 def _masked(tangent: Tangent, mask: Any, dtype: Any) -> Tangent:
     """Zero where the mask is false, of a factor that is not finite there, too."""
-    whole = tangent.shape(jnp.shape(mask)) if jnp.ndim(mask) else ()
-    if jnp.shape(mask) != whole:
-        raise Unreadable("a condition of another shape")
     mask = mask.astype(dtype)
-    if not whole:
-        return _scale(tangent, mask)
-    mask = tangent.canonical(mask)
+    if jnp.ndim(mask):
+        if jnp.shape(mask) != tangent.shape(jnp.shape(mask)):
+            raise Unreadable("a condition of another shape")
+        mask = tangent.canonical(mask)
+    else:
+        mask = jnp.broadcast_to(mask, (1, *tangent.chains[0].shape))
     return Tangent(tangent.axes, tuple(chain.conditioned(mask) for chain in tangent.chains))
 
 

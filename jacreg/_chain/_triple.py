@@ -37,10 +37,13 @@ def triple(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
         Arc(from_input(cycle.layers[2]), from_input(cycle.layers[3])),
     )
     low, high = common(arcs)
+    *sizes, channels = cycle.shapes[2]
+    # No offset leads farther than from one end of the image to the other.
+    low = tuple(max(a, 1 - size) for a, size in zip(low, sizes, strict=True))
+    high = tuple(min(b, far - 1) for b, far in zip(high, cycle.shapes[0], strict=False))
     counts = tuple(b - a + 1 for a, b in zip(low, high, strict=True))
     if min(counts) < 1:
         return jnp.zeros((1,), cycle.layers[0].kernel.dtype)
-    *sizes, channels = cycle.shapes[2]
     rows = prod(counts[1:]) * cycle.shapes[0][-1] * channels
     example = prod(sizes) * max(rows, _patch_entries(arcs))
     weights = max(prod(arc.first.counts) * arc.first.weights.shape[-2] * rows for arc in arcs)

@@ -106,12 +106,15 @@ def autoencoder(
 
     # The closed form knows these.
     one_layer = len(module.encoder.layers) == 1 and activation in ("sigmoid", "tanh", "softplus")
-    sample = vectors(dataset.train.inputs[:2])
+
+    def rows(count: int) -> tuple[Any]:
+        return (vectors(dataset.train.inputs[:count]),)
+
     terms = make_terms(
         config.penalty,
         max(1, first_steps),
         offers=("lin", "kernels", *(["dense"] if one_layer else [])),
-        resolve=lambda method: resolved(method, module.encode, sample, quantity="frobenius"),
+        resolve=lambda method: resolved(method, module.encode, rows, quantity="frobenius"),
     )
     pretraining = penalised(pretrain, terms)
     idle = {f"penalty/{term.label}": jnp.float32(0) for term in terms}

@@ -47,7 +47,11 @@ def classification(
     model = build_model(config.model, dataset, len(dataset.classes), key, config.training.precision)
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
-    sample = normalize(pixels(dataset.train.inputs[:2]))
+
+    def rows(count: int) -> tuple[Any]:
+        return (normalize(pixels(dataset.train.inputs[:count])),)
+
+    (sample,) = rows(2)
     model.check_outputs(sample, len(dataset.classes))
     coupled = model.is_coupled(sample)
 
@@ -55,7 +59,7 @@ def classification(
         return model.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
 
     def resolve(method: Any) -> Any:
-        return resolved(method, train_pass, sample, quantity="frobenius")
+        return resolved(method, train_pass, rows, quantity="frobenius")
 
     terms = make_terms(
         config.penalty,

@@ -58,8 +58,11 @@ def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any
         field: `(xs, ts) -> [N, *in]`.
         sample: a batch.
     """
-    times = jnp.zeros(len(sample), sample.dtype)
-    method = resolved(make_method(named), field, sample, times, quantity="divergence")
+
+    def rows(count: int) -> tuple[Any, Any]:
+        return sample[:count], jnp.zeros(len(sample[:count]), sample.dtype)
+
+    method = resolved(make_method(named), field, rows, quantity="divergence")
     if isinstance(method, jacreg.Coloring) and method.is_dense:
         return jacreg.Exact(method.chunk_size)
     return method

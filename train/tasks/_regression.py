@@ -57,7 +57,10 @@ def regression(config: Config, dataset: Dataset) -> Problem:
         def train_pass(xs: Any) -> Any:
             return network(model.params, model.state, xs, train=True, key=key)
 
-        return resolved(method, train_pass, sample, quantity="frobenius")
+        def rows(count: int) -> tuple[Any]:
+            return (pixels(dataset.train.inputs[:count]),)
+
+        return resolved(method, train_pass, rows, quantity="frobenius")
 
     offers = ("lin", "jacobians") if "jacobian" in targets else ("lin",)
     terms = make_terms(config.penalty, config.training.steps, offers=offers, resolve=resolve)

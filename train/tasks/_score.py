@@ -33,7 +33,8 @@ Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_differenc
 assert Loss.__args__ == NAMES
 # What gives a trace.
 TRACES = {
-    name: METHODS[name] for name in ("coloring", "exact", "hutchinson", "hutch_plus_plus", "xtrace")
+    name: METHODS[name]
+    for name in ("coloring", "exact", "hutchinson", "hutch_plus_plus", "xtrace", "choose")
 }
 
 
@@ -83,19 +84,22 @@ def score(
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
     field = ScoreField(model, config.model.options.get("conditional") is True)
-    sample = normalize(pixels(dataset.train.inputs[:2]))
-    field.check(sample, scales)
-    levels = () if scales is None else (jnp.full(2, scales[1], sample.dtype),)
+
+    def rows(count: int) -> tuple[Any, ...]:
+        xs = normalize(pixels(dataset.train.inputs[:count]))
+        return (xs,) if scales is None else (xs, jnp.full(len(xs), scales[1], xs.dtype))
+
+    field.check(rows(2)[0], scales)
 
     def train_pass(xs: Any, *levels: Any) -> Any:
         return field(model.params, model.state, xs, *levels, train=True, key=key)
 
     def resolve(found: Any, quantity: str) -> Any:
-        return resolved(found, train_pass, sample, *levels, quantity=quantity)
+        return resolved(found, train_pass, rows, quantity=quantity)
 
     matching = Matching(
         loss,
-        method=resolve(make_method(method or Named("coloring")), "divergence")
+        method=resolve(make_method(method or Named("coloring"), "task.method"), "divergence")
         if loss == "implicit"
         else None,
         num_probes=num_probes,
