@@ -145,6 +145,7 @@ def test_unknown_keys_name_the_path_and_the_nearest(path, near):
         ("penalty.0.method", {"name": "projection", "mode": "sideways"}, "reverse"),
         ("penalty.0.method", {"num_probes": 2}, "method.name is missing"),
         ("penalty.0.schedule", {"name": "ramp", "begin": 2.0}, "<= 1"),
+        ("penalty.0.schedule", {"name": "ramp", "begin": 0.8, "end": 0.5}, "begin <= end"),
         ("optimizer.learning_rate", 0, "> 0"),
         ("optimizer.learning_rate", math.inf, "finite"),
         ("optimizer.momentum", 1.0, "<= 0.999999"),

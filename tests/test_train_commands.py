@@ -16,6 +16,7 @@ from train import pairs, progress, seeds
 from train.__main__ import main
 from train.config import dump, load
 from train.errors import ConfigError
+from train.reproduce import __main__ as reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("train_cache")
@@ -71,6 +72,34 @@ class TestTrain:
         assert len(shown.err) < 1500
         assert "Traceback" not in shown.err
         assert not (tmp_path / "run" / "config.toml").exists()
+
+    @pytest.mark.parametrize("override", ["data.name=nothing", "task.name=flow"])
+    def test_bad_input_leaves_no_folder(self, config_file, tmp_path, capsys, override):
+        workdir = tmp_path / "run"
+        assert main([config_file, override, "--workdir", str(workdir)]) == 2
+        assert not workdir.exists()
+        own = tmp_path / "own"
+        own.mkdir()
+        assert main([config_file, "data.name=nothing", "--workdir", str(own)]) == 2
+        assert own.is_dir(), "a folder of the user's stays"
+        capsys.readouterr()
+
+    def test_a_byte_order_mark(self, config_file, tmp_path):
+        marked = tmp_path / "marked.toml"
+        marked.write_bytes(b"\xef\xbb\xbf" + Path(config_file).read_bytes())
+        assert load(marked) == load(config_file)
+
+    def test_seeds_have_a_limit(self, config_file, capsys):
+        for command in (
+            lambda: seeds.main([config_file, "--seeds", "9" * 20]),
+            lambda: reproduce.main(["hoffman2019", "--seeds", "9" * 20]),
+        ):
+            try:
+                code = command()
+            except SystemExit as left:
+                code = left.code
+            assert code == 2
+            assert "at most 10000" in capsys.readouterr().err
 
     def test_no_config(self, capsys):
         with pytest.raises(SystemExit) as caught:
