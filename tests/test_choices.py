@@ -47,22 +47,10 @@ def test_the_choice_is_written_down_and_kept(config_file, tmp_path, capsys, monk
     assert main(command) == 0
     assert json.loads((workdir / "summary.json").read_text())["params_sha256"] == digest
 
-    # The recorded config and the method by its name are the same training.
-    again = tmp_path / "again"
-    assert main([str(workdir / "config.toml"), "--workdir", str(again)]) == 0
-    assert json.loads((again / "summary.json").read_text())["params_sha256"] == digest
-
     # Another budget is another config.
     capsys.readouterr()
     assert main([each.replace("budget=3", "budget=4") for each in command]) == 2
     assert "penalty.0.method.budget: 3 -> 4" in capsys.readouterr().err
-
-
-def test_an_exact_method_within_the_budget(config_file, tmp_path):
-    workdir = tmp_path / "run"
-    wide = CHOOSE.replace("3", "64")
-    assert main([config_file, "training.steps=2", wide, "--workdir", str(workdir)]) == 0
-    assert load(workdir / "config.toml").penalty[0].method.options["chosen"].name == "exact"
 
 
 def test_the_trace_of_a_score(tmp_path):
