@@ -181,13 +181,15 @@ def _stochastic_pairs():
         _diagonal,
         _is_square_and_full,
     )
-    yield Pair(
-        "divergence",
-        "HutchPlusPlus",
-        lambda p, lin: trace(lin, jacreg.HutchPlusPlus(3 * p.inputs.size), key=KEY),
-        _trace,
-        _is_square_and_full,
-    )
+    for quantity, truth in ((trace, _trace), (diagonal, _diagonal)):
+        yield Pair(
+            "divergence" if quantity is trace else "diagonal",
+            "HutchPlusPlus",
+            lambda p, lin, q=quantity: q(lin, jacreg.HutchPlusPlus(3 * p.inputs.size), key=KEY),
+            truth,
+            _is_square_and_full,
+            frozenset() if quantity is trace else BOTH,
+        )
     for quantity, truth in ((trace, _trace), (diagonal, _diagonal)):
         yield Pair(
             quantity.__name__,
