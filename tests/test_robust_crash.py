@@ -257,13 +257,20 @@ class TestNotFinite:
     def test_in_arrays_of_pixels(self, bad):
         import datasets
 
-        from train.data._materialise import _images
+        from train.config import Data
+        from train.data._columns import ARRAYS
+        from train.data._pictures import read_column
 
-        pictures = np.full((3, 2, 2), 7, np.float32)
+        pictures = np.full((3, 2, 2), 200, np.float32)
         features = datasets.Features({"image": datasets.Array2D((2, 2), "float32")})
-        sound = datasets.Dataset.from_dict({"image": list(pictures)}, features=features)
-        assert _images(sound, "image", "x").dtype == np.uint8
+
+        def read():
+            table = datasets.Dataset.from_dict({"image": list(pictures)}, features=features)
+            return read_column([table], "image", ARRAYS, ["x"], Data(path="x"))
+
+        (sound,), pixels = read()
+        assert (pixels.low, pixels.high) == (0, 255)
+        np.testing.assert_array_equal(sound, 200)
         pictures[1, 0, 1] = bad
-        spoilt = datasets.Dataset.from_dict({"image": list(pictures)}, features=features)
         with pytest.raises(DataError, match="outside 0"):
-            _images(spoilt, "image", "x")
+            read()

@@ -193,6 +193,11 @@ def _check_data(data: Data) -> None:
             "data.name is missing: expected a built-in data set such as mnist-5k or a "
             'hub data set ("owner/name"); or give data.path, a local folder.'
         )
+    if data.pixel_range is not None and data.pixel_range[0] >= data.pixel_range[1]:
+        raise ConfigError(
+            f"data.pixel_range: got {list(data.pixel_range)}, expected the value of black, then "
+            "the larger one of white."
+        )
 
 
 def _kind(value: Any) -> str:

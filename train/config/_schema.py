@@ -43,7 +43,9 @@ class Data:
     """Where the examples come from: a built-in or hub `name`, or a local `path`, which wins.
 
     The tables (`csv`, `red-wine`, ...) need both: the name says how to read what `path` holds.
-    Pixels are divided by 255, then `(x - mean) / std`, one number or one a channel.
+    Pixels come to [0, 1], then `(x - mean) / std`, one number or one a channel. What is black
+    and white, `pixel_range`, where the channels are, `image_axes`, and the `background` of what
+    is transparent are read from the pictures; where these do not tell, they must be said.
     Other keys are the built-in's own.
     """
 
@@ -57,6 +59,9 @@ class Data:
     std: Annotated[float | tuple[float, ...], SCALES] = 1.0
     image_column: str | None = None
     label_column: str | None = None
+    pixel_range: Annotated[tuple[float, float] | None, sequence(number(), 2)] = None
+    image_axes: Annotated[str | None, string(("HWC", "CHW"))] = None
+    background: Annotated[str | None, string(("white", "black"))] = None
     test_fraction: Annotated[float, number(above=0, most=0.9)] = 0.2
     options: Mapping[str, Any] = field(default_factory=dict)
 

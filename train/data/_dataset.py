@@ -9,10 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from train.data._pixels import Pixels
 from train.errors import DataError
 
 if TYPE_CHECKING:
-    from jaxtyping import Float, Int, UInt8
+    from jaxtyping import Float, Int, UInt
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,8 @@ class Examples:
     """Inputs and targets that share their first axis.
 
     Attributes:
-        inputs: images `uint8[N, H, W, C]`, or `float32[N, *in]` for anything else.
+        inputs: images `[N, H, W, C]` in `uint8`, `uint16` or `float32`, in a range that the data
+            set's `pixels` say; `float32[N, *in]` for anything else.
         targets: class labels `int32[N]`, or `float32[N, *out]`, or several such arrays by
             name (`{"value": [N, K], "jacobian": [N, K, D]}`); None for a density.
 
@@ -28,7 +30,7 @@ class Examples:
         ValueError: an array of targets has another number of rows than the inputs.
     """
 
-    inputs: UInt8[np.ndarray, "N H W C"] | Float[np.ndarray, "N *in"]
+    inputs: UInt[np.ndarray, "N H W C"] | Float[np.ndarray, "N *in"]
     targets: (
         Int[np.ndarray, " N"]
         | Float[np.ndarray, "N *out"]
@@ -60,17 +62,23 @@ class Dataset:
         name: what the config called it.
         train, test: the two splits.
         classes: class names in the order of the labels; empty where targets are no labels.
+        pixels: how the inputs are meant where they are images; bytes are, from 0 to 255.
     """
 
     name: str
     train: Examples
     test: Examples
     classes: tuple[str, ...] = ()
+    pixels: Pixels | None = None
+
+    def __post_init__(self) -> None:
+        if self.pixels is None and self.train.inputs.dtype == np.uint8:
+            object.__setattr__(self, "pixels", Pixels())
 
     @property
     def is_image(self) -> bool:
         """Whether the inputs are pixels."""
-        return self.train.inputs.dtype == np.uint8
+        return self.pixels is not None
 
     @property
     def input_shape(self) -> tuple[int, ...]:
@@ -86,6 +94,7 @@ class Dataset:
             "input_shape": list(self.input_shape),
             "target_shape": map_targets(lambda array: list(array.shape[1:]), self.train.targets),
             "classes": len(self.classes),
+            **({"pixels": self.pixels.describe()} if self.pixels is not None else {}),
             "sha256": self.fingerprint(),
         }
 

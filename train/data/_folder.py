@@ -13,6 +13,7 @@ from train.cache import cached_arrays
 from train.data import _idx
 from train.data._dataset import Dataset, Examples
 from train.data._materialise import materialise
+from train.data._pixels import Pixels, refuse_keys
 from train.data._tables import TABLE_ENDS, csv_table, tables_in
 from train.errors import DataError
 
@@ -30,6 +31,7 @@ def load_folder(options: Data) -> Dataset:
     """
     folder = Path(str(options.path))
     if folder.is_file() and folder.suffix.lower() in TABLE_ENDS:
+        refuse_keys(options, "a csv table")
         return csv_table(options)
     if not folder.is_dir():
         came = "is a file" if folder.is_file() else "does not exist"
@@ -38,11 +40,13 @@ def load_folder(options: Data) -> Dataset:
             "(as on the hub), the four published IDX files, or a csv file."
         )
     if _idx.find(folder):
+        refuse_keys(options, "IDX files, which hold bytes from black 0 to white 255")
         return _idx.load(folder)
     files = sorted(path for path in folder.rglob("*") if path.is_file())
     # Only these: other formats that `datasets` reads may hold pickles or code.
     known = [path for path in files if path.suffix.lower() in (".parquet", *_IMAGE_ENDS)]
     if not known and tables_in(folder):
+        refuse_keys(options, "a csv table")
         return csv_table(options)
     if not known:
         seen = ", ".join(path.name for path in files[:5]) or "nothing"
@@ -56,14 +60,17 @@ def load_folder(options: Data) -> Dataset:
         Examples(stored["train_images"], stored["train_labels"]),
         Examples(stored["test_images"], stored["test_labels"]),
         tuple(str(name) for name in stored["classes"]),
+        Pixels(*(float(end) for end in stored["range"]), *(str(word) for word in stored["pixels"])),
     )
 
 
 def _signature(files: list[Path], options: Data) -> str:
     """Return a digest that changes with any file's name, size or time of change."""
-    digest = hashlib.sha256(
-        f"v1 {options.image_column} {options.label_column} {options.test_fraction}".encode()
-    )
+    asked = (
+        options.image_column, options.label_column, options.test_fraction,
+        options.pixel_range, options.image_axes, options.background,
+    )  # fmt: skip
+    digest = hashlib.sha256(f"v2 {asked}".encode())
     for path in files:
         status = path.stat()
         digest.update(f"{path.resolve()} {status.st_size} {status.st_mtime_ns}\n".encode())
@@ -74,12 +81,15 @@ def _read(folder: Path, options: Data) -> dict[str, np.ndarray]:
     with tempfile.TemporaryDirectory() as scratch:
         splits = load_dataset(str(folder), cache_dir=scratch)
         dataset = materialise(splits, str(folder), options)
+    pixels = dataset.pixels or Pixels()
     return {
         "train_images": dataset.train.inputs,
         "train_labels": np.asarray(dataset.train.targets),
         "test_images": dataset.test.inputs,
         "test_labels": np.asarray(dataset.test.targets),
         "classes": np.asarray(dataset.classes),
+        "range": np.asarray([pixels.low, pixels.high]),
+        "pixels": np.asarray([pixels.stored, pixels.axes]),
     }
 
 

@@ -14,6 +14,7 @@ from train.data._folder import load_folder
 from train.data._functions import function_1d, function_2d
 from train.data._gaussians import gaussian, gaussian_mixture
 from train.data._hub import load_hub
+from train.data._pixels import refuse_keys
 from train.data._synthetic import synthetic_equilibrium
 from train.data._tables import csv_table
 from train.data._uci import parkinsons, red_wine, white_wine
@@ -67,10 +68,12 @@ def load(options: Data) -> Dataset:
     """
     name = str(options.name)
     if name in TABLES:
+        refuse_keys(options, f"the table {name}")
         dataset = TABLES[name](options, **options.options)
     elif options.path is not None:
         dataset = load_folder(options)
     elif name in BUILTINS:
+        refuse_keys(options, f"the built-in {name}")
         dataset = BUILTINS[name](**options.options)
     elif "/" in name:
         dataset = load_hub(options)

@@ -29,7 +29,7 @@ class Classifier:
 
     Attributes:
         logits: `(weights, xs) -> [N, classes]`, deterministic; xs as the model takes them.
-        pixels: raw `uint8` rows to pixels in [0, 1]; other inputs as they are.
+        pixels: raw rows of images to pixels in [0, 1]; other inputs as they are.
         normalize: such values to what the model takes.
         bounds: the least and the largest of such values, infinite where there is none.
     """

@@ -84,6 +84,7 @@ class FlowSpace:
         self.levels = None if pixels is None else pixels.levels
         self._margin = None if pixels is None else pixels.margin
         self._axes = model.axes
+        self._pixels = dataset.pixels
         channels = [1] * (1 + len(self.shape))
         channels[model.channel_axis] = -1
         self._mean = np.asarray(config.data.mean, np.float32).reshape(channels)
@@ -100,8 +101,10 @@ class FlowSpace:
         The key draws the noise of images; vectors need none.
         """
         xs = jnp.asarray(raw)
-        if self.levels is not None:
-            steps = jnp.round(xs.astype(jnp.float32) * ((self.levels - 1) / 255))
+        if self._pixels is not None and self.levels is not None:
+            low, high = self._pixels.low, self._pixels.high
+            values = xs.astype(jnp.float32) - low if low else xs.astype(jnp.float32)
+            steps = jnp.round(values * ((self.levels - 1) / (high - low)))
             xs = (steps + jax.random.uniform(key, xs.shape)) / self.levels
         if self._margin is None:
             volume = -np.sum(np.broadcast_to(np.log(self._std), (1, *self.shape)), dtype=np.float64)
@@ -123,7 +126,7 @@ class FlowSpace:
 
     def pictured(self, raw: np.ndarray) -> np.ndarray:
         """Return rows of the data set as `decode` gives them."""
-        return self._restored(raw / np.float32(255) if self.levels is not None else raw)
+        return self._restored(raw if self._pixels is None else self._pixels.shares(raw))
 
     def _restored(self, xs: np.ndarray) -> np.ndarray:
         return xs if self._axes is None else np.transpose(xs, np.argsort(self._axes))

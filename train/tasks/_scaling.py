@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 def scaling(
     config: Config, dataset: Dataset, channel_axis: int
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
-    """Return `uint8 -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
+    """Return `raw -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
     shape = [1] * (1 + len(dataset.input_shape))
     shape[channel_axis] = -1
     mean = np.asarray(config.data.mean, np.float32).reshape(shape)
@@ -24,9 +24,7 @@ def scaling(
 
     def pixels(raw: Any) -> Any:
         raw = jnp.asarray(raw)
-        if not dataset.is_image:
-            return raw
-        return raw.astype(jnp.float32) / 255.0
+        return raw if dataset.pixels is None else dataset.pixels.shares(raw)
 
     def normalize(values: Any) -> Any:
         return (values - mean) / std
