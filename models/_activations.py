@@ -7,7 +7,7 @@ from collections.abc import Callable
 import jax
 import jax.numpy as jnp
 
-from ._nearest import unknown
+from jacreg._nearest import unknown
 
 ACTIVATIONS: dict[str, Callable] = {
     "cos": jnp.cos,

@@ -8,7 +8,8 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._nearest import unknown
+from jacreg._nearest import unknown
+
 from ._networks import NETWORKS, Network, check_framework, network_class
 from ._weights import Weights, draw_weights, place_weights
 from .conv import ConvLayout

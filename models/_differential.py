@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 
+from jacreg._nearest import unknown
+
 from ._checks import positive_integer, positive_integers
-from ._nearest import unknown
 from .conv import CHANNELS_LAST, ConvLayout
 
 # Those whose derivative `jacreg`'s differential layers carry along.

@@ -10,7 +10,7 @@ from ._score import check_image_spec
 from .conv import CHANNELS_LAST, ConvLayout
 
 if TYPE_CHECKING:
-    from .equilibrium import EquilibriumSolver
+    from jacreg.equilibrium import EquilibriumSolver
 
 
 @dataclasses.dataclass(frozen=True)
@@ -116,7 +116,7 @@ class MDEQSpec:
 
 def make_solver(spec) -> EquilibriumSolver:
     """The solver that a specification's options name. Raises: ValueError."""
-    from .equilibrium import EquilibriumSolver
+    from jacreg.equilibrium import EquilibriumSolver
 
     return EquilibriumSolver(
         method=spec.solver,

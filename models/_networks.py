@@ -6,13 +6,14 @@ import dataclasses
 import importlib
 from typing import Any
 
+from jacreg._nearest import unknown
+
 from ._autoencoder import AutoencoderSpec
 from ._differential import DifferentialMLPSpec
 from ._equilibrium import EquilibriumSpec, MDEQSpec
 from ._flow_fields import FlowConvSpec, FlowSpec
 from ._lenet import LeNetSpec
 from ._mlp import MLPSpec
-from ._nearest import unknown
 from ._resnet import ResNetSpec
 from ._score import ScoreConvSpec, ScoreMLPSpec, ScoreUNetSpec
 

@@ -18,6 +18,7 @@ PACKAGES = [
     "jacreg.nnx",
     "jacreg.linen",
     "jacreg.eqx",
+    "jacreg.equilibrium",
     "models",
     "models.conv",
     "models.nnx",
@@ -27,11 +28,11 @@ PACKAGES = [
     "models.equilibrium",
 ]
 NEEDS = {"nnx": "flax", "linen": "flax", "eqx": "equinox", "flow": "diffrax"}
-NEEDS |= {"equilibrium": "optimistix"}
+NEEDS |= {"models.equilibrium": "equinox"}
 
 
 def public(package):
-    needed = NEEDS.get(package.rpartition(".")[2])
+    needed = NEEDS.get(package) or NEEDS.get(package.rpartition(".")[2])
     if needed:
         pytest.importorskip(needed)
     module = importlib.import_module(package)

@@ -8,7 +8,7 @@ of its parameters, are what the task's forward pass makes once for its loss and 
     kernels      the kernels of an encoder, a list of matrices
     dense        a `DenseEncoder`: an encoder that is one dense layer, evaluated
     jacobians    the Jacobians that the data gives as targets
-    flow         a `models.flow.FlowResult`, with its regularisers integrated
+    flow         a `jacreg.flow.FlowResult`, with its regularisers integrated
     equilibrium  an `EquilibriumPoint`: the cell of a batch and where it is at rest
 
 Keyword-only parameters are its config keys; one called `method` accepts the config's `method`.
@@ -142,10 +142,12 @@ class EquilibriumPoint(NamedTuple):
     Attributes:
         cell: `[N, *state] -> [N, *state]`, closing over inputs and parameters.
         states: where it is at rest, a pytree.
+        converged: `[N]`, whether it is.
     """
 
     cell: Callable[[Any], Any]
     states: Any
+    converged: Any
 
 
 def equilibrium_jacobian(
@@ -154,10 +156,14 @@ def equilibrium_jacobian(
     *,
     num_probes: Annotated[int, integer(least=1)] = 1,
 ) -> Float[Array, " N"]:
-    """The squared norm of the cell's Jacobian over the entries of a state (Bai et al. 2021)."""
-    return jacreg.losses.equilibrium_jacobian_penalty(
+    """The squared norm of the cell's Jacobian over the entries of a state (Bai et al. 2021).
+
+    0 for an example that is at no equilibrium.
+    """
+    found = jacreg.losses.equilibrium_jacobian_penalty(
         equilibrium.cell, equilibrium.states, key=key, num_probes=num_probes
     )
+    return jnp.where(equilibrium.converged, found, 0)
 
 
 PENALTIES: Mapping[str, Callable[..., Any]] = {

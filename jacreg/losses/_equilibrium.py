@@ -15,11 +15,13 @@ from ._checks import check_batch, check_function, check_key, check_same_shape
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    from .._typing import PyTree
+
 
 def equilibrium_jacobian_penalty(
-    cell: Callable[[Any], Any],
+    cell: Callable[..., Any],
     state: Float[Array, "N *in"],
-    *,
+    *args: PyTree,
     key: Array | None,
     num_probes: int = 1,
 ) -> Float[Array, " N"]:
@@ -34,8 +36,10 @@ def equilibrium_jacobian_penalty(
     `bernoulli`).
 
     Args:
-        cell: z -> f(z; x), `[N, *in] -> [N, *in]`, closing over inputs and parameters.
-        state: `[N, *in]`, the equilibrium z* of each example, a pytree of such.
+        cell: `(z [N, *in], *args) -> [N, *in]`, closing over parameters.
+        state: `[N, *in]`, the equilibrium z* of each example, a pytree of such, as
+            `jacreg.equilibrium.solve` finds it.
+        *args: further inputs of the cell, which share the batch axis.
         key: a new one every step.
         num_probes: their M; one is enough in the paper.
 
@@ -58,6 +62,6 @@ def equilibrium_jacobian_penalty(
     check_function(who, "cell", cell)
     state, _ = check_batch(who, state, "state")
     method = Projection(num_probes, distribution="gaussian")
-    lin = linearize(cell, jax.lax.stop_gradient(state), mode="reverse")
+    lin = linearize(cell, jax.lax.stop_gradient(state), *args, mode="reverse")
     check_same_shape(who, "what the cell returns", lin.value, lin.xs, "the state")
     return frobenius_squared(lin, method, key=check_key(who, key)) / lin.inputs.size

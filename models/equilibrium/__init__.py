@@ -1,11 +1,10 @@
-"""Equilibrium models: Equinox modules whose output is a fixed point, found by optimistix.
+"""Equilibrium models: Equinox modules whose output is a fixed point, by `jacreg.equilibrium`.
 
-Importing this imports equinox and optimistix.
+Importing this imports equinox.
 """
 
-from ._anderson import Anderson as Anderson
+from jacreg.equilibrium import EquilibriumSolver as EquilibriumSolver
+
 from ._mdeq import MDEQ as MDEQ
-from ._solve import EquilibriumResult as EquilibriumResult
-from ._solve import EquilibriumSolver as EquilibriumSolver
 from ._solve import solve as solve
 from ._synthetic import Equilibrium as Equilibrium

@@ -12,10 +12,12 @@ import jax.numpy as jnp
 from .._equilibrium import MDEQSpec
 from ..conv import ConvLayout, by_layout, he_normal
 from ..eqx import Conv, GroupNorm, dense
-from ._solve import EquilibriumResult, solve
+from ._solve import solve
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+    from jacreg.equilibrium import EquilibriumResult
 
 State = tuple[jax.Array, ...]
 

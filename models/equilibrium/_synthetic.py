@@ -10,10 +10,12 @@ import jax.numpy as jnp
 
 from .._equilibrium import EquilibriumSpec
 from ..eqx import dense
-from ._solve import EquilibriumResult, solve
+from ._solve import solve
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+    from jacreg.equilibrium import EquilibriumResult
 
 
 class Equilibrium(eqx.Module):

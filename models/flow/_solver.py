@@ -7,7 +7,8 @@ import math
 
 import diffrax
 
-from .._nearest import unknown
+from jacreg._nearest import unknown
+
 from ._runge_kutta import RungeKutta4
 
 _METHODS = ("dopri5", "rk4")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -52,7 +53,8 @@ def equilibrium(
         config: the config; `model.tolerance` and `model.max_steps` are those of training.
         dataset: with class labels, or with one array of targets `[N, K]`.
         on_failure: "stop" ends training at the first log line whose steps had an example that
-            did not reach the tolerance; "continue" records their share and tells of it.
+            did not reach the tolerance; "continue" records their share and tells of it. Such an
+            example counts 0 in the means of loss and penalties, and adds nothing to a gradient.
         evaluation_tolerance, evaluation_max_steps: of the solves on test examples; training's
             where they are left out.
         quick_examples: during training the first so many test examples are measured, at the end
@@ -74,13 +76,14 @@ def equilibrium(
     loss = _cross_entropy if dataset.classes else _squared_error
 
     def forward(params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: Any) -> Pass:
-        outputs, result, point = solved(built.merge(params, state), xs, solver)
+        outputs, result, point = solved(built.merge(params, state), xs, solver, training=True)
         metrics = {
             "nfe": jnp.mean(result.num_evaluations.astype(jnp.float32)),
             "residual": jnp.mean(result.residual),
             "unconverged": jnp.mean(1.0 - result.converged),
         }
-        return Pass(loss(outputs, targets), state, {"equilibrium": point}, metrics)
+        losses = jnp.where(result.converged, loss(outputs, targets), 0)
+        return Pass(losses, state, {"equilibrium": point}, metrics)
 
     changes = {"tolerance": evaluation_tolerance, "max_steps": evaluation_max_steps}
     tester = dataclasses.replace(
@@ -142,22 +145,33 @@ def equilibrium(
     )
 
 
-def solved(model: Any, xs: Any, solver: Any) -> tuple[Any, Any, EquilibriumPoint]:
+def solved(
+    model: Any, xs: Any, solver: Any, *, training: bool = False
+) -> tuple[Any, Any, EquilibriumPoint]:
     """Return the outputs of a batch, its `EquilibriumResult`, and the cell where it is at rest.
 
-    One solve an example. The cell closes over what it was injected with, so that the gradient
-    of a penalty on it reaches all parameters but never goes through the solver.
+    The cell closes over what it was injected with, so that the gradient of a penalty on it
+    reaches all parameters but never goes through the solver. In training the examples whose
+    solver gave up stand at the start: where they went to, what is masked may not be finite.
     """
-    from models.equilibrium import solve
+    from jacreg.equilibrium import solve
 
     injected = jax.vmap(model.inject)(xs)
+    start = jax.vmap(model.start)(injected)
 
-    def rest(one: Any) -> Any:
-        return solve(lambda state: model.cell(state, one), model.start(one), solver=solver)
+    def cell(states: Any) -> Any:
+        return jax.vmap(model.cell)(states, injected)
 
-    result = jax.vmap(rest)(injected)
-    point = EquilibriumPoint(lambda states: jax.vmap(model.cell)(states, injected), result.state)
-    return jax.vmap(model.readout)(result.state), result, point
+    result = solve(cell, start, solver=solver)
+    states = result.state
+    if training:
+        states = jax.tree.map(partial(_chosen, result.converged), states, start)
+    point = EquilibriumPoint(cell, states, result.converged)
+    return jax.vmap(model.readout)(states), result, point
+
+
+def _chosen(rows: Any, here: Any, there: Any) -> Any:
+    return jnp.where(rows.reshape(-1, *[1] * (here.ndim - 1)), here, there)
 
 
 def _width(dataset: Dataset) -> int:

@@ -67,8 +67,8 @@ def make_measure(
 
     @jax.jit
     def radii(weights: Any, raw: Any) -> Array:
-        cell, states = point(weights, raw)
-        return jacreg.spectral_radius(jacreg.linearize(cell, states, mode="forward"), key=key)
+        at = point(weights, raw)
+        return jacreg.spectral_radius(jacreg.linearize(at.cell, at.states, mode="forward"), key=key)
 
     def measure(weights: Any, examples: Examples, nearby: Examples | None) -> Measured:
         batches = []

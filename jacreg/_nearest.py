@@ -7,7 +7,7 @@ from collections.abc import Iterable
 
 
 def unknown(what: str, name: object, known: Iterable[str]) -> ValueError:
-    """The error for a name that is none of the known ones; it names them, and the nearest."""
+    """Return the error for a name that is none of the known ones, with the nearest of them."""
     known = sorted(known)
     near = difflib.get_close_matches(str(name), known, n=1, cutoff=0.5)
     hint = f" Did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,46 @@
+"""How a fixed point is found and differentiated."""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+
+from .._nearest import unknown
+
+_METHODS = ("anderson", "iteration")
+
+
+@dataclasses.dataclass(frozen=True)
+class EquilibriumSolver:
+    """How a fixed point z = f(z) is found and differentiated.
+
+    Attributes:
+        method: "anderson" acceleration (Anderson 1965; Walker and Ni 2011), or the plain
+            "iteration".
+        tolerance: on norm(f(z) - z) / norm(f(z)), for each example.
+        max_steps: evaluations of the cell after which the solver gives up (its result says so).
+        memory: past points that Anderson's method mixes; one more than the state has entries at
+            most.
+        backward_tolerance, backward_steps: of the linear solve (GMRES) of a derivative, one
+            product with the cell's Jacobian a step; where they are spent the derivative is what
+            it has by then (Bai et al. 2021 take 8 steps).
+
+    Raises:
+        ValueError: an unknown method, or a value that is not positive and finite.
+    """
+
+    method: str = "anderson"
+    tolerance: float = 1e-4
+    max_steps: int = 50
+    memory: int = 5
+    backward_tolerance: float = 1e-5
+    backward_steps: int = 40
+
+    def __post_init__(self) -> None:
+        if self.method not in _METHODS:
+            raise unknown("equilibrium solver", self.method, _METHODS)
+        names = ("tolerance", "max_steps", "memory", "backward_tolerance", "backward_steps")
+        for name in names:
+            value = getattr(self, name)
+            if not (value > 0 and math.isfinite(value)):
+                raise ValueError(f"{name} of an equilibrium solver must be positive, got {value}.")

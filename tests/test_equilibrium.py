@@ -1,0 +1,269 @@
+"""Fixed points of batches and their implicit derivatives against closed forms."""
+
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jacreg
+from jacreg.equilibrium import EquilibriumSolver, solve
+from jacreg.equilibrium._gmres import gmres
+
+KEY = jax.random.key(0)
+TIGHT = {"tolerance": 1e-12, "max_steps": 200, "backward_tolerance": 1e-12}
+
+
+def affine(size=4, norm=0.7):
+    matrix = jax.random.normal(KEY, (size, size))
+    matrix = norm * matrix / jnp.linalg.norm(matrix, 2)
+    return matrix, jax.random.normal(jax.random.key(1), (3, size))
+
+
+@pytest.mark.parametrize("method", ["anderson", "iteration"])
+def test_affine_cell_and_its_derivatives(method, x64):
+    matrix, offsets = affine()
+    solver = EquilibriumSolver(method, **TIGHT)
+
+    def found(matrix, offsets):
+        # A tuple as the state, as in a model of several scales; the matrix is closed over.
+        def cell(state, offsets):
+            new = jnp.concatenate(state, 1) @ matrix.T + offsets
+            return new[:, :1], new[:, 1:]
+
+        return solve(cell, (jnp.zeros((3, 1)), jnp.zeros((3, 3))), offsets, solver=solver)
+
+    def closed(matrix, offsets):
+        return jnp.linalg.solve(jnp.eye(4) - matrix, offsets.T).T
+
+    result = jax.jit(found)(matrix, offsets)
+    np.testing.assert_allclose(jnp.concatenate(result.state, 1), closed(matrix, offsets), rtol=1e-9)
+    assert result.converged.all()
+    assert (result.residual <= 1e-12).all()
+    # Anderson's method on an affine map of four dimensions is GMRES: five mixtures suffice.
+    assert (result.num_evaluations.max() < 20) == (method == "anderson")
+
+    def state(*given):
+        return jnp.concatenate(found(*given).state, 1)
+
+    given = (matrix, offsets)
+
+    def both(state):
+        weights = jnp.cos(jnp.arange(12.0)).reshape(3, 4)
+        gradients = jax.grad(lambda *given: jnp.vdot(weights, state(*given)), (0, 1))(*given)
+        return gradients, jax.jvp(state, given, given)[1]
+
+    got, want = jax.jit(both, static_argnums=0)(state), both(closed)
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), got, want)
+
+
+def nonlinear(matrix, offsets, solver=EquilibriumSolver(**TIGHT)):
+    def cell(z, table):
+        return {"z": jnp.tanh(z["z"] @ matrix.T) + offsets * table[1][:, None]}
+
+    table = (jnp.arange(3), jnp.array([1.0, 0.5, -1.0]))
+    return solve(cell, {"z": jnp.zeros((3, 4))}, table, solver=solver)
+
+
+def differences(fn, at, along, step=1e-5):
+    """The central difference of a function along a direction."""
+    return (fn(at + step * along) - fn(at - step * along)) / (2 * step)
+
+
+def test_derivatives_by_differences_in_both_modes_and_twice(x64):
+    matrix, offsets = affine(norm=0.9)
+    along = jnp.cos(jnp.arange(16.0)).reshape(4, 4)
+
+    def loss(matrix):
+        return jnp.sum(jnp.sin(nonlinear(matrix, offsets).state["z"]))
+
+    @jax.jit
+    def all_of(matrix):
+        pushed = jax.jvp(loss, (matrix,), (along,))
+        gradient, curved = jax.jvp(jax.grad(loss), (matrix,), (along,))
+        return *pushed, gradient, curved
+
+    _, pushed, gradient, curved = all_of(matrix)
+    np.testing.assert_allclose(pushed, differences(lambda m: all_of(m)[0], matrix, along), 1e-6)
+    np.testing.assert_allclose(jnp.vdot(gradient, along), pushed, rtol=1e-9)
+    np.testing.assert_allclose(curved, differences(lambda m: all_of(m)[2], matrix, along), 1e-5)
+
+
+def test_penalty_and_spectral_radius_at_the_rest_point(x64):
+    """Users' three lines: rest, penalty, radius. The state is detached in the penalty alone."""
+    matrix, offsets = affine(norm=0.9)
+    along = jnp.cos(jnp.arange(16.0)).reshape(4, 4)
+
+    def measured(matrix):
+        cell = lambda z: jnp.tanh(z @ matrix.T) + offsets  # noqa: E731
+        state = solve(cell, jnp.zeros((3, 4)), solver=EquilibriumSolver(**TIGHT)).state
+        lin = jacreg.linearize(cell, state)
+        norm = jacreg.frobenius_squared(lin, jacreg.Exact()).mean()
+        radius = jacreg.spectral_radius(lin, key=KEY)
+        penalty = jacreg.losses.equilibrium_jacobian_penalty(cell, state, key=KEY, num_probes=4000)
+        return norm, (state, radius, penalty)
+
+    (_, (state, radius, penalty)), gradient = jax.jit(jax.value_and_grad(measured, has_aux=True))(
+        matrix
+    )
+    dense = (1 - jnp.tanh(state @ matrix.T) ** 2)[:, :, None] * matrix
+    values = np.abs(np.linalg.eigvals(np.asarray(dense))).max(1)
+    np.testing.assert_allclose(radius, values, rtol=2e-3)
+    np.testing.assert_allclose(penalty, jnp.sum(dense**2, (1, 2)) / 4, rtol=0.15)
+    norm = jax.jit(lambda matrix: measured(matrix)[0])
+    np.testing.assert_allclose(
+        jnp.vdot(gradient, along), differences(norm, matrix, along), rtol=1e-6
+    )
+
+
+def test_each_row_stops_by_its_own_residual():
+    calls = []
+    rates = jnp.array([0.1, 0.5, 0.9])
+
+    def cell(z):
+        jax.debug.callback(lambda: calls.append(1))
+        return rates[:, None] * z + 1
+
+    result = solve(cell, jnp.zeros((3, 1)), solver=EquilibriumSolver("iteration", max_steps=1000))
+    np.testing.assert_allclose(result.state[:, 0], 1 / (1 - rates), rtol=1e-2)
+    assert result.converged.all()
+    assert (np.diff(result.num_evaluations) > 0).all()
+    jax.block_until_ready(result)
+    jax.effects_barrier()
+    assert len(calls) == result.num_evaluations.max()
+    # A row that has stopped stays where it alone would have stopped.
+    for row, rate in enumerate(rates):
+        alone = solve(
+            lambda z, rate=rate: rate * z + 1,
+            jnp.zeros((1, 1)),
+            solver=EquilibriumSolver("iteration", max_steps=1000),
+        )
+        assert alone.num_evaluations[0] == result.num_evaluations[row]
+        np.testing.assert_allclose(alone.state[0], result.state[row], rtol=1e-6)
+
+
+def test_a_scalar_state_is_solved_by_the_secant_method():
+    """Two points are enough in one dimension; older ones, from another slope, only delay."""
+
+    def kinked(z):
+        return jnp.where(z < 1, 2.3 - 0.8 * z, 1.2 + 0.3 * z)
+
+    solver = EquilibriumSolver(tolerance=1e-6, memory=8)
+    result = solve(kinked, jnp.zeros(2), solver=solver)
+    np.testing.assert_allclose(result.state, 1.2 / 0.7, rtol=1e-6)
+    assert (result.num_evaluations <= 5).all()
+
+
+SLOPES = jnp.array([0.1, -0.3, 4.0])  # of z <- w s z^2 + 1/2: the last grows without bound
+
+
+@pytest.mark.parametrize("method", ["anderson", "iteration"])
+@pytest.mark.parametrize("closed_over", [False, True])
+def test_an_example_that_gives_up_adds_nothing(method, closed_over):
+    solver = EquilibriumSolver(method, max_steps=100, tolerance=1e-6)
+
+    def solved(w, slopes):
+        if closed_over:
+            cell, args = (lambda z: w * slopes[:, None] * z * z + 0.5), ()
+        else:
+            cell, args = (lambda z, s, w: w * s[:, None] * z * z + 0.5), (slopes, w)
+        return solve(cell, jnp.zeros((len(slopes), 1)), *args, solver=solver)
+
+    result = solved(1.0, SLOPES)
+    assert result.converged.tolist() == [True, True, False]
+    assert jnp.isfinite(result.state).all()
+    # Unmasked: the state of the one that gave up is a constant.
+    loss = jax.jit(lambda w, slopes: solved(w, slopes).state.sum())
+    z = result.state[:2, 0]
+    want = (SLOPES[:2] * z**2 / (1 - 2 * SLOPES[:2] * z)).sum()
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(1.0, SLOPES), want, rtol=1e-3)
+    np.testing.assert_allclose(jax.jvp(loss, (1.0, SLOPES), (1.0, 0 * SLOPES))[1], want, rtol=1e-3)
+    by_slope = jax.grad(loss, 1)(1.0, SLOPES)
+    assert by_slope[2] == 0
+    np.testing.assert_allclose(by_slope[:2], z**2 / (1 - 2 * SLOPES[:2] * z), rtol=1e-3)
+
+
+def test_what_is_not_finite_at_once_gives_up_at_once():
+    def cell(z):
+        return jnp.where(jnp.arange(3)[:, None] == 1, jnp.nan, 0.5 * z + 1)
+
+    result = solve(cell, jnp.zeros((3, 2)))
+    assert result.converged.tolist() == [True, False, True]
+    assert result.num_evaluations[1] == 1
+    assert jnp.isinf(result.residual[1])
+    np.testing.assert_allclose(result.state, [[2, 2], [0, 0], [2, 2]], rtol=1e-4)
+
+
+def test_giving_up_is_counted():
+    matrix, offsets = affine(norm=1.5)
+    solver = EquilibriumSolver("iteration", max_steps=7, backward_steps=1)
+    result = solve(lambda z: z @ matrix.T + offsets, jnp.zeros((3, 4)), solver=solver)
+    assert not result.converged.any()
+    assert (result.num_evaluations == 7).all()
+    assert (result.residual > 1e-2).all()
+
+
+def test_it_vmaps_and_rests_in_zero():
+    def rest(scale):
+        return solve(lambda z: scale * z, jnp.ones((2, 3))).state
+
+    np.testing.assert_allclose(jax.vmap(rest)(jnp.array([0.1, -0.4])), 0, atol=1e-6)
+
+
+def test_low_precision_states():
+    def cell(z):
+        return {"a": 0.5 * z["a"] + 1, "b": 0.25 * z["b"] + z["a"].astype(jnp.float32)}
+
+    start = {"a": jnp.zeros((2, 3), jnp.bfloat16), "b": jnp.zeros((2, 3))}
+    result = solve(cell, start, solver=EquilibriumSolver(tolerance=1e-2))
+    assert result.state["a"].dtype == jnp.bfloat16
+    np.testing.assert_allclose(result.state["a"].astype(jnp.float32), 2.0, rtol=0.02)
+    np.testing.assert_allclose(result.state["b"], 8 / 3, rtol=0.02)
+
+
+def test_linear_solves_are_gmres_cut_short(x64):
+    """After k products the solution is the best one in the Krylov space of dimension k."""
+    matrix, right = affine()
+    matrices = jnp.stack([jnp.eye(4) - matrix, jnp.eye(4) + matrix.T, 3 * jnp.eye(4)])
+
+    @partial(jax.jit, static_argnums=(0, 1))
+    def solution(tolerance, steps):
+        product = lambda vs: jnp.einsum("nij,nj->ni", matrices, vs)  # noqa: E731
+        return gmres(product, right, tolerance=tolerance, num_steps=steps)
+
+    for steps in (1, 3, 9):
+        got = solution(1e-13, steps)
+        for row, (used, vector) in enumerate(zip(matrices, right, strict=True)):
+            powers = [jnp.linalg.matrix_power(used, power) @ vector for power in range(steps)]
+            space = jnp.linalg.qr(jnp.stack(powers[: 1 if row == 2 else 4], 1))[0]
+            best = space @ jnp.linalg.lstsq(used @ space, vector)[0]
+            np.testing.assert_allclose(got[row], best, rtol=1e-8)
+    # A tolerance that fewer products reach ends it before the space is full.
+    residual = jnp.einsum("nij,nj->ni", matrices, solution(0.3, 4)) - right
+    sizes = jnp.linalg.norm(residual, axis=1) / jnp.linalg.norm(right, axis=1)
+    assert (sizes[:2] > 1e-3).all()
+    assert (sizes <= 0.3).all()
+
+
+def test_a_singular_or_broken_row_spoils_no_other(x64):
+    matrices = jnp.stack([2 * jnp.eye(2), jnp.zeros((2, 2)), jnp.full((2, 2), jnp.nan)])
+    product = lambda vs: jnp.einsum("nij,nj->ni", matrices, vs)  # noqa: E731
+    got = gmres(product, jnp.ones((3, 2)), tolerance=1e-9, num_steps=2)
+    np.testing.assert_allclose(got, [[0.5, 0.5], [0, 0], [0, 0]])
+    np.testing.assert_array_equal(gmres(product, jnp.zeros((3, 2)), tolerance=1, num_steps=2), 0)
+
+
+def test_bad_inputs():
+    with pytest.raises(ValueError, match=r"keep the shape of its state: got \(2, 3\) -> \(2, 1\)"):
+        solve(lambda z: z[:, :1], jnp.zeros((2, 3)))
+    with pytest.raises(ValueError, match="keep the shape of its state"):
+        solve(lambda z: (z,), jnp.zeros((2, 3)))
+    with pytest.raises(TypeError, match="floating point, got int32"):
+        solve(lambda z: z, jnp.zeros((2, 3), jnp.int32))
+    with pytest.raises(ValueError, match="batch axis"):
+        solve(lambda z: z, jnp.zeros(()))
+    with pytest.raises(ValueError, match="Did you mean 'anderson'"):
+        EquilibriumSolver("andersen")
+    with pytest.raises(ValueError, match="max_steps of an equilibrium solver must be positive"):
+        EquilibriumSolver(max_steps=0)
