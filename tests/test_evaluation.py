@@ -184,7 +184,7 @@ class TestDecisionCells:
 
         def nearest(points):
             points = points.reshape(len(points), 1, -1)
-            return jnp.argmin(jnp.sum((points - flat) ** 2, -1), 1)
+            return -jnp.sum((points - flat) ** 2, -1)
 
         cells = evaluation.decision_cells(nearest, self.CORNERS, 41, batch_size=100)
         left, right, bottom, top = cells["extent"]
@@ -197,6 +197,10 @@ class TestDecisionCells:
         stored = records.read_arrays(tmp_path / "cells.npz")
         drawn = figures.decision_cells({"one": stored, "two": stored}, tmp_path / "cells.png")
         assert drawn.read_bytes()[:4] == b"\x89PNG"
+        np.testing.assert_allclose(np.exp(stored["log_probabilities"]).sum(-1), 1, atol=1e-5)
+        # A record of an earlier version has the classes alone.
+        old = {n: a for n, a in stored.items() if n not in ("log_probabilities", "images")}
+        assert figures.decision_cells({"old": old}, tmp_path / "old.png").is_file()
 
     def test_three_classes(self):
         assert evaluation.three_classes(np.asarray([4, 4, 1, 4, 0, 2])) == [0, 2, 4]

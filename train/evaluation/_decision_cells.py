@@ -39,29 +39,37 @@ def plane(
 
 
 def decision_cells(
-    classify: Callable[[Any], Any],
+    logits: Callable[[Any], Any],
     corners: Float[np.ndarray, "3 *in"],
     resolution: int,
     batch_size: int,
 ) -> dict[str, np.ndarray]:
-    """Return the predicted class at each point of the plane, as a record for the picture.
+    """Return what the model says at each point of the plane, as a record for the picture.
 
     Args:
-        classify: pixels `[batch, *in]` to class numbers.
+        logits: pixels `[batch, *in]` to `[batch, classes]`.
         corners: three images in pixel units.
         resolution: points along a side.
         batch_size: points a call.
+
+    Returns:
+        `classes` and `log_probabilities` over the grid, `images` (the corners), their places
+        `corners` in the plane, and its `extent`.
     """
     points, spots, extent = plane(corners, resolution)
-    found: list[Int[np.ndarray, " batch"]] = []
+    found: list[Float[np.ndarray, "batch classes"]] = []
     for start in range(0, len(points), batch_size):
         batch = points[start : start + batch_size]
         short = batch_size - len(batch)
         padded = np.concatenate([batch, np.zeros((short, *batch.shape[1:]), batch.dtype)])
-        found.append(np.asarray(classify(padded))[: len(batch)])
-    classes = np.concatenate(found).reshape(resolution, resolution)
+        found.append(np.asarray(logits(padded), np.float64)[: len(batch)])
+    scores = np.concatenate(found).reshape(resolution, resolution, -1)
+    scores = scores - scores.max(-1, keepdims=True)
+    scores = scores - np.log(np.exp(scores).sum(-1, keepdims=True))
     return {
-        "classes": classes.astype(np.int32),
+        "classes": scores.argmax(-1).astype(np.int32),
+        "log_probabilities": scores.astype(np.float32),
+        "images": np.asarray(corners),
         "corners": spots,
         "extent": np.asarray(extent),
     }

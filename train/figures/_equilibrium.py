@@ -28,15 +28,14 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
     residuals = residuals if len(residuals) else np.asarray(tolerances)
     first, last = 20 * np.log10([residuals.min() / tolerances[0], residuals.max() / tolerances[0]])
     edges = tolerances[0] * 10 ** (np.arange(np.floor(first), np.ceil(last) + 1.5) / 20)
-    colors = plt.get_cmap("tab10")
     for number, (title, record) in enumerate(runs.items()):
         mean, share = np.mean(record["nfe"]), np.mean(record["unconverged"])
         words = f"mean {mean:.1f}" + (f", {share:.1%} unconverged" if share else "")
-        style = {"color": colors(number), "alpha": 0.5, "label": f"{title}  {words}".strip()}
+        style = {"color": f"C{number}", "alpha": 0.5, "label": f"{title}  {words}".strip()}
         axes[0].hist(record["nfe"], bins, density=True, **style)
-        axes[0].axvline(mean, color=colors(number), linestyle="--")
+        axes[0].axvline(mean, color=f"C{number}", linestyle="--")
         axes[1].hist(_positive(record["residual"]), edges, **style)
-        _spread(axes[2], number, record["spectral_radius"], colors(number))
+        _spread(axes[2], number, record["spectral_radius"], f"C{number}")
     for tolerance in set(tolerances):
         axes[1].axvline(tolerance, color=plt.rcParams["text.color"], linestyle=":")
     axes[0].set(xlabel="evaluations of the cell (NFE)", ylabel="share of test examples")

@@ -6,7 +6,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import optax
 
@@ -111,11 +110,11 @@ def classification(
             return
 
         @jax.jit
-        def classify(points: Any) -> Any:
-            return jnp.argmax(classifier.logits((params, state), normalize(points)), -1)
+        def logits(points: Any) -> Any:
+            return classifier.logits((params, state), normalize(points))
 
         cells = evaluation.decision_cells(
-            classify, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
+            logits, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
         )
         labels = np.asarray(test.targets)[rows]
         records.write_arrays(

@@ -142,15 +142,18 @@ def _distances(network: Any, weights: Any, examples: Any) -> Any:
 
 
 def _cells(network: Any, model: Any, test: Any) -> Mapping[str, Any]:
+    import jax
     import numpy as np
 
     from train import evaluation
 
     rows = evaluation.three_classes(np.asarray(test.targets))
-    predict = _predict(network)
     corners = np.asarray(network.pixels(test.inputs[rows]))
-    cells = evaluation.decision_cells(
-        lambda points: predict(model.weights, points), corners, 120, 1200
-    )
+
+    @jax.jit
+    def logits(points: Any) -> Any:
+        return network.logits(model.weights, network.normalize(points))
+
+    cells = evaluation.decision_cells(logits, corners, 120, 1200)
     names = np.asarray(model.dataset.classes)
     return {**cells, "labels": np.asarray(test.targets)[rows], "names": names}
