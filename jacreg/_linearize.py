@@ -36,8 +36,6 @@ class _Recipe:
         self.out_tree = out_tree
         self.has_aux = has_aux
         self.mode: Mode = mode
-        # Digests of the colourings that were found to fit, so that each is compared once.
-        self.checked_colorings: set[str] = set()
         self._lacks_forward: bool | None = None
 
     @cached_property
@@ -109,9 +107,15 @@ class Linearization:
         return cls(value, aux, xs, args, tangent_map, consts, recipe)
 
     @property
-    def checked_colorings(self) -> set[str]:
-        """Digests of the colourings that this function was found to fit."""
-        return self._recipe.checked_colorings
+    def constants(self) -> list[Array]:
+        """The arrays that the function closes over."""
+        return self._consts
+
+    def with_constants(self, constants: list[Array], args: tuple[PyTree, ...]) -> Linearization:
+        """The function with others of equal shape in their place, for `evaluate` alone."""
+        return Linearization(
+            self.value, self.aux, self.xs, args, self._tangent_map, constants, self._recipe
+        )
 
     @property
     def convolves(self) -> bool:

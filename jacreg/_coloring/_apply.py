@@ -8,7 +8,6 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._basis import FlatJacobian, map_chunked, sum_chunked
-from .._chain import chain_trace
 from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
 from .._linearize import Linearization
 from .._memory import check_fits
@@ -19,6 +18,8 @@ from ._coloring import Coloring
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
+
+    from ._relation import Relation
 
 
 def _product(flat: FlatJacobian, coloring: Coloring, color: Int[Array, ""]) -> Any:
@@ -51,9 +52,6 @@ def diagonal(lin: Linearization, method: Coloring, key: Any) -> Any:
 def trace(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
     """Row of `jacreg.divergence`'s table."""
     check("divergence", "diagonal", method, lin)
-    chained = chain_trace(lin, method.chunk_size)
-    if chained is not None:
-        return chained
     if method.is_dense:
         return exact_trace(lin, Exact(method.chunk_size), key)
     flat = FlatJacobian(lin)
@@ -82,7 +80,7 @@ def frobenius_squared(lin: Linearization, method: Coloring, key: Any) -> Float[A
 
 def jacobian(flat: FlatJacobian, method: Coloring, chunk_size: int | None) -> Float[Array, "N M n"]:
     """Row of `jacreg.jacobian`'s table: products spread to the entries they hold."""
-    check("jacobian", "columns", method, flat.lin)
+    relation = check("jacobian", "columns", method, flat.lin)
     if method.is_dense:
         return dense_jacobian(flat, chunk_size or method.chunk_size)
     check_fits(
@@ -100,15 +98,14 @@ def jacobian(flat: FlatJacobian, method: Coloring, chunk_size: int | None) -> Fl
     )
     # [colors, N, other side] -> [N, other side, coloured side]
     spread = jnp.moveaxis(compressed[jnp.asarray(method.colors)], 0, 2)
-    allowed = _allowed(method)
+    allowed = _allowed(relation)
     if method.reverse:
         spread = jnp.swapaxes(spread, 1, 2)
     return jnp.where(allowed, spread, jnp.zeros((), spread.dtype))
 
 
-def _allowed(method: Coloring) -> Bool[Array, "M n"]:
-    """The relation as a dense mask; the Jacobian itself is as large for every example."""
-    relation = method.relation
+def _allowed(relation: Relation) -> Bool[Array, "M n"]:
+    """A relation as a dense mask; the Jacobian itself is as large for every example."""
     rows = np.unravel_index(np.arange(int(np.prod(relation.out_shape))), relation.out_shape)
     columns = np.unravel_index(np.arange(int(np.prod(relation.in_shape))), relation.in_shape)
     allowed = jnp.ones((rows[0].size if rows else 1, columns[0].size if columns else 1), bool)

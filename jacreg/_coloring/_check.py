@@ -2,22 +2,40 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
+from typing import TYPE_CHECKING, Any
+
+import jax
 import numpy as np
 
 from .._linearize import Linearization
 from ._coloring import KINDS, Coloring, ColoringError
 
+if TYPE_CHECKING:
+    from .._dependence import LinearProgram
+    from ._relation import Relation
 
-def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> None:
-    """Raise unless a colouring was made for this quantity and this function.
+# Relations of the functions that colourings were found to fit, the last ones used.
+_CHECKED: OrderedDict[Any, Relation] = OrderedDict()
+_MOST_CHECKED = 64
+# A relation with more entries is not written out to see whether colours keep it apart.
+_MOST_ENTRIES = 40_000_000
 
-    The traced derivative must be the one that was coloured. Another batch size or other
-    integer constants are read again and the plan is checked against what they allow.
+
+def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> Relation:
+    """Return the relation of a function; raise unless a colouring was made for it.
+
+    The traced derivative must be the one that was coloured. Where the batch has another size, or
+    integers and booleans that the function closes over or takes as arguments are others (or are
+    traced and so not known), it is read again: the plan must keep apart what may meet, and
+    what products hold is told from this relation, not from the one that was coloured.
 
     Raises:
         TypeError: made for another quantity.
         ColoringError: (a ValueError) made for another function or shape.
     """
+    from ._reading import constants_digest, structural_values
+
     if coloring.kind != kind:
         names = [name for name, serves in KINDS.items() if serves == kind]
         raise TypeError(
@@ -30,26 +48,32 @@ def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> N
             f"{coloring.out_shapes} an example, got {lin.inputs.shapes} -> "
             f"{lin.outputs.shapes}; make a new one with jacreg.color."
         )
-    known = lin.checked_colorings
-    if coloring.digest not in known:
-        _compare(quantity, coloring, lin)
-        known.add(coloring.digest)
+    leaves, structure = jax.tree.flatten(lin)
+    sizes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", ""))) for leaf in leaves)
+    key = (coloring.digest, structure, sizes, constants_digest(structural_values(lin)))
+    if key not in _CHECKED:
+        _CHECKED[key] = _compare(quantity, coloring, lin)
+        while len(_CHECKED) > _MOST_CHECKED:
+            _CHECKED.popitem(last=False)
+    _CHECKED.move_to_end(key)
+    return _CHECKED[key]
 
 
-def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> None:
-    from ._reading import fingerprint, linear_program
+def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:
+    from ._reading import fingerprint, linear_program, relation_in
 
     program = linear_program(lin)
-    found = fingerprint(program.closed)
+    found = fingerprint(program)
     if found == coloring.fingerprint:
-        return
+        return coloring.relation
     same_batch = lin.num_examples == coloring.num_examples
     if found.structure == coloring.fingerprint.structure and (
         not same_batch or found.sizes == coloring.fingerprint.sizes
     ):
-        if fits(coloring, lin):
-            return
-        reason = "its indices or sizes let entries of one colour meet"
+        relation, _ = relation_in(program, lin)
+        if fits(coloring, relation):
+            return relation
+        reason = _unfitting(program)
     else:
         reason = "its traced derivative has other operations"
     raise ColoringError(
@@ -58,11 +82,23 @@ def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> None:
     )
 
 
-def fits(coloring: Coloring, lin: Linearization) -> bool:
-    """Whether a plan keeps apart what a function's own dependence says may meet."""
-    from ._reading import dependence_of
+def _unfitting(program: LinearProgram) -> str:
+    """Why a plan does not fit a function of the same operations."""
+    from ._reading import is_structural
 
-    relation, _, _ = dependence_of(lin)
+    avals = (variable.aval for variable in program.closed.jaxpr.invars[: program.first_tangent])
+    for aval, value in zip(avals, program.values, strict=True):
+        if value is None and is_structural(aval.dtype):
+            return (
+                "integers or booleans that may choose its entries are traced here, so that they "
+                "cannot be compared with those it was made with: let the function close over them "
+                "as concrete arrays, or colour it with jax.ShapeDtypeStruct for arguments"
+            )
+    return "its indices or sizes let entries of one colour meet"
+
+
+def fits(coloring: Coloring, relation: Relation) -> bool:
+    """Whether a plan keeps apart what a function's own dependence says may meet."""
     if coloring.is_dense:
         return True
     own = coloring.relation
@@ -74,6 +110,8 @@ def fits(coloring: Coloring, lin: Linearization) -> bool:
         for f, g in zip(relation.factors, own.factors, strict=True)
     ):
         return True
+    if relation.entries > _MOST_ENTRIES:
+        return False
     matrix = relation.matrix()
     colors = coloring.colors
     if coloring.kind == "diagonal":

@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._errors import DirectionError
 from .._linearize import Linearization, linearize
@@ -71,7 +70,21 @@ def color(
     if chunk_size is not None:
         check_count("color", "chunk_size", chunk_size)
     function = scalar_field_gradient("color", fn) if quantity == "laplacian" else fn
-    lin = _linearized(function, xs, args)
+    lin = _abstract(function, xs, args)
+    coloring = plan_of(lin, quantity, chunk_size)
+    if not coloring.is_dense and _is_concrete((xs, args, lin.constants)):
+        verify(coloring, lin, jax.tree.map(jnp.asarray, xs))
+    return coloring
+
+
+def plan_of(lin: Linearization, quantity: str, chunk_size: int | None = None) -> Coloring:
+    """The colouring of a linearised function, of its gradient for a Laplacian.
+
+    Nothing is computed: its leaves may be traced, or placeholders.
+
+    Raises:
+        ValueError: a divergence of a function that is not square.
+    """
     if KINDS[quantity] == "diagonal" and lin.inputs.shapes != lin.outputs.shapes:
         raise ValueError(
             f"color: a {quantity} needs an output of the input's shape, got "
@@ -87,32 +100,30 @@ def color(
         plan = plan_diagonal(relation, reverse=program.reverse)
     else:
         plan = plan_columns(
-            relation, forward=not program.reverse, reverse=program.reverse or _has_reverse(lin)
+            relation, forward=not program.reverse, has_reverse=lambda: _has_reverse(lin)
         )
     inputs, outputs = prod_all(lin.inputs.shapes), prod_all(lin.outputs.shapes)
-    coloring = Coloring(
+    is_dense = plan.num_colors >= min(inputs, outputs)
+    return Coloring(
         quantity=quantity,
         num_colors=plan.num_colors,
         reverse=plan.reverse,
-        is_dense=plan.num_colors >= min(inputs, outputs),
+        is_dense=is_dense,
         how=plan.how,
-        dense_because=tuple(reader.dense_primitives),
+        dense_because=reader.reasons() if is_dense else tuple(reader.dense_primitives),
         chunk_size=chunk_size,
         in_shapes=lin.inputs.shapes,
         out_shapes=lin.outputs.shapes,
         num_examples=lin.num_examples,
-        fingerprint=fingerprint(program.closed),
+        fingerprint=fingerprint(program),
         colors=plan.colors,
         relation=relation,
     )
-    if _is_concrete((lin.xs, lin.args, lin.value)):
-        verify(coloring, lin)
-    return coloring
 
 
 def _has_reverse(lin: Linearization) -> bool:
     try:
-        jax.eval_shape(lin.vjp, lin.value)
+        jax.eval_shape(lambda lin: lin.vjp(lin.value), lin)
     except DirectionError:
         return False
     return True
@@ -123,21 +134,25 @@ def prod_all(shapes: tuple[tuple[int, ...], ...]) -> int:
     return sum(prod(shape) for shape in shapes)
 
 
-def _linearized(fn: Callable[..., Any], xs: Any, args: tuple[Any, ...]) -> Linearization:
-    leaves = jax.tree.leaves((xs, args))
-    if not any(isinstance(leaf, jax.ShapeDtypeStruct) for leaf in leaves):
-        return linearize(fn, xs, *args)
-    # A Linearization of placeholders: only its traced function and shapes are used.
-    return jax.eval_shape(lambda xs, args: linearize(fn, xs, *args), xs, args)
+def _abstract(fn: Callable[..., Any], xs: Any, args: tuple[Any, ...]) -> Linearization:
+    """A Linearization of placeholders, except for what the function closes over.
+
+    Only its traced function, its shapes and its integers and booleans are used, so that nothing is
+    evaluated: an operation at a time, that would compile each of them.
+    """
+    held = []
+
+    def linearized(xs: Any, args: Any) -> Linearization:
+        lin = linearize(fn, xs, *args)
+        held.append(lin.constants)
+        return lin
+
+    lin = jax.eval_shape(linearized, xs, args)
+    args = jax.tree.map(lambda arg: arg if hasattr(arg, "dtype") else jnp.asarray(arg), args)
+    return lin.with_constants(held[0], args)
 
 
 def _is_concrete(tree: Any) -> bool:
-    try:
-        for leaf in jax.tree.leaves(tree):
-            if isinstance(leaf, jax.ShapeDtypeStruct):
-                return False
-            if not jnp.issubdtype(leaf.dtype, jax.dtypes.extended):
-                np.asarray(leaf)
-    except jax.errors.TracerArrayConversionError:
-        return False
-    return True
+    return not any(
+        isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer) for leaf in jax.tree.leaves(tree)
+    )

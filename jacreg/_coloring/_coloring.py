@@ -43,7 +43,8 @@ class Coloring(Method):
         is_dense: whether every entry may depend on every other, so that the exact dense
             path serves.
         how: how the colours were found, in words.
-        dense_because: primitives that could not be read, empty if all could.
+        dense_because: primitives that could not be read; where all could and it is dense, what
+            made it so. Empty only where it is not dense.
         chunk_size: products evaluated at once; None bounds the memory by itself.
     """
 

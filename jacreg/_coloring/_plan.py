@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from math import prod
 from typing import Any
@@ -48,19 +49,24 @@ def plan_diagonal(relation: Relation, *, reverse: bool = False) -> Plan:
     return replace(product, reverse=reverse)
 
 
-def plan_columns(relation: Relation, *, forward: bool = True, reverse: bool = True) -> Plan:
+def plan_columns(
+    relation: Relation, *, forward: bool = True, has_reverse: Callable[[], bool] = lambda: True
+) -> Plan:
     """Colours for the whole Jacobian: no output sees two inputs of one colour.
 
     Inputs (for J v) or outputs (for J^T u), whichever needs fewer among the directions
     that the function has; inputs on a tie.
+
+    Args:
+        relation: which entries of the Jacobian may differ from zero.
+        forward: whether there is J v.
+        has_reverse: whether there is J^T u; called only where it would need fewer.
     """
-    plans = []
-    if forward:
-        plans.append(_disjoint(relation))
-    if reverse:
-        turned = _disjoint(relation.transposed())
-        plans.append(Plan(turned.colors, turned.num_colors, True, turned.how))
-    return min(plans, key=lambda plan: plan.num_colors)
+    turned = replace(_disjoint(relation.transposed()), reverse=True)
+    if not forward:
+        return turned
+    plan = _disjoint(relation)
+    return turned if turned.num_colors < plan.num_colors and has_reverse() else plan
 
 
 def _disjoint(relation: Relation) -> Plan:

@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import jax
 
+from .._dependence import LinearProgram, Reader, read_dependence
+from .._dependence import constants_digest as constants_digest
 from .._dependence import fingerprint as fingerprint
+from .._dependence import is_structural as is_structural
 from .._dependence import linear_program as linear_program
-from .._dependence import read_dependence
+from .._dependence import structural_values as structural_values
 from .._linearize import Linearization
 from ._relation import Relation, relation_of
 
 
-def dependence_of(lin: Linearization) -> tuple[Relation, Any, Any]:
+def dependence_of(lin: Linearization) -> tuple[Relation, LinearProgram, Reader]:
     """Read which output entries of an example see which of its input entries."""
     program = linear_program(lin)
-    outputs, reader = read_dependence(program.closed, program.first_tangent)
+    relation, reader = relation_in(program, lin)
+    return relation, program, reader
+
+
+def relation_in(program: LinearProgram, lin: Linearization) -> tuple[Relation, Reader]:
+    """The relation that the linear program of a linearised function shows."""
+    outputs, reader = read_dependence(program)
     tangents = jax.tree.leaves(lin.value if program.reverse else lin.xs)
     relation = relation_of(outputs, [tuple(t.shape) for t in tangents], program.reverse)
-    return relation, program, reader
+    return relation, reader

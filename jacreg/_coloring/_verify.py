@@ -8,42 +8,85 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._basis import FlatJacobian, map_chunked
-from .._chain import chain_trace
-from .._linearize import Linearization
+from .._basis import FlatJacobian
+from .._linearize import Linearization, linearize
 from ._coloring import Coloring, ColoringError
 
 _POSITIONS = 12
 
 
-def verify(coloring: Coloring, lin: Linearization, *, seed: int = 0) -> None:
+def verify(coloring: Coloring, lin: Linearization, xs: Any, *, seed: int = 0) -> None:
     """Compare products with single basis vectors to what the plan says of them.
+
+    One compiled program of at most 24 products, however large the function is.
+
+    Args:
+        coloring: the plan.
+        lin: of the function, with the arrays that it closes over and its arguments.
+        xs: where to look.
+        seed: of the positions that are looked at.
 
     Raises:
         ColoringError: an entry that the plan takes for zero is not, or the coloured
             diagonal differs from single entries.
     """
-    flat = FlatJacobian(lin)
-    reverse = coloring.reverse
-    side, product = (flat.outputs, flat.row) if reverse else (flat.inputs, flat.column)
-    if not side.size or not lin.num_examples:
+    count = coloring.colors.size
+    if 0 in (lin.inputs.size, lin.outputs.size, lin.num_examples):
         return
-    generator = np.random.default_rng(seed)
-    count = min(_POSITIONS, side.size)
-    positions = np.sort(generator.choice(side.size, size=count, replace=False))
-    # One position at a time: images are large, and this runs once.
-    products = np.asarray(map_chunked(product, jnp.asarray(positions), 1), dtype=np.float64)
+    positions = np.random.default_rng(seed).permutation(count)[:_POSITIONS]
     allowed = _allowed(coloring, positions)
-    outside = (products != 0) & ~allowed[:, None, :]
-    if outside.any():
-        which, _, where = (int(i[0]) for i in np.nonzero(outside))
+    classes = [coloring.colors == coloring.colors[position] for position in positions]
+    held = jax.tree.map(jnp.asarray, (lin.constants, lin.args))
+    is_diagonal = coloring.kind == "diagonal"
+
+    @jax.jit
+    def look(held: Any, xs: Any, positions: Any, allowed: Any, classes: Any) -> Any:
+        flat = FlatJacobian(linearize(lin.with_constants(*held).evaluate, xs))
+        side, product = (flat.outputs, flat.vjp) if coloring.reverse else (flat.inputs, flat.jvp)
+
+        def times(vector: Any) -> Any:
+            vector = vector.astype(side.dtype)
+            return product(jnp.broadcast_to(vector, (flat.num_examples, side.size)))
+
+        def one(each: Any) -> Any:
+            (position, basis, permitted) = each
+            found = times(basis)
+            # 0 * inf at a point without a derivative is no sign of a dependence.
+            outside = jnp.where(jnp.isfinite(found) & ~permitted, jnp.abs(found), 0)
+            where = jnp.argmax(outside.max(0))
+            entry = found[:, position] if is_diagonal else found[:, 0]
+            return entry, where, outside[:, where].max(), jnp.abs(found).max()
+
+        bases = jax.nn.one_hot(positions, side.size, dtype=bool)
+        # One loop for both kinds of vectors, so that the function is compiled once.
+        vectors = jnp.concatenate([bases, classes]) if is_diagonal else bases
+        repeats = len(vectors) // len(positions)
+        return jax.lax.map(
+            one, (jnp.tile(positions, repeats), vectors, jnp.tile(allowed, (repeats, 1)))
+        )
+
+    entries, where, outside, largest = map(
+        np.asarray, look(held, xs, positions, allowed, np.stack(classes))
+    )
+    count = positions.size
+    if outside[:count].any():
+        which = int(outside[:count].argmax())
         raise ColoringError(
-            f"color: the plan takes entry {where} of the product with basis vector "
-            f"{int(positions[which])} for zero, but it is {products[outside][0]:.3g}. Please "
+            f"color: the plan takes entry {where[which]} of the product with basis vector "
+            f"{int(positions[which])} for zero, but it is {outside[which]:.3g} in size. Please "
             "report this function; Exact() serves meanwhile."
         )
-    if coloring.kind == "diagonal":
-        _check_diagonal(coloring, lin, positions, products)
+    if not is_diagonal:
+        return
+    entries = entries.astype(np.float64)
+    apart = np.abs(entries[:count] - entries[count:])
+    tolerance = 1e3 * float(jnp.finfo(lin.outputs.dtype).eps) * float(largest[:count].max())
+    # Where an entry is not finite there is nothing to compare with.
+    if (apart[np.isfinite(apart)] > tolerance).any():
+        raise ColoringError(
+            f"color: the coloured diagonal differs from single entries by {np.nanmax(apart):.3g}. "
+            "Please report this function; Exact() serves meanwhile."
+        )
 
 
 def _allowed(coloring: Coloring, positions: np.ndarray) -> np.ndarray:
@@ -66,35 +109,3 @@ def _allowed(coloring: Coloring, positions: np.ndarray) -> np.ndarray:
         shape = [n if i in f.inputs else 1 for i, n in enumerate(relation.in_shape)]
         allowed &= block.reshape((-1, *shape))
     return allowed.reshape(positions.size, -1)
-
-
-def _check_diagonal(
-    coloring: Coloring, lin: Linearization, positions: np.ndarray, products: np.ndarray
-) -> None:
-    from ._apply import colored_diagonal
-
-    diagonal: Any = jax.device_get(colored_diagonal(lin, coloring))
-    entries = np.stack([products[k, :, p] for k, p in enumerate(positions)], axis=1)
-    found = np.asarray(diagonal, dtype=np.float64)[:, positions]
-    scale = np.abs(products).max(initial=0.0)
-    tolerance = 1e3 * float(jnp.finfo(lin.outputs.dtype).eps) * scale
-    if np.abs(entries - found).max(initial=0.0) > tolerance:
-        raise ColoringError(
-            "color: the coloured diagonal differs from single entries by "
-            f"{np.abs(entries - found).max():.3g}. Please report this function; Exact() "
-            "serves meanwhile."
-        )
-    chained: Any = chain_trace(lin)
-    if chained is None:
-        return
-    everything = np.asarray(diagonal, dtype=np.float64)
-    size = np.abs(everything).sum(axis=1) + scale
-    apart = np.abs(np.asarray(chained, dtype=np.float64) - everything.sum(axis=1))
-    # Where the diagonal itself is not finite there is nothing to compare with.
-    close = (apart <= 1e4 * float(jnp.finfo(lin.outputs.dtype).eps) * size) | ~np.isfinite(size)
-    if not close.all():
-        raise ColoringError(
-            f"color: the trace by the chain of layers differs from that by colours by "
-            f"{apart.max():.3g}. Please report this function; Exact(chunk_size=64) serves "
-            "meanwhile."
-        )

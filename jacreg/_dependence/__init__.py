@@ -1,11 +1,14 @@
 """Which input entries an output depends on, read from the program alone."""
 
 from ._fingerprint import Fingerprint as Fingerprint
+from ._fingerprint import constants_digest as constants_digest
 from ._fingerprint import fingerprint as fingerprint
 from ._operand import Operand as Operand
 from ._operand import Reader as Reader
 from ._pattern import Factor as Factor
 from ._pattern import Pattern as Pattern
 from ._program import LinearProgram as LinearProgram
+from ._program import is_structural as is_structural
 from ._program import linear_program as linear_program
+from ._program import structural_values as structural_values
 from ._read import read_dependence as read_dependence

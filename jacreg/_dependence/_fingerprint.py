@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
 import numpy as np
 
-from ._read import structural_value
+from ._program import LinearProgram, structural_value
 
 
 class Fingerprint(NamedTuple):
@@ -19,7 +19,8 @@ class Fingerprint(NamedTuple):
     Attributes:
         structure: digest of primitives, parameters that are no sizes, and wiring.
         sizes: digest of all array sizes, the batch's among them.
-        constants: digest of the integer constants, which may choose indices.
+        constants: digest of every constant that a pattern is read from, traced or not: the
+            integers and booleans that a function closes over or takes as arguments.
     """
 
     structure: str
@@ -44,14 +45,25 @@ _IGNORED = {
 _PLACEMENT = {"reshard", "mesh_cast", "sharding_constraint", "pvary", "pcast", "device_put"}
 
 
-def fingerprint(program: Any) -> Fingerprint:
-    """Return the fingerprint of a closed jaxpr."""
-    structure, sizes, constants = (hashlib.sha256() for _ in range(3))
-    for kind, token in _tokens(program.jaxpr, program.consts):
-        {"structure": structure, "size": sizes, "constant": constants}[kind].update(
-            token.encode() + b";"
-        )
+def fingerprint(program: LinearProgram) -> Fingerprint:
+    """Return the fingerprint of a linear program."""
+    structure, sizes = hashlib.sha256(), hashlib.sha256()
+    constants = hashlib.sha256(constants_digest(program.values).encode())
+    hashes = {"structure": structure, "size": sizes, "constant": constants}
+    for kind, token in _tokens(program.closed.jaxpr, program.closed.consts):
+        hashes[kind].update(token.encode() + b";")
     return Fingerprint(*(h.hexdigest() for h in (structure, sizes, constants)))
+
+
+def constants_digest(values: Iterable[np.ndarray | None]) -> str:
+    """Digest of structural values, of which those that are not known have none."""
+    return hashlib.sha256(";".join(map(_digest, values)).encode()).hexdigest()
+
+
+def _digest(value: np.ndarray | None) -> str:
+    if value is None:
+        return "unknown"
+    return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
 
 
 def _tokens(jaxpr: Any, consts: Any) -> Iterator[tuple[str, str]]:
@@ -60,16 +72,14 @@ def _tokens(jaxpr: Any, consts: Any) -> Iterator[tuple[str, str]]:
 
     def name(atom: Any) -> str:
         if isinstance(atom, jex.Literal):
-            return f"literal {np.asarray(atom.val)!r}"
+            return f"literal {_digest(np.asarray(atom.val))}"
         return names[atom]
 
     for variable in (*jaxpr.constvars, *jaxpr.invars):
         names[variable], count = f"v{count}", count + 1
         yield from _aval(variable.aval)
     for constant in consts:
-        value = structural_value(constant)
-        if value is not None:
-            yield "constant", hashlib.sha256(value.tobytes()).hexdigest()
+        yield "constant", _digest(structural_value(constant))
     for equation in jaxpr.eqns:
         if equation.primitive.name in _PLACEMENT:
             for variable, atom in zip(equation.outvars, equation.invars, strict=True):
@@ -109,7 +119,7 @@ def _parameter(value: Any, *, size: bool) -> Iterator[tuple[str, str]]:
             yield "structure", str(key)
             yield from _parameter(value[key], size=size)
     elif isinstance(value, np.ndarray | jax.Array):
-        yield "constant", hashlib.sha256(np.asarray(value).tobytes()).hexdigest()
+        yield "constant", _digest(np.asarray(value))
     elif size:
         yield "size", repr(value)
     elif value is None or isinstance(value, bool | int | float | str | np.dtype | np.generic):

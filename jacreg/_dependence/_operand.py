@@ -29,10 +29,25 @@ class Operand:
 
 @dataclass
 class Reader:
-    """State of one reading: how to read a sub-program, and what could not be read."""
+    """State of one reading: how to read a sub-program, and what could not be read.
+
+    Attributes:
+        read: read a sub-program.
+        dense_primitives: what has no rule, or none for this use of it.
+        mixing: the first operation behind which every entry depends on every input entry.
+    """
 
     read: Callable[[Any, list[Any], list[Operand]], list[Operand]]
     dense_primitives: list[str] = field(default_factory=list)
+    mixing: str | None = None
+
+    def reasons(self) -> tuple[str, ...]:
+        """Why a function is dense: what could not be read, else what mixes its entries."""
+        if self.dense_primitives:
+            return tuple(self.dense_primitives)
+        if self.mixing is not None:
+            return (f"{self.mixing}, which mixes all entries",)
+        return ("no two entries that never meet",)
 
 
 @dataclass(frozen=True)

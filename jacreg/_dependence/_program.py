@@ -5,6 +5,8 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from .._errors import DirectionError
 from .._interpret import mentions
@@ -15,12 +17,17 @@ class LinearProgram(NamedTuple):
     """A closed jaxpr that is linear in its inputs from `first_tangent` on.
 
     Attributes:
-        closed: tangents of the inputs to tangents of the outputs, or transposed.
+        closed: what the function closes over, its further arguments and its inputs, then
+            tangents of the inputs, to tangents of the outputs; or transposed.
+        values: of the inputs before the tangents: the entries of those that are part of the
+            program (`structural_value`), None for the others. It is all that a pattern is read
+            from beside the program's own text.
         first_tangent: position of the first tangent.
         reverse: whether it maps cotangents of the outputs to those of the inputs.
     """
 
     closed: Any
+    values: tuple[np.ndarray | None, ...]
     first_tangent: int
     reverse: bool
 
@@ -30,29 +37,57 @@ def linear_program(lin: Linearization) -> LinearProgram:
 
     The derivative, not the function, is read for dependence: custom derivative
     rules, comparisons and integer detours then count as what they contribute.
+
+    What the function closes over and its further arguments are inputs of the program, so that it
+    is the same one whether they are concrete, traced or placeholders.
     """
+    held = (lin.constants, lin.args)
 
-    def call(xs: Any) -> Any:
-        return lin.evaluate(xs)
+    def call(held: Any, xs: Any) -> Any:
+        return lin.with_constants(*held).evaluate(xs)
 
-    def forward(xs: Any, tangent: Any) -> Any:
-        return jax.jvp(call, (xs,), (tangent,))[1]
+    def forward(held: Any, xs: Any, tangent: Any) -> Any:
+        return jax.jvp(lambda xs: call(held, xs), (xs,), (tangent,))[1]
 
-    def backward(xs: Any, cotangent: Any) -> Any:
-        return jax.vjp(call, xs)[1](cotangent)[0]
+    def backward(held: Any, xs: Any, cotangent: Any) -> Any:
+        return jax.vjp(lambda xs: call(held, xs), xs)[1](cotangent)[0]
 
-    first = len(jax.tree.leaves(lin.xs))
+    values = (*structural_values(lin), *(None for _ in jax.tree.leaves(lin.xs)))
     try:
-        closed = jax.make_jaxpr(forward)(lin.xs, lin.xs)
+        closed = jax.make_jaxpr(forward)(held, lin.xs, lin.xs)
         if mentions(closed.jaxpr, "custom_lin"):
             raise DirectionError("a custom VJP has no forward mode")
-        return LinearProgram(closed, first, reverse=False)
+        return LinearProgram(closed, values, len(values), reverse=False)
     except (TypeError, NotImplementedError) as no_forward:
         try:
-            closed = jax.make_jaxpr(backward)(lin.xs, lin.value)
+            closed = jax.make_jaxpr(backward)(held, lin.xs, lin.value)
         except (TypeError, ValueError, NotImplementedError) as no_reverse:
             raise DirectionError(
                 f"color: the function has neither a forward ({no_forward}) nor a reverse mode "
                 f"({no_reverse})."
             ) from no_reverse
-        return LinearProgram(closed, first, reverse=True)
+        return LinearProgram(closed, values, len(values), reverse=True)
+
+
+def structural_values(lin: Linearization) -> tuple[np.ndarray | None, ...]:
+    """`structural_value` of what a linearised function closes over and of its arguments."""
+    return tuple(map(structural_value, jax.tree.leaves((lin.constants, lin.args))))
+
+
+def structural_value(constant: Any) -> np.ndarray | None:
+    """Entries of a constant that are part of the program: concrete integers and booleans.
+
+    Floating-point constants are parameters: what is zero today is not a missing edge.
+    """
+    dtype = getattr(constant, "dtype", None)
+    if dtype is None or not is_structural(dtype) or isinstance(constant, jax.ShapeDtypeStruct):
+        return None
+    try:
+        return np.asarray(constant)
+    except jax.errors.TracerArrayConversionError:
+        return None
+
+
+def is_structural(dtype: Any) -> bool:
+    """Whether entries of that type choose among others: integers and booleans."""
+    return not jnp.issubdtype(dtype, jax.dtypes.extended) and np.dtype(dtype).kind in "iub"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from math import prod
 from typing import Any
 
 import jax
@@ -12,6 +13,7 @@ import numpy as np
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
 from ._operand import RULES, Equation, Operand, Reader, everything
 from ._pattern import identity
+from ._program import LinearProgram, structural_value
 
 # The rules register themselves on import.
 _RULE_FILES = (_rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear)
@@ -20,44 +22,23 @@ _MOST_VALUES = 4_000_000
 _UNEVALUATED = ("random", "threefry", "rng", "pure_callback", "io_callback", "debug")
 
 
-def read_dependence(program: Any, first_tangent: int) -> tuple[list[Operand], Reader]:
-    """Return what each output of a closed jaxpr depends on, and what could not be read.
-
-    Args:
-        program: a closed jaxpr, linear in its inputs from `first_tangent` on; the others
-            are values whose entries are unknown.
-        first_tangent: position of the first tangent among the inputs.
-    """
+def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
+    """Return what each output of a linear program depends on, and what could not be read."""
     reader = Reader(read=lambda *_: [])
     reader.read = lambda program, consts, operands: _run(
         program, [_structural(c) for c in consts], operands, reader
     )
     operands, leaf = [], 0
-    for number, variable in enumerate(program.jaxpr.invars):
+    closed = program.closed
+    for number, variable in enumerate(closed.jaxpr.invars):
         shape = tuple(variable.aval.shape)
-        if number < first_tangent:
-            operands.append(Operand(shape))
+        if number < program.first_tangent:
+            operands.append(Operand(shape, value=program.values[number]))
         else:
             operands.append(Operand(shape, {leaf: identity(shape)}))
             leaf += 1
-    constants = [_structural(constant) for constant in program.consts]
-    return _run(program.jaxpr, constants, operands, reader), reader
-
-
-def structural_value(constant: Any) -> np.ndarray | None:
-    """Entries of a constant that are part of the program: concrete integers and booleans.
-
-    Floating-point constants are parameters: what is zero today is not a missing edge.
-    """
-    dtype = getattr(constant, "dtype", None)
-    if dtype is None or jnp.issubdtype(dtype, jax.dtypes.extended):
-        return None
-    if np.dtype(dtype).kind not in "iub":
-        return None
-    try:
-        return np.asarray(constant)
-    except jax.errors.TracerArrayConversionError:
-        return None
+    constants = [_structural(constant) for constant in closed.consts]
+    return _run(closed.jaxpr, constants, operands, reader), reader
 
 
 def _structural(constant: Any) -> Operand:
@@ -100,11 +81,26 @@ def _apply(
             # Another version of JAX writes this primitive in another way.
             found = everything(call, why=name)
         integer = [not _is_inexact(v.aval) for v in equation.outvars]
-        return [
+        outputs = [
             Operand(shape, {} if skip else dependence)
             for shape, dependence, skip in zip(shapes, found, integer, strict=True)
         ]
+        if reader.mixing is None and any(map(_mixes, outputs)):
+            reader.mixing = name
+        return outputs
     return _evaluate(equation, inputs, shapes, reader)
+
+
+def _mixes(operand: Operand) -> bool:
+    """Whether every entry depends on all entries of its example, of which there are several."""
+    return any(
+        prod(pattern.in_shape[1:]) > 1
+        and all(
+            (f.axes, f.inputs) == ((0,), (0,)) or f.matrix.nnz == prod(f.matrix.shape)
+            for f in pattern.factors
+        )
+        for pattern in operand.dependence.values()
+    )
 
 
 def _is_inexact(aval: Any) -> bool:
