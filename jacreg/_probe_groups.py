@@ -37,7 +37,9 @@ _CALLS = frozenset(
 # With the probes along a new first axis these cost what they cost for each probe.
 _PLAIN = frozenset(
     {
-        "abs", "add", "add_any", "and", "argmax", "argmin", "asin", "atan", "atan2",
+        "abs", "acos", "acosh", "add", "add_any", "and", "argmax", "argmin", "asin", "asinh",
+        "atan", "atan2", "atanh", "cbrt", "one_minus_square", "polynomial", "stack",
+        "stop_gradient", "tile", "unstack",
         "bitcast_convert_type", "broadcast_in_dim", "ceil", "clamp", "concatenate",
         "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv",
         "erfc", "exp", "exp2", "expand_dims", "expm1", "floor", "ge", "gt", "integer_pow",

@@ -14,6 +14,8 @@ from .._linearize import Linearization, linearize
 # Its rule is of no account to the value.
 _CUSTOM = "custom_jvp_call"
 _COMMUTATIVE = ("add", "add_any", "mul", "max", "min", "and", "or")
+# Each call gives other numbers, without an effect that says so.
+_STATEFUL = ("rng_uniform", "infeed")
 _NEUTRAL = {"mul": 1, "add": 0, "add_any": 0}
 
 
@@ -97,7 +99,7 @@ class _Program:
         if name in _COMMUTATIVE:
             values.sort(key=id)
         key = (name, tuple(sorted(params.items())), tuple(values))
-        if equation.effects or not _is_hashable(key):
+        if equation.effects or name in _STATEFUL or not _is_hashable(key):
             return [_Value() for _ in equation.outvars]
         return [self._value((*key, place)) for place in range(len(equation.outvars))]
 
@@ -117,18 +119,36 @@ class _Program:
         return self._transpose(self._value(("slice", source, own)), order)
 
 
+# Parameters of operations that may return their operand, all of which `_returns_operand` looks at
+# or the shape and type of the result say. With another one an operation is taken for what it is.
+_MAY_RETURN = {
+    "copy": set(),
+    "copy_p": set(),
+    "convert_element_type": {"new_dtype", "weak_type", "sharding"},
+    "broadcast_in_dim": {"shape", "broadcast_dimensions", "sharding"},
+    "reshape": {"new_sizes", "dimensions", "sharding"},
+}
+
+
 def _kept(equation: Any, operands: list[Any]) -> int | None:
     """The operand that an operation returns as it is, if it does."""
     name, (out, *_) = equation.primitive.name, equation.outvars
     same = [atom.aval.shape == out.aval.shape and atom.aval.dtype == out.aval.dtype
             for atom in equation.invars]  # fmt: skip
-    if name in ("copy", "copy_p", "convert_element_type", "broadcast_in_dim", "reshape"):
-        return 0 if same[0] else None
+    if name in _MAY_RETURN:
+        return 0 if same[0] and _returns_operand(name, equation.params) else None
     if name in _NEUTRAL and len(operands) == 2:
         for place, operand in enumerate(operands):
             if same[1 - place] and not isinstance(operand, _Value):
                 return 1 - place if np.all(np.asarray(operand) == _NEUTRAL[name]) else None
     return None
+
+
+def _returns_operand(name: str, params: dict[str, Any]) -> bool:
+    """Whether an operation that keeps shape and type keeps the entries in their places."""
+    order = params.get("dimensions" if name == "reshape" else "broadcast_dimensions")
+    in_order = order is None or tuple(order) == tuple(range(len(order)))
+    return in_order and set(params) <= _MAY_RETURN[name]
 
 
 def _is_hashable(key: Any) -> bool:

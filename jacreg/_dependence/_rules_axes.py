@@ -131,3 +131,47 @@ def _concatenate(equation: Equation) -> list[Dependence]:
         parts.append(each(operand.dependence, lambda p, index=index: apply_axis(p, axis, index)))
         start += operand.shape[axis]
     return [merge(*parts)]
+
+
+@rule("stack")
+def _stack(equation: Equation) -> list[Dependence]:
+    axis, count = equation.params["axis"], len(equation.operands)
+    parts = []
+    for number, operand in enumerate(equation.operands):
+        place = placement(np.array([number]), count)
+        parts.append(
+            each(
+                operand.dependence,
+                lambda p, place=place: apply_axis(insert_axis(p, axis, 1), axis, place),
+            )
+        )
+    return [merge(*parts)]
+
+
+@rule("unstack")
+def _unstack(equation: Equation) -> list[Dependence]:
+    (operand,), axis = equation.operands, equation.params["axis"]
+    count = operand.shape[axis]
+    picks = (selection(np.array([number]), count) for number in range(count))
+    return [
+        each(
+            operand.dependence,
+            lambda p, pick=pick: reduce_axis(apply_axis(p, axis, pick), axis),
+        )
+        for pick in picks
+    ]
+
+
+@rule("tile")
+def _tile(equation: Equation) -> list[Dependence]:
+    repeats = equation.params["reps"]
+
+    def tile(pattern: Pattern) -> Pattern:
+        for axis, count in enumerate(repeats):
+            size = pattern.shape[axis]
+            if count != 1:
+                index = np.arange(size * count) % max(size, 1)
+                pattern = apply_axis(pattern, axis, selection(index, size))
+        return pattern
+
+    return [each(equation.operands[0].dependence, tile)]

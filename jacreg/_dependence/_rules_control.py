@@ -141,6 +141,21 @@ def _scan_widened(equation, body, constants, carry, sequences, num_carry) -> lis
     return [*(c.dependence for c in settled), *ys]
 
 
+@rule("custom_linear_solve")
+def _linear_solve(equation: Equation) -> list[Dependence]:
+    """The inverse of a matrix is a polynomial in it: it leads wherever its powers do."""
+    counts, programs = equation.params["const_lengths"], equation.params["jaxprs"]
+    constants = equation.operands[: counts.matvec]
+    if any(constant.dependence for constant in equation.operands[: sum(counts)]):
+        return everything(equation, why="solve with a matrix that depends on the input")
+    right = [Operand(each.shape, each.dependence) for each in equation.operands[sum(counts) :]]
+    matvec = _opened(programs.matvec)
+    settled = _settle(lambda carry: equation.reader.read(*matvec, [*constants, *carry]), right)
+    if settled is None:
+        return everything(equation, why="solve whose dependence keeps growing")
+    return [solution.dependence for solution in settled]
+
+
 def _settle(step, carry: list[Operand]) -> list[Operand] | None:
     """Widen a carry until one more step adds nothing; None if it does not settle soon."""
     for _ in range(256):

@@ -31,7 +31,7 @@ def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
 @rule(
     "add", "sub", "add_any", "neg", "convert_element_type", "reduce_precision", "copy",
     "copy_p", "real", "imag", "complex", "conj", "name", "sharding_constraint", "reshard",
-    "mesh_cast", "pvary", "pcast", "stop_gradient",
+    "mesh_cast", "pvary", "pcast", "stop_gradient", "layout_constraint",
 )  # fmt: skip
 def _entrywise(equation: Equation) -> list[Dependence]:
     shape = equation.shapes[0]

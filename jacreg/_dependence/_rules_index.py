@@ -75,7 +75,7 @@ def _gather(equation: Equation) -> list[Dependence]:
     return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape, indices))]
 
 
-@rule("scatter-add", "scatter", "scatter_add")
+@rule("scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter-mul")
 def _scatter(equation: Equation) -> list[Dependence]:
     operand, indices, updates = equation.operands
     numbers = equation.params["dimension_numbers"]

@@ -84,6 +84,32 @@ def _window_scatter(equation: Equation) -> list[Dependence]:
     return [each(equation.operands[0].dependence, scatter)]
 
 
+@rule("triangular_solve")
+def _triangular_solve(equation: Equation) -> list[Dependence]:
+    matrix, right = equation.operands
+    if matrix.dependence:
+        return everything(equation, why="solve with a matrix that depends on the input")
+    return [each(right.dependence, _mixed(-2 if equation.params["left_side"] else -1))]
+
+
+@rule("tridiagonal_solve")
+def _tridiagonal_solve(equation: Equation) -> list[Dependence]:
+    *matrix, right = equation.operands
+    if any(diagonal.dependence for diagonal in matrix):
+        return everything(equation, why="solve with a matrix that depends on the input")
+    return [each(right.dependence, _mixed(-2))]
+
+
+def _mixed(axis: int):
+    """Operation after which an entry depends on all others along an axis, counted from behind."""
+
+    def mix(pattern: Pattern) -> Pattern:
+        place = len(pattern.shape) + axis
+        return insert_axis(reduce_axis(pattern, place), place, pattern.shape[place])
+
+    return mix
+
+
 @rule("dot_general")
 def _dot_general(equation: Equation) -> list[Dependence]:
     (contract_left, contract_right), (batch_left, batch_right) = equation.params[
