@@ -4,17 +4,37 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 UV := $(shell command -v uv 2>/dev/null)
+# Exact versions: what runs on Python 3.11, and the releases that need 3.12 and newer.
+CONSTRAINTS ?= $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.version_info < (3, 12) else "constraints-3.12.txt")' 2>/dev/null || echo constraints.txt)
 # Installed once for each change of what is asked for.
-ASKED := pyproject.toml constraints.txt
+ASKED := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: quickstart test test-slow docs lint benchmarks clean
+.PHONY: quickstart check test test-slow test-newest test-oldest fuzz docs lint benchmarks release-check clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
 	$(BIN)/python -m train.quickstart
 
+# Before a commit, under two minutes: lint, types, import circles, one call of every public name.
+check: lint
+	$(BIN)/python -m pytest -n auto tests/test_imports.py tests/test_import_circles.py tests/test_public_names.py
+
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# The suite on the newest releases that can be had, unpinned, and on the oldest that are supported.
+NEWEST ?= $(or $(shell command -v python3.13),$(shell command -v python3.12),$(PYTHON))
+test-newest:
+	@$(MAKE) --no-print-directory install PYTHON=$(NEWEST) VENV=$(VENV)-newest CONSTRAINTS=/dev/null
+	$(VENV)-newest/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
+
+test-oldest:
+	@$(MAKE) --no-print-directory install VENV=$(VENV)-oldest CONSTRAINTS=constraints-oldest.txt
+	$(VENV)-oldest/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
+
+# What a release holds: wheel and source distribution built, installed alone, tried outside the checkout.
+release-check: $(VENV)/.dev
+	$(BIN)/python tests/release.py
 
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
@@ -59,12 +79,12 @@ install:
 ifeq ($(UV),)
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
 	@$(BIN)/python -m pip install --quiet --disable-pip-version-check $(if $(filter dev,$(EXTRA)),,--no-compile) \
-		--constraint constraints.txt --editable ".[$(EXTRA)]"
+		--constraint $(CONSTRAINTS) --editable ".[$(EXTRA)]"
 else
 	@test -x $(BIN)/python || $(UV) venv --quiet --python $(PYTHON) $(VENV)
 	@$(UV) pip install --quiet $(if $(filter dev,$(EXTRA)),--compile-bytecode) --python $(BIN)/python \
-		--constraint constraints.txt --editable ".[$(EXTRA)]"
+		--constraint $(CONSTRAINTS) --editable ".[$(EXTRA)]"
 endif
 
 clean:
-	rm -rf $(VENV) .pytest_cache .ruff_cache site
+	rm -rf $(VENV) $(VENV)-newest $(VENV)-oldest .jax_cache .pytest_cache .ruff_cache site

@@ -23,7 +23,7 @@ class Apply(Protocol):
         *args: Any,
         train: bool = False,
         key: PRNGKeyArray | None = None,
-    ) -> tuple[Float[Array, "N *out"], PyTree]:
+    ) -> tuple[Float[Array, " N *out"], PyTree]:
         """Evaluate the model on a batch and return its outputs and its new state."""
         ...
 

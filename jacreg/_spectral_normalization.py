@@ -108,7 +108,7 @@ def _lanczos(lin: Linearization, start: Float[Array, "1 n"], num_steps: int) -> 
     return unit(leading[None] @ basis[:-1])
 
 
-def normalized(ys: Float[Array, "N *out"], tracked: Tracked) -> Float[Array, "N *out"]:
+def normalized(ys: Float[Array, " N *out"], tracked: Tracked) -> Float[Array, " N *out"]:
     """Return A x / s + b from A x + b, and b and s as tracked."""
     inverse = (1 / jnp.where(tracked.norm > 0, tracked.norm, 1)).astype(ys.dtype)
     return ys * inverse + tracked.offset.astype(ys.dtype) * (1 - inverse)

@@ -79,7 +79,7 @@ class Cycle:
         """The product entry by entry; what a condition left out stays zero."""
         return guarded_product(left, right) if self.guarded else left * right
 
-    def diagonal(self, space: int, *, backwards: bool = False) -> Float[Array, "B *shape"]:
+    def diagonal(self, space: int, *, backwards: bool = False) -> Float[Array, " B *shape"]:
         """The diagonal `[N or 1, *shape]` of a space, ones where it is the identity.
 
         Args:

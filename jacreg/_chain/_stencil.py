@@ -83,7 +83,7 @@ class Arc:
         far = np.arange(size)[:, None] + offsets
         return (far >= 0) & (far < self.between[axis])
 
-    def joined(self, masks: Bool[np.ndarray, "k *offsets"]) -> Float[Array, "k *all far near"]:
+    def joined(self, masks: Bool[np.ndarray, " k *offsets"]) -> Float[Array, "k *all far near"]:
         """Both stencils as one, summed over the space between, once for each mask of it."""
         if self.second is None:
             return self.first.weights[None]

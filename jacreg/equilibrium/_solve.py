@@ -37,7 +37,7 @@ class EquilibriumResult(NamedTuple):
 
 def solve(
     cell: Callable[..., Any],
-    start: Float[Array, "N *state"],
+    start: Float[Array, " N *state"],
     *args: PyTree,
     solver: EquilibriumSolver = EquilibriumSolver(),
 ) -> EquilibriumResult:

@@ -51,7 +51,7 @@ class DifferentialDense(nnx.Module):
     def __call__(
         self,
         hs: Float[Array, "N in"],
-        jacobian: Float[Array, "N in D"] | None = None,
+        jacobian: Float[Array, " N in D"] | None = None,
     ) -> tuple[Float[Array, "N out"], Float[Array, "N out D"]]:
         """Return h' and dh'/dx; without a Jacobian h is x itself.
 

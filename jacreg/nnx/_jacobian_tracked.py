@@ -39,7 +39,7 @@ class JacobianTracked(nnx.Module):
 
     def __call__(
         self, xs: Float[Array, "N *in"], *, key: PRNGKeyArray | None = None
-    ) -> tuple[Float[Array, "N *out"], LayerwiseLogFrobenius]:
+    ) -> tuple[Float[Array, " N *out"], LayerwiseLogFrobenius]:
         """Return the output and `LayerwiseLogFrobenius(per_layer [L, N], total [N])`.
 
         Args:

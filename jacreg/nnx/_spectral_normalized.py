@@ -78,7 +78,7 @@ class SpectralNormalized(nnx.Module):
 
     def __call__(
         self, xs: Float[Array, "N *in"], use_running_average: bool | None = None
-    ) -> Float[Array, "N *out"]:
+    ) -> Float[Array, " N *out"]:
         """Return A xs / s + b.
 
         Raises:
@@ -94,7 +94,7 @@ class SpectralNormalized(nnx.Module):
             self.vector[...] = tracked.vector
         return normalized(self.layer(xs), tracked)
 
-    def _one(self, x: Float[Array, "*in"]) -> Float[Array, "1 *out"]:
+    def _one(self, x: Float[Array, "*in"]) -> Float[Array, " 1 *out"]:
         return self.layer(jnp.expand_dims(x, self.batch_axis))
 
     def set_view(self, use_running_average: bool | None = None) -> None:

@@ -140,7 +140,7 @@ def _matrix(kernel: Array, pool: int, side: int, depths: Sequence[int]) -> Array
 
 
 @jax.custom_jvp
-def largest(ys: Float[Array, "K *rest"]) -> Float[Array, " *rest"]:
+def largest(ys: Float[Array, " K *rest"]) -> Float[Array, " *rest"]:
     """The maximum over the first axis; equal maxima share the gradient, as with `jnp.max`.
 
     The derivative is a product with the shares: `jnp.max` has the same, in more passes.

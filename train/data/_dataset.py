@@ -33,8 +33,8 @@ class Examples:
     inputs: UInt[np.ndarray, "N H W C"] | Float[np.ndarray, "N *in"]
     targets: (
         Int[np.ndarray, " N"]
-        | Float[np.ndarray, "N *out"]
-        | Mapping[str, Float[np.ndarray, "N *out"]]
+        | Float[np.ndarray, " N *out"]
+        | Mapping[str, Float[np.ndarray, " N *out"]]
         | None
     )
 

@@ -1,0 +1,26 @@
+"""No file of the library imports itself on some way round, type-only imports counted."""
+
+import pytest
+from imports_graph import circles, graph
+
+
+@pytest.mark.parametrize("package", ["jacreg"])
+def test_no_circle_of_files(package):
+    edges = {name: to for name, to in graph().items() if name.split(".")[0] == package}
+    assert edges
+    assert circles(edges) == []
+
+
+def test_a_circle_is_seen(tmp_path):
+    files = {
+        "jacreg/__init__.py": "from ._a import a",
+        "jacreg/_a.py": "import typing as t\nif t.TYPE_CHECKING:\n    from ._b import b",
+        "jacreg/_b.py": "def f():\n    from jacreg import _a",
+        "jacreg/_c.py": "from ._a import a\nimport numpy",
+    }
+    (tmp_path / "jacreg").mkdir()
+    for name, source in files.items():
+        (tmp_path / name).write_text(source)
+    edges = graph(tmp_path)
+    assert edges["jacreg._c"] == {"jacreg._a"}
+    assert circles(edges) == [["jacreg._a", "jacreg._b"]]
