@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from typing import Any
+
 
 class DirectionError(TypeError):
     """The function has no derivative in the direction that was asked for.
@@ -10,3 +13,20 @@ class DirectionError(TypeError):
     `while_loop` has no reverse mode. It is a TypeError so that callers who do
     not know jacreg catch it as one.
     """
+
+
+def note_mistake(error: Exception, inputs: Sequence[Any]) -> None:
+    """Add to an error of the user's function what is behind it more often than not."""
+    if type(error).__name__ == "TraceContextError":
+        error.add_note(
+            "An nnx module changes its own variables when it is called, which nnx forbids under a "
+            "derivative. jacreg.nnx.function(module) runs a private copy: pass that, or call it "
+            "in place of the module."
+        )
+    elif isinstance(error, TypeError | ValueError) and not str(error).startswith("jacreg."):
+        # The first mistake of most users; what their function raises says nothing of it.
+        shape = ", ".join(str(tuple(x.shape)) for x in inputs)
+        error.add_note(
+            f"linearize called fn with the whole batch, xs of shape {shape}. If it is written for "
+            "one example, pass jax.vmap(fn), or jacreg.eqx.function(model) for an Equinox model."
+        )

@@ -11,7 +11,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from ._convolution import with_products
-from ._errors import DirectionError
+from ._errors import DirectionError, note_mistake
 from ._interpret import mentions
 from ._structure import BatchStructure
 
@@ -257,13 +257,8 @@ def linearize(
     num_examples = _check_inputs(xs, args)
     try:
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
-    except (TypeError, ValueError) as error:
-        # The first mistake of most users; what their function raises says nothing of it.
-        shape = ", ".join(str(tuple(x.shape)) for x in jax.tree.leaves(xs))
-        error.add_note(
-            f"linearize called fn with the whole batch, xs of shape {shape}. If it is written for "
-            "one example, pass jax.vmap(fn), or jacreg.eqx.function(model) for an Equinox model."
-        )
+    except Exception as error:
+        note_mistake(error, jax.tree.leaves(xs))
         raise
     if has_aux and not (isinstance(shapes, tuple | list) and len(shapes) == 2):
         raise ValueError(

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
+from ._errors import note_mistake
 from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
 from ._methods import check_count
@@ -145,6 +146,9 @@ def _linearize_at_zero(
             f"{jnp.dtype(dtype)}: {str(error).splitlines()[0]} in_shape is that of one input, "
             "without a batch axis."
         ) from error
+    except Exception as error:
+        note_mistake(error, ())
+        raise
     return linearize(lambda xs: _add_batch_axis(linear_map(xs[0])), jnp.zeros((1, *shape), dtype))
 
 

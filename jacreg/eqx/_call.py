@@ -8,40 +8,53 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .._mode import Mode, arrange_call
+from .._call import Call
+from .._mode import Mode, check_key, flag_names
 from .._sharding import explicit_sharding
+from .._target import Target, find_target
 from ._set_mode import modules, set_mode
 
 
 def call_model(
-    who: str, model: Any, state: Any, mode: Mode, key: Any, inputs: tuple[Any, ...]
+    call: Call, model: Any, state: Any, mode: Mode, key: Any, inputs: tuple[Any, ...]
 ) -> tuple[Any, Any]:
     """Map the model over a batch; return the outputs and the new state.
 
-    Every example has a key of its own, split from `key`. The state is shared by
-    the batch; it changes with batch statistics only.
+    Every example has a key of its own, split from `key` or from the option of that
+    name; the other options are shared. The state is shared by the batch; it changes with
+    batch statistics only.
     """
+    who = call.who
     model = set_mode(who, model, mode, key)
-    signature = inspect.signature(model)
+    target = find_target(call, model)
+    signature = target.signature
+    known = {*flag_names(signature), *call.options, "key"}
+    if state is not None:
+        known.add("state")
+    batch = target.batch_parameter(known, len(inputs))
     stateful = any(isinstance(each, eqx.nn.StateIndex) for each in modules(model))
-    state_name = _state_name(who, signature, state, len(inputs), stateful)
-    flags = mode.call_flags(signature)
-    wants_key = "key" in list(signature.parameters)[1:]
+    unfilled = target.unfilled(known, batch, len(inputs))
+    state_name = _state_name(target, state, batch, unfilled, stateful)
+    if key is None and call.options.get("key") is not None:
+        key = call.options["key"]
+        check_key(who, "key", key)
+    wants_key = "key" in signature.parameters and batch != "key"
     if wants_key and key is None and signature.parameters["key"].default is inspect.Parameter.empty:
         # The model insists on a key that its layers, all off, will not use.
         key = jax.random.key(0)
     keys = None
     if wants_key and key is not None:
         keys = _one_each(key, jax.tree.leaves(inputs[0])[0])
+    fixed = {**mode.call_flags(signature), **call.options}
 
     def example(key: Any, state: Any, *inputs: Any) -> tuple[Any, Any]:
-        named: dict[str, Any] = dict(flags)
+        named: dict[str, Any] = dict(fixed)
         if key is not None:
             named["key"] = key
         if state_name is not None:
             named[state_name] = state
-        positional, keywords = arrange_call(who, signature, inputs, named)
-        out = model(*positional, **keywords)
+        positional, keywords = target.arrange(inputs, named, {*known, *named}, batch)
+        out = target.fn(*positional, **keywords)
         if state_name is None:
             return out, None
         if not (isinstance(out, tuple) and len(out) == 2 and isinstance(out[1], eqx.nn.State)):
@@ -86,38 +99,29 @@ def clone_state(state: Any) -> Any:
 
 
 def _state_name(
-    who: str, signature: inspect.Signature, state: Any, num_inputs: int, stateful: bool
+    target: Target, state: Any, batch: str | None, unfilled: list[str], stateful: bool
 ) -> str | None:
     """The parameter that takes the state: `state`, or the one that would be left empty."""
-    parameters = list(signature.parameters.values())[1:]
-    required = [
-        p.name
-        for p in parameters
-        if p.default is p.empty and p.kind in (p.POSITIONAL_ONLY, p.POSITIONAL_OR_KEYWORD)
-    ]
-    unfilled = required[num_inputs - 1 :]
+    who, parameters = target.call.who, target.signature.parameters
+    named = "state" in parameters and batch != "state" and "state" not in target.call.options
     if state is None:
-        needs = "state" in required and unfilled
+        required = named and parameters["state"].default is inspect.Parameter.empty
         # eqx.nn.Sequential takes one where its layers do.
-        if (
-            "state" in unfilled
-            or needs
-            or (any(p.name == "state" for p in parameters) and stateful)
-        ):
+        if named and ((required and unfilled) or stateful):
             raise ValueError(
-                f"{who}: the model is called as __call__{signature} and needs its state: "
-                "model, state = eqx.nn.make_with_state(Model)(...), then pass state too."
+                f"{who}: the model is called as {target.name}{target.signature} and needs its "
+                "state: model, state = eqx.nn.make_with_state(Model)(...), then pass state too."
             )
         return None
-    if any(p.name == "state" for p in parameters):
+    if named:
         return "state"
     if not jax.tree.leaves(state):
         return None
     if unfilled:
         return unfilled[0]
     raise TypeError(
-        f"{who}: got a state, but the model is called as __call__{signature}, which has no "
-        "parameter to take it. Name one `state`, or leave the state out."
+        f"{who}: got a state, but the model is called as {target.name}{target.signature}, which "
+        "has no parameter to take it. Name one `state`, or leave the state out."
     )
 
 

@@ -11,7 +11,7 @@ from typing import Any
 import equinox as eqx
 import jax
 
-from .._mode import Mode
+from .._mode import Mode, is_flag_value
 
 _RATES = ("p", "scale")
 
@@ -45,26 +45,38 @@ def set_mode(who: str, model: Any, mode: Mode, key: Any) -> Any:
 
 def _rebuilt(tree: Any, mode: Mode) -> Any:
     def is_inner(node: Any) -> bool:
-        return node is not tree and _is_flagged(node)
+        return node is not tree and bool(_switches(node, mode))
 
     rebuilt = jax.tree.map(
         lambda node: _rebuilt(node, mode) if is_inner(node) else node, tree, is_leaf=is_inner
     )
-    if not _is_flagged(tree):
+    switches = _switches(tree, mode)
+    if not switches:
         return rebuilt
-    inference = not (mode.batch_statistics if _is_stateful(tree) else mode.dropout)
     # By hand: `inference` may be a static field, out of reach of eqx.tree_at, and the
     # subclass has its parent's fields, so the copy flattens as the original does.
-    copy = object.__new__(_pinned(type(tree)))
+    copy = object.__new__(_pinned(type(tree), tuple(switches)))
     for field in fields(rebuilt):
         if hasattr(rebuilt, field.name):
-            value = inference if field.name == "inference" else getattr(rebuilt, field.name)
+            value = switches.get(field.name, getattr(rebuilt, field.name))
             object.__setattr__(copy, field.name, value)
     return copy
 
 
-def _is_flagged(node: Any) -> bool:
-    return isinstance(node, eqx.Module) and any(f.name == "inference" for f in fields(node))
+def _switches(node: Any, mode: Mode) -> dict[str, bool]:
+    """The fields of a module that say its mode, with the values that this mode gives them."""
+    if not isinstance(node, eqx.Module):
+        return {}
+    wanted = mode.attributes
+    if _is_stateful(node):
+        wanted["inference"] = not mode.batch_statistics
+    elif mode.dropout is not None:
+        wanted["inference"] = not mode.dropout
+    return {
+        field.name: wanted[field.name]
+        for field in fields(node)
+        if field.name in wanted and is_flag_value(getattr(node, field.name, 0))
+    }
 
 
 def _is_stateful(module: eqx.Module) -> bool:
@@ -73,28 +85,31 @@ def _is_stateful(module: eqx.Module) -> bool:
 
 
 def _draws_noise(module: eqx.Module) -> bool:
-    if not _is_flagged(module) or _is_stateful(module):
+    if not any(field.name == "inference" for field in fields(module)) or _is_stateful(module):
         return False
     rates = [getattr(module, name) for name in _RATES if hasattr(module, name)]
     return any(not (isinstance(rate, int | float) and rate == 0) for rate in rates)
 
 
 @functools.lru_cache(maxsize=256)
-def _pinned(cls: type) -> type:
+def _pinned(cls: type, switches: tuple[str, ...]) -> type:
     """A subclass that is deaf to the flags that its caller passes: its own field decides."""
     call = getattr(cls, "__call__", None)  # noqa: B004 - its signature is wanted
     if call is None:
         return cls
     signature = inspect.signature(call)
-    deaf = {"inference", "deterministic"} & set(signature.parameters)
+    # A noise layer with an `inference` field may be told by either name.
+    told = {"deterministic": "inference"} if "inference" in switches else {}
+    told |= {name: name for name in switches}
+    deaf = {name: told[name] for name in signature.parameters if name in told}
     if not deaf:
         return cls
 
     def __call__(self: Any, *args: Any, **kwargs: Any) -> Any:
         bound = signature.bind(self, *args, **kwargs)
-        for name in deaf:
+        for name, own in deaf.items():
             default = signature.parameters[name].default
-            bound.arguments[name] = None if default is None else self.inference
+            bound.arguments[name] = None if default is None else getattr(self, own)
         return call(*bound.args, **bound.kwargs)
 
     __call__.__signature__ = signature  # pyright: ignore[reportFunctionMemberAccess]

@@ -10,7 +10,9 @@ import jax
 from flax import linen as nn
 from flax.errors import InvalidRngError
 
-from .._mode import Mode, arrange_call, is_flag_value
+from .._call import Call
+from .._mode import Mode, check_key, flag_names, is_flag_value
+from .._target import find_target
 
 _NOT_STATE = ("params", "intermediates", "perturbations")
 
@@ -21,7 +23,7 @@ def evolving(variables: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def call_module(
-    who: str,
+    call: Call,
     module: nn.Module,
     variables: Mapping[str, Any],
     mode: Mode,
@@ -33,33 +35,51 @@ def call_module(
     Raises:
         ValueError: the module draws random numbers and there is no key.
     """
-    signature = inspect.signature(type(module).__call__)
-    signature = signature.replace(parameters=list(signature.parameters.values())[1:])
-    positional, keywords = arrange_call(who, signature, inputs, mode.call_flags(signature))
     state = evolving(variables)
     # Streams that are not named fall back to "params", so custom noise is seeded too.
     rngs = {} if key is None else {"dropout": key, "params": key}
+    if key is None and "rngs" in call.options:
+        rngs = _streams(call)
     # nn.jit caches by the structure of the streams but not by interceptors: a stream that
     # nobody draws from keeps our traces from the user's own calls, and modes apart.
     rngs[f"jacreg {mode}"] = jax.random.key(0)
     mutable = list(state) if mode.batch_statistics else []
+
+    def run(bound: nn.Module) -> Any:
+        target = find_target(call.without("rngs"), bound)
+        if "rngs" in target.signature.parameters:
+            target = find_target(call, bound)
+        flags = mode.call_flags(target.signature)
+        known = {*flag_names(target.signature), *target.call.options}
+        batch = target.batch_parameter(known, len(inputs))
+        named = {**flags, **target.call.options}
+        positional, keywords = target.arrange(inputs, named, known, batch)
+        return target.fn(*positional, **keywords)
+
     try:
         with nn.intercept_methods(_interceptor(mode)):
-            ys, updated = module.apply(
-                variables, *positional, rngs=rngs, mutable=mutable, **keywords
-            )
+            ys, updated = module.apply(variables, method=run, rngs=rngs, mutable=mutable)
     except InvalidRngError as error:
         raise ValueError(
-            f"{who}: {type(module).__name__} draws random numbers (dropout is active) and there "
-            "is no key; pass dropout_key=... to function, key=jax.random.fold_in(key, step) to "
-            f"apply, or set the rate to 0. Flax says: {str(error).splitlines()[0]}"
+            f"{call.who}: {type(module).__name__} draws random numbers (dropout is active) and "
+            "there is no key; pass dropout_key=... to function, key=jax.random.fold_in(key, step) "
+            f"to apply, or set the rate to 0. Flax says: {str(error).splitlines()[0]}"
         ) from error
     return ys, {**state, **dict(updated)}
 
 
+def _streams(call: Call) -> dict[str, Any]:
+    """The option `rngs`, as `module.apply` takes it: keys by the names of their streams."""
+    rngs = call.options["rngs"]
+    if isinstance(rngs, Mapping):
+        return dict(rngs)
+    check_key(call.who, "rngs (or each value of it)", rngs)
+    return {"dropout": rngs, "params": rngs}
+
+
 def _interceptor(mode: Mode) -> Callable[..., Any]:
     """Overrule every mode flag, field or argument, of every module called below."""
-    flags = mode.flags
+    flags, attributes = mode.flags, mode.attributes
 
     def intercept(
         call: Callable[..., Any],
@@ -72,7 +92,7 @@ def _interceptor(mode: Mode) -> Callable[..., Any]:
         module = context.module
         fields = {
             name: getattr(module, name)
-            for name in flags
+            for name in attributes
             if name in type(module).__dataclass_fields__ and is_flag_value(getattr(module, name))
         }
         args, kwargs = _overruled(context.orig_method, args, kwargs, flags, fields)

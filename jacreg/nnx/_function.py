@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from flax import nnx
 
+from .._call import Call
 from .._mode import Statistics, check_mode, wrong_module
-from ._private_copy import call_copy, take_apart
+from ._private_copy import call_copy, private, take_apart
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
@@ -20,6 +21,9 @@ def function(
     statistics: Statistics = "running",
     dropout_key: PRNGKeyArray | None = None,
     return_state: bool = False,
+    method: str | Callable[..., Any] | None = None,
+    wrt: str | None = None,
+    **options: Any,
 ) -> Callable[..., Any]:
     """Return an nnx module as `fn: [N, *in] -> [N, *out]`, ready for `jacreg.linearize`.
 
@@ -27,7 +31,8 @@ def function(
     the module is never changed and inside `nnx.grad`, `nnx.value_and_grad` and
     `nnx.jit` the link to the traced parameters holds. The module's own train or
     eval flags do not matter, nor those that it passes to its layers: the arguments
-    here decide for every BatchNorm and Dropout in it.
+    here decide for every BatchNorm and Dropout in it, by whatever name its call is
+    told (`train`, `deterministic`, `enable_dropout`, ...).
 
     Args:
         module: called as `module(xs, *args)` on a batch.
@@ -39,14 +44,23 @@ def function(
         return_state: `fn` returns `(ys, new_state)`, for `linearize(..., has_aux=True)`.
             `new_state` is the `nnx.State` of all variables but parameters and random
             streams; `nnx.update(module, lin.aux)` writes it back.
+        method: what to call instead of the module itself: the name of a method or submodule
+            ("encode", "decoder.mean"), or a function `(module, xs, *args)`.
+        wrt: the parameter that takes the batch, by name. Without it the first one does,
+            and in a field `(t, y)` or `(t, y, args)` the state behind the time.
+        **options: keyword options of the call (`mask=mask`, `train=False`). With `rngs=` noise
+            layers do as the call itself would have them, with the same draws at every call.
 
     Returns:
-        `fn(xs, *args)`. Further arguments (time, label) are passed on to the module.
+        `fn(xs, *args)`. Further arguments (time, label) fill the call's other parameters in
+        its own order: `fn(ys, ts)` calls a field as `(ts, ys)` or `(ts, ys, None)`.
 
     Raises:
-        TypeError: `module` is not an nnx module (a plain function needs no adapter), or
-            `dropout_key` is no key.
-        ValueError: `statistics` has another value.
+        TypeError: `module` is not an nnx module (a plain function needs no adapter),
+            `dropout_key` is no key, or (from `fn`) the call does not fit the module; the
+            message shows its signature and the line to write.
+        ValueError: `statistics` has another value, or an option says the opposite of it or
+            of `dropout_key`.
 
     Example:
         >>> import jax, jax.numpy as jnp, jacreg, jacreg.nnx
@@ -61,10 +75,11 @@ def function(
     who = "jacreg.nnx.function"
     if not isinstance(module, nnx.Module):
         raise wrong_module(who, "an nnx.Module", module)
-    mode = check_mode(who, statistics, dropout_key)
+    call = Call(who, method, wrt, {name: private(value) for name, value in options.items()})
+    mode = check_mode(who, statistics, dropout_key, options, "rngs")
 
     def fn(xs: Any, *args: Any) -> Any:
-        ys, state = call_copy(who, take_apart(module), mode, dropout_key, (xs, *args))
+        ys, state = call_copy(call, take_apart(module), mode, dropout_key, (xs, *args))
         return (ys, state) if return_state else ys
 
     return fn

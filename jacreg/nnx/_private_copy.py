@@ -10,9 +10,10 @@ import jax
 import jax.numpy as jnp
 from flax import nnx
 
-from .._mode import Mode, arrange_call, is_flag_value
+from .._call import Call
+from .._mode import Mode, flag_names, is_flag_value
+from .._target import find_target
 
-_FLAGS = ("use_running_average", "deterministic", "training", "is_training")
 _RATES = ("rate", "dropout_rate", "scale")
 
 
@@ -34,7 +35,7 @@ def take_apart(module: nnx.Module) -> tuple[Any, nnx.State, nnx.State, nnx.State
 
 
 def call_copy(
-    who: str,
+    call: Call,
     parts: tuple[Any, nnx.State, nnx.State, nnx.State],
     mode: Mode,
     key: Any,
@@ -47,17 +48,26 @@ def call_copy(
     """
     graphdef, params, state, hidden = parts
     module = nnx.merge(graphdef, params, state, hidden, copy=True)
-    _set_mode(who, module, mode, key)
-    signature = inspect.signature(module)
-    named: dict[str, Any] = dict(mode.call_flags(signature))
-    if "rngs" in signature.parameters:
+    _set_mode(call.who, module, mode, key)
+    target = find_target(call, module)
+    signature = target.signature
+    known = {*flag_names(signature), *call.options, "rngs"}
+    batch = target.batch_parameter(known, len(inputs))
+    options = {name: private(value) for name, value in call.options.items()}
+    named: dict[str, Any] = {**mode.call_flags(signature), **options}
+    if "rngs" in signature.parameters and named.get("rngs") is None:
         if key is not None:
             named["rngs"] = nnx.Rngs(jax.random.fold_in(key, 0))
         elif signature.parameters["rngs"].default is inspect.Parameter.empty:
             named["rngs"] = nnx.Rngs(0)
-    positional, keywords = arrange_call(who, signature, inputs, named)
-    ys = module(*positional, **keywords)
+    positional, keywords = target.arrange(inputs, named, known, batch)
+    ys = target.fn(*positional, **keywords)
     return ys, _evolved(module, state)
+
+
+def private(value: Any) -> Any:
+    """A copy of random streams and modules among the options; all else as it is."""
+    return nnx.clone(value) if isinstance(value, nnx.Pytree | nnx.Variable) else value
 
 
 def _evolved(module: nnx.Module, like: nnx.State) -> nnx.State:
@@ -71,7 +81,7 @@ def _evolved(module: nnx.Module, like: nnx.State) -> nnx.State:
 
 def _set_mode(who: str, module: nnx.Module, mode: Mode, key: Any) -> None:
     """Set every flag below `module`, and seed every random stream from `key`."""
-    flags = mode.flags
+    flags = mode.attributes
     streams = 1  # number 0 is for the `rngs` of the outermost call
     for path, node in nnx.iter_graph(module):
         if isinstance(node, nnx.RngStream) and key is not None:
@@ -80,7 +90,7 @@ def _set_mode(who: str, module: nnx.Module, mode: Mode, key: Any) -> None:
         if not isinstance(node, nnx.Module):
             continue
         attributes = vars(node)
-        own = [name for name in _FLAGS if is_flag_value(attributes.get(name, 0))]
+        own = [name for name in flags if is_flag_value(attributes.get(name, 0))]
         if not own:
             continue
         for name in own:
