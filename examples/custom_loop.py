@@ -23,7 +23,7 @@ def loss(params, step, weight):
         lambda lin: jnp.zeros(()),
         lin,
     )
-    norm = jnp.mean(jnp.sqrt(jacreg.frobenius_squared(lin, jacreg.Exact())))
+    norm = jnp.mean(jnp.sqrt(jacreg.frobenius_squared(lin)))
     return task + weight * SPARSE(step) * penalty, (jnp.argmax(lin.value, axis=1), norm)
 
 

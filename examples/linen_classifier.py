@@ -30,7 +30,7 @@ for weight in (0.0, 0.02):
     for number in range(300):
         params = step(params, weight, jax.random.key(number))
     lin = jacreg.linearize(jacreg.linen.function(MODULE, {"params": params}), XS)
-    norms[weight] = float(jacreg.frobenius_squared(lin, jacreg.Exact())[0])
+    norms[weight] = float(jacreg.frobenius_squared(lin)[0])
     estimate, error = measure(lin, jacreg.Projection(50), key=jax.random.key(2))
     print(f"weight {weight}: norm(J)_F^2 of the first example {norms[weight]:.2f}, ", end="")
     print(f"by 50 projections {estimate[0]:.2f} +- {error[0]:.2f}")

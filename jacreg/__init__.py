@@ -21,6 +21,7 @@ from ._layerwise import layerwise_log_frobenius as layerwise_log_frobenius
 from ._linearize import Linearization as Linearization
 from ._linearize import linearize as linearize
 from ._log_determinant import log_determinant as log_determinant
+from ._methods import Auto as Auto
 from ._methods import CoupledBatch as CoupledBatch
 from ._methods import Exact as Exact
 from ._methods import Hutchinson as Hutchinson
@@ -31,6 +32,9 @@ from ._methods import Projection as Projection
 from ._methods import XTrace as XTrace
 from ._missing import __getattr__ as __getattr__  # pyright: ignore[reportAttributeAccessIssue]
 from ._operator_norm import operator_norm as operator_norm
+from ._plan import Plan as Plan
+from ._plan import plan as plan
+from ._program import Directions as Directions
 from ._pseudo_determinant import log_pseudo_determinant as log_pseudo_determinant
 from ._rows_independent import rows_independent as rows_independent
 from ._spectral_norm import spectral_norm as spectral_norm

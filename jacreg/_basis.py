@@ -11,6 +11,7 @@ import jax.numpy as jnp
 from ._errors import DirectionError
 from ._linearize import Linearization
 from ._memory import check_fits
+from ._program import FORWARD, REVERSE
 from ._sharding import is_spread, match_sharding
 from ._structure import BatchStructure
 
@@ -21,7 +22,7 @@ if TYPE_CHECKING:
 
 # Entries of all tangents of a chunk together: 64 MiB in float32, and a network's
 # activations are a small multiple of that.
-_AUTOMATIC_ENTRIES = 1 << 24
+AUTOMATIC_ENTRIES = 1 << 24
 # A CPU takes convolutions of more rows one after the other in less time: they stay in its caches.
 _CONVOLVED_ROWS = 8
 
@@ -47,16 +48,15 @@ class FlatJacobian:
 
     def either(self, vector: Float[Array, "N n"]) -> Float[Array, "N n"]:
         """J v of a square Jacobian, or J^T v where there is no forward mode."""
-        first, second = (self.vjp, self.jvp) if self.lin.mode == "reverse" else (self.jvp, self.vjp)
-        try:
-            return first(vector)
-        except DirectionError:
-            return second(vector)
+        reverse = direction(self.lin, reverse_first=self.lin.mode == "reverse") == REVERSE
+        return (self.vjp if reverse else self.jvp)(vector)
 
     def check_both_directions(self) -> None:
         """Raise the DirectionError of the direction that the function lacks, if any."""
-        jax.eval_shape(self.lin.jvp, self.lin.xs)
-        jax.eval_shape(self.lin.vjp, self.lin.value)
+        if self.lin.no_forward is not None:
+            self.lin.jvp(self.lin.xs)
+        if self.lin.no_reverse is not None:
+            self.lin.vjp(self.lin.value)
 
     def column(self, index: Int[Array, ""]) -> Float[Array, "N M"]:
         """J e_i for every example."""
@@ -80,7 +80,7 @@ class FlatJacobian:
             return 1
         entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
         if not self.num_examples * self.inputs.size * self.outputs.size:
-            return _AUTOMATIC_ENTRIES
+            return AUTOMATIC_ENTRIES
         if chunk_size is not None:
             count = min(chunk_size, max(self.inputs.size, self.outputs.size))
             check_fits(
@@ -88,13 +88,13 @@ class FlatJacobian:
                 f"{count} tangents at once",
                 (count, entries),
                 self.outputs.dtype,
-                f"Take a smaller one, such as chunk_size={max(1, _AUTOMATIC_ENTRIES // entries)}, "
+                f"Take a smaller one, such as chunk_size={max(1, AUTOMATIC_ENTRIES // entries)}, "
                 "or None, which bounds the memory by itself.",
             )
             return chunk_size
         if self.lin.convolves and jax.default_backend() == "cpu":
             return max(1, _CONVOLVED_ROWS // max(1, self.num_examples))
-        return max(1, _AUTOMATIC_ENTRIES // entries)
+        return max(1, AUTOMATIC_ENTRIES // entries)
 
 
 def map_chunked(
@@ -128,6 +128,24 @@ def prefer_reverse(lin: Linearization) -> bool:
     return lin.outputs.size < lin.inputs.size
 
 
+def direction(lin: Linearization, *, reverse_first: bool) -> str:
+    """Return "forward" or "reverse": the preferred one, or the other where it is missing.
+
+    Raises:
+        DirectionError: the function has neither.
+    """
+    if reverse_first and lin.no_reverse is None:
+        return REVERSE
+    if lin.no_forward is None:
+        return FORWARD
+    if lin.no_reverse is None:
+        return REVERSE
+    raise DirectionError(
+        f"this function has no forward-mode derivative ({lin.no_forward}). And the other "
+        f"direction: it has no reverse-mode derivative ({lin.no_reverse})."
+    )
+
+
 def first_direction(
     lin: Linearization,
     forward: Callable[[], PyTree],
@@ -140,11 +158,4 @@ def first_direction(
     Raises:
         DirectionError: the function has neither.
     """
-    first, second = (reverse, forward) if reverse_first else (forward, reverse)
-    try:
-        return first()
-    except DirectionError as missing:
-        try:
-            return second()
-        except DirectionError as other:
-            raise DirectionError(f"{missing} And the other direction: {other}") from missing
+    return (reverse if direction(lin, reverse_first=reverse_first) == REVERSE else forward)()

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from ._basis import FlatJacobian, first_direction, map_chunked, prefer_reverse, sum_chunked
+from ._basis import FlatJacobian, direction, map_chunked, prefer_reverse, sum_chunked
+from ._choice import PRODUCTS, Choice, product_cost
 from ._linearize import Linearization
 from ._memory import check_fits
-from ._methods import Exact
+from ._program import REVERSE
 from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import BatchStructure, example_squared_norm, example_sum
@@ -26,6 +28,24 @@ def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[A
     Raises:
         ValueError: it is larger than all the memory that there is.
     """
+    check_dense_fits(flat)
+    chunk = flat.chunk(chunk_size)
+    spread = is_spread(flat.lin.xs)
+
+    def products(product: Any, one: Any, side: BatchStructure) -> Float[Array, "N k m"]:
+        if spread:
+            return jnp.moveaxis(map_chunked(one, jnp.arange(side.size), chunk), 0, 1)
+        return all_basis_products(product, (flat.num_examples, side.size), side.dtype, chunk)
+
+    if dense_direction(flat.lin) == REVERSE:
+        dense = products(flat.vjp, flat.row, flat.outputs)
+    else:
+        dense = jnp.swapaxes(products(flat.jvp, flat.column, flat.inputs), 1, 2)
+    return dense.astype(flat.outputs.dtype)
+
+
+def check_dense_fits(flat: FlatJacobian) -> None:
+    """Raise a ValueError where the dense Jacobian is larger than all the memory that there is."""
     check_fits(
         "jacreg",
         "the dense Jacobian",
@@ -35,60 +55,89 @@ def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[A
         "Projection() or Exact(chunk_size=...), gram, divergence, spectral_norm, or a Lanczos "
         "method for a determinant.",
     )
-    chunk = flat.chunk(chunk_size)
-    spread = is_spread(flat.lin.xs)
-
-    def products(product: Any, one: Any, side: BatchStructure) -> Float[Array, "N k m"]:
-        if spread:
-            return jnp.moveaxis(map_chunked(one, jnp.arange(side.size), chunk), 0, 1)
-        return all_basis_products(product, (flat.num_examples, side.size), side.dtype, chunk)
-
-    def by_columns() -> Float[Array, "N M n"]:
-        return jnp.swapaxes(products(flat.jvp, flat.column, flat.inputs), 1, 2)
-
-    def by_rows() -> Float[Array, "N M n"]:
-        return products(flat.vjp, flat.row, flat.outputs)
-
-    # On a tie rows: they come in the order of the result.
-    tie = flat.lin.mode == "both" and flat.outputs.size == flat.inputs.size
-    return first_direction(
-        flat.lin, by_columns, by_rows, reverse_first=tie or prefer_reverse(flat.lin)
-    ).astype(flat.outputs.dtype)
 
 
-def exact_diagonal(lin: Linearization, method: Exact, key: Any) -> PyTree:
+def dense_direction(lin: Linearization) -> str:
+    """The direction of the dense Jacobian; on a tie rows, which come in the result's order."""
+    tie = lin.mode == "both" and lin.outputs.size == lin.inputs.size
+    return direction(lin, reverse_first=tie or prefer_reverse(lin))
+
+
+def exact_diagonal(lin: Linearization, chunk_size: int | None = None) -> PyTree:
     """Diagonal entry by entry, in the shape of the input."""
-    del key
     flat = FlatJacobian(lin)
-
-    def entry(product: Any) -> Any:
-        return lambda i: jnp.take(product(i), i, axis=1)
-
-    def by(product: Any) -> Float[Array, "N n"]:
-        chunk = flat.chunk(method.chunk_size)
-        return map_chunked(entry(product), jnp.arange(flat.inputs.size), chunk).T
-
-    entries = first_direction(
-        lin, lambda: by(flat.column), lambda: by(flat.row), reverse_first=lin.mode == "reverse"
+    product = flat.row if _diagonal_direction(lin) == REVERSE else flat.column
+    entries = map_chunked(
+        lambda i: jnp.take(product(i), i, axis=1),
+        jnp.arange(flat.inputs.size),
+        flat.chunk(chunk_size),
     )
-    return flat.outputs.unflatten(entries)
+    return flat.outputs.unflatten(entries.T)
 
 
-def exact_trace(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
+def exact_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Array, " N"]:
     """Sum of the diagonal's entries."""
-    return example_sum(exact_diagonal(lin, method, key))
+    return example_sum(exact_diagonal(lin, chunk_size))
 
 
-def exact_squared(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
+def exact_squared(lin: Linearization, chunk_size: int | None = None) -> Float[Array, " N"]:
     """Squared norms of all rows or of all columns, summed."""
-    del key
     flat = FlatJacobian(lin)
-    chunk = flat.chunk(method.chunk_size)
-    return first_direction(
+    reverse = _norm_direction(lin) == REVERSE
+    product, side = (flat.row, flat.outputs) if reverse else (flat.column, flat.inputs)
+    return sum_chunked(
+        lambda i: example_squared_norm(product(i)), side.size, flat.chunk(chunk_size)
+    )
+
+
+def _diagonal_direction(lin: Linearization) -> str:
+    return direction(lin, reverse_first=lin.mode == "reverse")
+
+
+def _norm_direction(lin: Linearization) -> str:
+    return direction(lin, reverse_first=prefer_reverse(lin))
+
+
+def diagonal_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `diagonal`: n products."""
+    return _by_products(lin, method, _diagonal_direction(lin), exact_diagonal, lin.inputs.size)
+
+
+def trace_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `divergence`: n products."""
+    return _by_products(lin, method, _diagonal_direction(lin), exact_trace, lin.inputs.size)
+
+
+def norm_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `frobenius_squared`: as many products as the smaller side has entries."""
+    return _by_products(lin, method, _norm_direction(lin), exact_squared)
+
+
+def jacobian_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `jacobian`: as many products as the smaller side has entries; `[N, M, n]`."""
+    return _by_products(
         lin,
-        lambda: sum_chunked(
-            lambda i: example_squared_norm(flat.column(i)), flat.inputs.size, chunk
-        ),
-        lambda: sum_chunked(lambda i: example_squared_norm(flat.row(i)), flat.outputs.size, chunk),
-        reverse_first=prefer_reverse(lin),
+        method,
+        dense_direction(lin),
+        lambda lin, chunk_size: dense_jacobian(FlatJacobian(lin), chunk_size),
+    )
+
+
+def _by_products(
+    lin: Linearization,
+    method: Any,
+    towards: str,
+    compute: Callable[[Linearization, int | None], Any],
+    count: int | None = None,
+) -> Choice:
+    if count is None:
+        count = (lin.outputs if towards == REVERSE else lin.inputs).size
+    chunk_size = getattr(method, "chunk_size", None)
+    what = "J^T u" if towards == REVERSE else "J v"
+    return Choice(
+        PRODUCTS,
+        count,
+        f"{what} for {count} basis vectors",
+        count * product_cost(lin),
+        lambda key: compute(lin, chunk_size),
     )

@@ -16,15 +16,16 @@ def count_flops(fn: Callable[..., Any], *args: Any) -> int:
 
     Loops whose length is not known count once. Works under jit: nothing is evaluated.
     """
-    return _count(jax.make_jaxpr(fn)(*args).jaxpr)
+    return count_program(jax.make_jaxpr(fn)(*args).jaxpr)
 
 
-def _count(jaxpr: Any) -> int:
+def count_program(jaxpr: Any) -> int:
+    """The same of a program that is traced already."""
     return sum(_equation(equation) for equation in jaxpr.eqns)
 
 
 def _equation(equation: Any) -> int:
-    inner = sum(_count(jaxpr) for jaxpr in _inner(equation.params))
+    inner = sum(count_program(jaxpr) for jaxpr in _inner(equation.params))
     if inner:
         return inner * equation.params.get("length", 1)
     outputs = sum(prod(getattr(v.aval, "shape", ())) for v in equation.outvars)

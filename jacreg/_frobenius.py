@@ -9,9 +9,10 @@ import jax.numpy as jnp
 
 from . import _coloring as colored
 from ._basis import first_direction, prefer_reverse
-from ._exact import exact_squared
+from ._choice import Quantity, from_products
+from ._exact import norm_by_products
 from ._linearize import Linearization
-from ._methods import CoupledBatch, Exact, NoiseInjection, Projection, require_key, select
+from ._methods import Auto, CoupledBatch, Exact, Method, NoiseInjection, Projection, require_key
 from ._probes import draw, mean_over_probes
 from ._structure import example_dot, example_squared_norm
 
@@ -22,16 +23,16 @@ if TYPE_CHECKING:
 
 
 def frobenius_squared(
-    lin: Linearization, method: Any = Projection(), *, key: Array | None = None
+    lin: Linearization, method: Method = Auto(), *, key: Array | None = None
 ) -> Float[Array, " N"]:
     """Squared Frobenius norm ||J||_F^2 of each example: a sum over outputs and inputs.
 
     Args:
         lin: from `linearize`.
-        method: `Projection(...)` (unbiased; Hoffman et al. 2019, algorithm 1),
-            `Exact()` (min(n, M) products), a `Coloring` (exact), `NoiseInjection(...)`
-            (finite differences), `CoupledBatch(...)` (unbiased for the blocks
-            d y_n / d x_n where examples talk to each other).
+        method: `Auto()` (exact, the cheapest way that the program allows), `Exact()` (min(n, M)
+            products), a `Coloring` (exact), `Projection(...)` (unbiased; Hoffman et al. 2019,
+            algorithm 1), `NoiseInjection(...)` (finite differences), `CoupledBatch(...)`
+            (unbiased for the blocks d y_n / d x_n where examples talk to each other).
         key: for the stochastic methods.
 
     Raises:
@@ -39,7 +40,7 @@ def frobenius_squared(
         TypeError: the method does not give this norm, or the function has no
             derivative in the method's direction.
     """
-    return select("frobenius_squared", method, _METHODS)(lin, method, key)
+    return NORM.decide(lin, method).run(key)
 
 
 def _projection(lin: Linearization, method: Projection, key: Any) -> Float[Array, " N"]:
@@ -110,10 +111,23 @@ def _signed_product(lin: Linearization, probe: PyTree, key: Array, reverse: bool
     return jax.tree.map(flip, product)
 
 
-_METHODS: dict[type, Any] = {
-    Projection: _projection,
-    Exact: exact_squared,
-    colored.Coloring: colored.frobenius_squared,
-    NoiseInjection: _noise_injection,
-    CoupledBatch: _coupled,
-}
+NORM = Quantity(
+    "frobenius_squared",
+    {
+        Exact: norm_by_products,
+        colored.Coloring: colored.frobenius_squared,
+        Projection: from_products(
+            lambda lin, method: method.num_probes, _projection, "one a projection"
+        ),
+        NoiseInjection: from_products(
+            lambda lin, method: 0,
+            _noise_injection,
+            "no derivative: one more call of the function a probe",
+            path="finite differences",
+        ),
+        CoupledBatch: from_products(
+            lambda lin, method: 2 * method.num_probes, _coupled, "two a probe"
+        ),
+    },
+    auto=(norm_by_products, colored.norm_by_found_colors),
+)

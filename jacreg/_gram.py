@@ -2,17 +2,18 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from ._basis import FlatJacobian, map_chunked
-from ._errors import DirectionError
-from ._exact import dense_jacobian
+from ._basis import FlatJacobian, direction, map_chunked
+from ._choice import PRODUCTS, Choice, Quantity, Unfit, product_cost
+from ._jacobian import JACOBIAN
 from ._linearize import Linearization
 from ._memory import check_fits
-from ._methods import check_count
+from ._methods import Auto, Exact, Method
 from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import accumulate_dtype
@@ -22,25 +23,26 @@ if TYPE_CHECKING:
 
 
 def gram(
-    lin: Linearization, other: Linearization | None = None, *, chunk_size: int | None = None
+    lin: Linearization, other: Linearization | None = None, method: Method = Auto()
 ) -> Float[Array, "N M1 M2"]:
-    """J1 J2^T of each example, `[N, M, M]` with M = prod(out): by jvp after vjp.
+    """J1 J2^T of each example, `[N, M1, M2]` with M = prod(out).
 
-    No Jacobian is formed: column k is J1 (J2^T e_k), or row k is J2 (J1^T e_k) where only
-    that is possible. Where neither function has a forward mode, inner products of rows give
-    the same from two rows at a time; where neither has a reverse mode, the outer products
-    (J1 e_i) (J2 e_i)^T are summed over the n inputs, a chunk at a time. For J J^T with a
-    `chunk_size` of all M outputs, the M rows that are in memory at once anyway are multiplied
-    with each other: half the products.
+    `Exact()` forms no Jacobian: column k is J1 (J2^T e_k), by jvp after vjp, or row k is
+    J2 (J1^T e_k) where only that is possible. Where neither function has a forward mode, inner
+    products of rows give the same from two rows at a time; where neither has a reverse mode, the
+    outer products (J1 e_i) (J2 e_i)^T are summed over the n inputs, a chunk at a time. `Auto()`
+    holds the Jacobians and multiplies them where they are no larger than what is kept of the
+    forward pass and that takes fewer operations: for J J^T half the products.
 
     Args:
         lin: gives J1, `[N, M1, n]`.
         other: gives J2, `[N, M2, n]`; None means `lin` itself, J J^T.
-        chunk_size: outputs (or inputs) at once; None means one at a time.
+        method: `Auto()`, or `Exact(chunk_size)`, whose `chunk_size` bounds how many outputs (or
+            inputs) are taken at once; None takes as many as what is kept of the forward pass.
 
     Raises:
         ValueError: the two differ in batch or input shape.
-        TypeError: one is no Linearization.
+        TypeError: one is no Linearization, or the method does not give it.
     """
     for name, each in (("lin", lin), ("other", other)):
         if not isinstance(each, Linearization) and (name == "lin" or each is not None):
@@ -48,16 +50,35 @@ def gram(
                 f"gram: {name} must be a Linearization, got {type(each).__name__}; make one with "
                 "jacreg.linearize(fn, xs)."
             )
-    left = FlatJacobian(lin)
-    right = left if other is None or other is lin else FlatJacobian(other)
+    return quantity(other).decide(lin, method).run(None)
+
+
+def quantity(other: Linearization | None = None) -> Quantity:
+    """The ways of J1 J2^T for one J2."""
+
+    def flat(lin: Linearization) -> tuple[FlatJacobian, FlatJacobian]:
+        left = FlatJacobian(lin)
+        return left, left if other is None or other is lin else FlatJacobian(other)
+
+    def check(name: str, lin: Linearization) -> None:
+        _check_pair(*flat(lin))
+
+    def by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+        return _by_products(*flat(lin), getattr(method, "chunk_size", None))
+
+    def by_jacobians(lin: Linearization, method: Any, limit: float) -> Choice:
+        return _by_jacobians(*flat(lin))
+
+    return Quantity("gram", {Exact: by_products}, auto=(by_products, by_jacobians), check=check)
+
+
+def _check_pair(left: FlatJacobian, right: FlatJacobian) -> None:
     if (left.num_examples, left.inputs.shapes) != (right.num_examples, right.inputs.shapes):
         raise ValueError(
             "gram: both Jacobians must be taken at inputs of one shape, got "
             f"{left.inputs.describe()} with N={left.num_examples} and "
             f"{right.inputs.describe()} with N={right.num_examples}."
         )
-    if chunk_size is not None:
-        check_count("gram", "chunk_size", chunk_size)
     check_fits(
         "gram",
         "the result",
@@ -65,24 +86,75 @@ def gram(
         left.outputs.dtype,
         "Take fewer examples at once, or fewer outputs.",
     )
-    chunk = left.chunk(chunk_size or 1)
-    ways = (_columns, _rows, _inner_products, _outer_products)
-    if left is right and left.outputs.size <= min(chunk, left.inputs.size):
-        ways = (_held_rows, *ways)
-    missing: list[DirectionError] = []
-    for way in ways:
-        try:
-            return way(left, right, chunk).astype(left.outputs.dtype)
-        except DirectionError as error:
-            missing.append(error)
-    raise missing[0]
 
 
-def _held_rows(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M M"]:
-    """J J^T of one Jacobian whose rows may all be held at once: half the products."""
-    rows = dense_jacobian(left, chunk)
-    wide = rows.astype(accumulate_dtype(rows.dtype))
-    return jnp.einsum("nai,nbi->nab", wide, wide, precision="highest")
+def _by_products(left: FlatJacobian, right: FlatJacobian, chunk_size: int | None) -> Choice:
+    """By the directions that both have; the first that is possible takes the least memory."""
+    one, two = left.lin, right.lin
+    rows, columns = left.outputs.size, right.outputs.size
+    first, second = product_cost(one), product_cost(two)
+    run: Callable[[FlatJacobian, FlatJacobian, int], Array]
+    if one.no_forward is None and two.no_reverse is None:
+        run, count, cost = _columns, 2 * columns, columns * (first + second)
+        reason = f"J v after J^T u for {columns} basis vectors"
+    elif two.no_forward is None and one.no_reverse is None:
+        run, count, cost = _rows, 2 * rows, rows * (first + second)
+        reason = f"J v after J^T u for {rows} basis vectors"
+    elif one.no_reverse is None and two.no_reverse is None:
+        run, count, cost = _inner_products, columns * (1 + rows), columns * (second + rows * first)
+        reason = "J^T u for pairs of basis vectors, as there is no forward mode"
+    else:
+        for each in (one, two):
+            direction(each, reverse_first=False)  # raises where there is neither
+        twice, size = left is not right, left.inputs.size
+        run, count, cost = _outer_products, size * (1 + twice), size * (first + twice * second)
+        reason = f"J v for {size} basis vectors, as there is no reverse mode"
+    return Choice(
+        PRODUCTS,
+        count,
+        reason,
+        cost,
+        lambda key: run(left, right, _chunk(left, right, chunk_size)).astype(left.outputs.dtype),
+    )
+
+
+def _entries_at_hand(left: FlatJacobian, right: FlatJacobian) -> int:
+    """What is kept of the forward passes: as much again is no burden, a Jacobian may be."""
+    pair = (left.lin,) if right is left else (left.lin, right.lin)
+    return sum(jnp.size(each) for lin in pair for each in lin.residuals)
+
+
+def _chunk(left: FlatJacobian, right: FlatJacobian, chunk_size: int | None) -> int:
+    if chunk_size is not None:
+        return left.chunk(chunk_size)
+    vector = max(1, left.num_examples * max(left.inputs.size, left.outputs.size))
+    return max(1, min(left.chunk(None), _entries_at_hand(left, right) // vector))
+
+
+def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
+    """Both Jacobians, held because they are small, and their product."""
+    examples, size = left.num_examples, left.inputs.size
+    rows, columns = left.outputs.size, right.outputs.size
+    held = rows if right is left else rows + columns
+    if examples * size * held > _entries_at_hand(left, right):
+        raise Unfit("the Jacobian is larger than what the linearised function keeps")
+    first = JACOBIAN.decide(left.lin, Auto())
+    second = first if right is left else JACOBIAN.decide(right.lin, Auto())
+    both = (first,) if right is left else (first, second)
+
+    def run(key: Any) -> Float[Array, "N M1 M2"]:
+        wide = accumulate_dtype(left.outputs.dtype)
+        dense = [each.run(None).astype(wide) for each in both]
+        product = jnp.einsum("nai,nbi->nab", dense[0], dense[-1], precision="highest")
+        return product.astype(left.outputs.dtype)
+
+    return Choice(
+        first.path,
+        sum(each.num_products for each in both),
+        f"{first.reason}, held and multiplied",
+        sum(each.cost for each in both) + 2.0 * examples * size * rows * columns,
+        run,
+    )
 
 
 def _columns(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M1 M2"]:

@@ -54,13 +54,24 @@ def diag_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> PyTre
     return lin.outputs.unflatten((held + jnp.mean(rest, axis=2)).astype(flat.outputs.dtype))
 
 
+def hutch_plus_plus_products(lin: Linearization, method: HutchPlusPlus) -> int:
+    """How many either takes: as asked, fewer where a third already spans the space."""
+    thirds, left = _split(lin, method)
+    return 2 * thirds + left
+
+
+def _split(lin: Linearization, method: HutchPlusPlus) -> tuple[int, int]:
+    """Products for the sketch and as many for the basis, and those left for probes."""
+    thirds = min(method.num_products // 3, lin.inputs.size)
+    return thirds, max(method.num_products - 2 * thirds, 1)
+
+
 def _basis_and_probes(
     flat: FlatJacobian, product: Callable[[Any], Any], method: HutchPlusPlus, key: Array
 ) -> tuple[Float[Array, "N n k"], Float[Array, "N n m"]]:
     """An orthonormal basis of J S for a third of the products, and signs for the last third."""
     size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
-    thirds = min(method.num_products // 3, size)
-    left = max(method.num_products - 2 * thirds, 1)
+    thirds, left = _split(flat.lin, method)
     like = jnp.zeros((flat.num_examples, size), wide)
     sketch_key, probe_key = jax.random.split(key)
 

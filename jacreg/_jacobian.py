@@ -8,17 +8,16 @@ import jax
 
 from . import _coloring as colored
 from ._basis import FlatJacobian
-from ._exact import dense_jacobian
+from ._choice import Quantity
+from ._exact import jacobian_by_products
 from ._linearize import Linearization
-from ._methods import Exact, check_count, select
+from ._methods import Auto, Exact, Method
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def jacobian(
-    lin: Linearization, method: Any = Exact(), *, chunk_size: int | None = None
-) -> Float[Array, "N *out *in"]:
+def jacobian(lin: Linearization, method: Method = Auto()) -> Float[Array, "N *out *in"]:
     """Dense Jacobian d value / d xs of each example, `[N, *out, *in]`.
 
     No `[N, *out, N, *in]` array ever exists, and the function is never called on
@@ -26,10 +25,10 @@ def jacobian(
 
     Args:
         lin: from `linearize`.
-        method: `Exact()` by the cheaper direction that exists, or a `Coloring` made
-            with `quantity="jacobian"` (or "frobenius"), which needs as many products
-            as it has colours.
-        chunk_size: tangents evaluated at once, in place of the method's own.
+        method: `Auto()` (the cheapest way that the program allows), `Exact()` (products in the
+            cheaper direction that exists; its `chunk_size` bounds how many at once), or a
+            `Coloring` made with `quantity=jacreg.jacobian`, which needs as many products as it
+            has colours.
 
     Returns:
         `[N, *out, *in]`; for pytrees, the outputs' tree of the inputs' trees, as
@@ -38,15 +37,7 @@ def jacobian(
     Raises:
         TypeError: the method does not give a dense Jacobian.
     """
-    flat = FlatJacobian(lin)
-    if chunk_size is not None:
-        check_count("jacobian", "chunk_size", chunk_size)
-    dense = select("jacobian", method, _METHODS)(flat, method, chunk_size)
-    return _unflatten_blocks(flat, dense)
-
-
-def _exact(flat: FlatJacobian, method: Exact, chunk_size: int | None) -> Float[Array, "N M n"]:
-    return dense_jacobian(flat, chunk_size or method.chunk_size)
+    return _unflatten_blocks(FlatJacobian(lin), JACOBIAN.decide(lin, method).run(None))
 
 
 def _unflatten_blocks(flat: FlatJacobian, dense: Float[Array, "N M n"]) -> Any:
@@ -63,4 +54,8 @@ def _unflatten_blocks(flat: FlatJacobian, dense: Float[Array, "N M n"]) -> Any:
     return jax.tree.unflatten(flat.outputs.treedef, blocks)
 
 
-_METHODS: dict[type, Any] = {Exact: _exact, colored.Coloring: colored.jacobian}
+JACOBIAN = Quantity(
+    "jacobian",
+    {Exact: jacobian_by_products, colored.Coloring: colored.jacobian},
+    auto=(jacobian_by_products, colored.jacobian_by_found_colors),
+)

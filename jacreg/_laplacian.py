@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ._linearize import linearize
-from ._methods import Exact
+from ._methods import Auto, Method
 from ._scalar_field import scalar_field_gradient
 from ._trace import divergence
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def laplacian(
     fn: Callable[[Array], Array],
     xs: Float[Array, "N *in"],
-    method: Any = Exact(),
+    method: Method = Auto(),
     *,
     key: Array | None = None,
 ) -> Float[Array, " N"]:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 
 from ._frobenius import frobenius_squared
 from ._linearize import linearize
-from ._methods import CoupledBatch, Exact
+from ._methods import Auto, CoupledBatch, Method
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -33,7 +33,7 @@ class LayerwiseLogFrobenius(NamedTuple):
 def layerwise_log_frobenius(
     layers: Sequence[Callable[[PyTree], PyTree]],
     xs: Float[Array, "N *in"],
-    method: Any = Exact(),
+    method: Method = Auto(),
     *,
     key: Array | None = None,
 ) -> LayerwiseLogFrobenius:
@@ -82,7 +82,7 @@ def track_layers(
     if isinstance(method, CoupledBatch):
         raise TypeError(
             "layerwise_log_frobenius: an estimate of CoupledBatch may be negative and has no "
-            "log; use Exact() or Projection(...), with running statistics."
+            "log; use Auto() or Projection(...), with running statistics."
         )
     logs = []
     for index, layer in enumerate(layers):

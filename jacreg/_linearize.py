@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from functools import cached_property
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ._convolution import with_products
 from ._errors import DirectionError, note_mistake
-from ._interpret import mentions
+from ._program import FORWARD, REVERSE, Directions, Program
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
@@ -24,45 +24,8 @@ Mode = Literal["both", "forward", "reverse"]
 _MODES = ("both", "forward", "reverse")
 
 
-class _Recipe:
-    """What is static about a Linearization: the traced function and its trees.
-
-    Compared by identity: two traces of one function are two recipes, as two
-    results of `jax.linearize` are two functions.
-    """
-
-    def __init__(self, jaxpr: Any, out_tree: Any, has_aux: bool, mode: Mode) -> None:
-        self.jaxpr = jaxpr
-        self.out_tree = out_tree
-        self.has_aux = has_aux
-        self.mode: Mode = mode
-        self._lacks_forward: bool | None = None
-
-    @cached_property
-    def convolves(self) -> bool:
-        """Whether it has a convolution."""
-        return mentions(self.jaxpr, "conv_general_dilated")
-
-    def call(self, consts: list[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
-        """Evaluate the traced function; `(ys, aux)` where it has an auxiliary output."""
-        closed = jex.ClosedJaxpr(self.jaxpr, consts)
-        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
-        return jax.tree.unflatten(self.out_tree, outs)
-
-    def lacks_forward(self, tangent_map: Callable[[PyTree], PyTree], xs: PyTree) -> bool:
-        """Whether the tangents pass through a custom VJP, which only reverse mode can follow.
-
-        JAX notices when such a tangent is evaluated, which inside a jitted loop is too
-        late to take the other direction.
-        """
-        if self._lacks_forward is None:
-            self._lacks_forward = mentions(self.jaxpr, "custom_vjp_call") and mentions(
-                jax.make_jaxpr(tangent_map)(xs).jaxpr, "custom_lin"
-            )
-        return self._lacks_forward
-
-
 @jax.tree_util.register_pytree_node_class
+@dataclass(frozen=True, eq=False, repr=False)
 class Linearization:
     """A batch of Jacobians: `value [N, *out]`, `jvp` and `vjp`, one forward pass.
 
@@ -77,55 +40,67 @@ class Linearization:
         args: the inputs that share the batch axis and are not differentiated.
     """
 
-    def __init__(
-        self,
-        value: PyTree,
-        aux: PyTree,
-        xs: PyTree,
-        args: tuple[PyTree, ...],
-        tangent_map: Callable[[PyTree], PyTree],
-        consts: list[Array],
-        recipe: _Recipe,
-    ) -> None:
-        self.value = value
-        self.aux = aux
-        self.xs = xs
-        self.args = args
-        self._tangent_map = tangent_map
-        self._consts = consts
-        self._recipe = recipe
+    value: PyTree
+    aux: PyTree
+    xs: PyTree
+    args: tuple[PyTree, ...]
+    _constants: tuple[Array, ...]
+    _residuals: tuple[Array, ...]
+    _program: Program
 
-    def tree_flatten(self) -> tuple[tuple[Any, ...], _Recipe]:
+    def tree_flatten(self) -> tuple[tuple[Any, ...], Program]:
         """Children and static part, for JAX."""
-        children = (self.value, self.aux, self.xs, self.args, self._tangent_map, self._consts)
-        return children, self._recipe
+        children = (self.value, self.aux, self.xs, self.args, self._constants, self._residuals)
+        return children, self._program
 
     @classmethod
-    def tree_unflatten(cls, recipe: _Recipe, children: tuple[Any, ...]) -> Linearization:
+    def tree_unflatten(cls, program: Program, children: tuple[Any, ...]) -> Linearization:
         """Inverse of `tree_flatten`, for JAX."""
-        value, aux, xs, args, tangent_map, consts = children
-        return cls(value, aux, xs, args, tangent_map, consts, recipe)
+        return cls(*children, program)
 
     @property
-    def constants(self) -> list[Array]:
-        """The arrays that the function closes over."""
-        return self._consts
+    def program(self) -> Program:
+        """The traced function and its derivative, without any array."""
+        return self._program
 
-    def with_constants(self, constants: list[Array], args: tuple[PyTree, ...]) -> Linearization:
+    @property
+    def constants(self) -> tuple[Array, ...]:
+        """What the function closes over: parameters, tables, keys."""
+        return self._constants
+
+    def with_constants(self, constants: Sequence[Array], args: tuple[PyTree, ...]) -> Linearization:
         """The function with others of equal shape in their place, for `evaluate` alone."""
-        return Linearization(
-            self.value, self.aux, self.xs, args, self._tangent_map, constants, self._recipe
-        )
+        return replace(self, args=args, _constants=tuple(constants))
+
+    @property
+    def residuals(self) -> tuple[Array, ...]:
+        """What the derivative keeps of the forward pass."""
+        return self._residuals
 
     @property
     def convolves(self) -> bool:
         """Whether the function has a convolution."""
-        return self._recipe.convolves
+        return self._program.convolves
 
     @property
-    def tangent_map(self) -> Callable[[PyTree], PyTree]:
+    def directions(self) -> Directions:
+        """Which of "forward" (`jvp`) and "reverse" (`vjp`) exist, read from the program."""
+        found = ((FORWARD, self.no_forward), (REVERSE, self.no_reverse))
+        return Directions(name for name, missing in found if missing is None)
+
+    @property
+    def no_forward(self) -> str | None:
+        """Why there is no `jvp`, None where there is."""
+        return self._program.no_forward
+
+    @property
+    def no_reverse(self) -> str | None:
+        """Why there is no `vjp`, None where there is."""
+        return self._program.no_reverse(self.xs, self.value, self._residuals)
+
+    def tangent_map(self, tangent: PyTree) -> PyTree:
         """J v as JAX wrote it, to be read: `jvp` checks its argument and may run another form."""
-        return self._tangent_map
+        return self._program.tangent(self._residuals, tangent, self.value)
 
     @property
     def num_examples(self) -> int:
@@ -145,7 +120,7 @@ class Linearization:
     @property
     def mode(self) -> Mode:
         """The direction that the caller means to use: a hint for exact methods."""
-        return self._recipe.mode
+        return self._program.mode
 
     def jvp(self, tangent: PyTree) -> PyTree:
         """Return J v, example by example: `[N, *in] -> [N, *out]`.
@@ -155,17 +130,14 @@ class Linearization:
             DirectionError: (a TypeError) the function has no forward mode.
         """
         tangent = _conform(tangent, self.xs, "jvp", "tangent", "the inputs xs")
-        try:
-            if self._recipe.lacks_forward(self._tangent_map, self.xs):
-                raise TypeError("it has a custom VJP")
-            return with_products(self._tangent_map, self.xs)(tangent)
-        except (TypeError, NotImplementedError) as error:
+        if self.no_forward is not None:
             raise DirectionError(
-                f"jvp: this function has no forward-mode derivative ({_first_line(error)}). "
+                f"jvp: this function has no forward-mode derivative ({self.no_forward}). "
                 'Use reverse mode: lin.vjp, Projection(mode="reverse"), or a method that '
                 "needs only J^T u; or give the function a jax.custom_jvp rule instead of a "
                 "custom_vjp one."
-            ) from error
+            )
+        return with_products(self.tangent_map, self.xs)(tangent)
 
     def vjp(self, cotangent: PyTree) -> PyTree:
         """Return J^T u, example by example: `[N, *out] -> [N, *in]`.
@@ -175,15 +147,14 @@ class Linearization:
             DirectionError: (a TypeError) the function has no reverse mode.
         """
         cotangent = _conform(cotangent, self.value, "vjp", "cotangent", "the value")
-        try:
-            transposed = jax.linear_transpose(with_products(self._tangent_map, self.xs), self.xs)
-            (primal_cotangent,) = transposed(cotangent)
-        except (TypeError, ValueError, NotImplementedError) as error:
+        if self.no_reverse is not None:
             raise DirectionError(
-                f"vjp: this function has no reverse-mode derivative ({_first_line(error)}). "
+                f"vjp: this function has no reverse-mode derivative ({self.no_reverse}). "
                 'Use forward mode: lin.jvp, Projection(mode="forward"), or a method that '
                 "needs only J v; or replace lax.while_loop by lax.scan."
-            ) from error
+            )
+        transposed = jax.linear_transpose(with_products(self.tangent_map, self.xs), self.xs)
+        (primal_cotangent,) = transposed(cotangent)
         return primal_cotangent
 
     def evaluate(self, xs: PyTree) -> PyTree:
@@ -193,8 +164,8 @@ class Linearization:
         so a finite difference against `value` is a difference of one function.
         """
         xs = _conform(xs, self.xs, "evaluate", "input", "the inputs xs")
-        outs = self._recipe.call(self._consts, xs, self.args)
-        return outs[0] if self._recipe.has_aux else outs
+        outs = self._program.call(self._constants, xs, self.args)
+        return outs[0] if self._program.has_aux else outs
 
     def __repr__(self) -> str:
         try:
@@ -267,17 +238,38 @@ def linearize(
         )
     ys_shape = shapes[0] if has_aux else shapes
     _check_outputs(ys_shape, num_examples)
-    recipe = _Recipe(closed.jaxpr, jax.tree.structure(shapes), has_aux, mode)
-    consts = list(closed.consts)
+    out_tree, consts = jax.tree.structure(shapes), tuple(closed.consts)
 
     def primal(xs: PyTree) -> Any:
-        return recipe.call(consts, xs, args)
+        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
+        return jax.tree.unflatten(out_tree, outs)
 
-    if has_aux:
-        value, tangent_map, aux = jax.linearize(primal, xs, has_aux=True)
-    else:
-        (value, tangent_map), aux = jax.linearize(primal, xs), None
-    return Linearization(value, aux, xs, args, tangent_map, consts, recipe)
+    value, aux, tangent_map = _differentiated(primal, xs, has_aux)
+    linear = jax.make_jaxpr(tangent_map)(xs)
+    program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode)
+    return Linearization(value, aux, xs, args, consts, tuple(linear.consts), program)
+
+
+def _differentiated(
+    primal: Callable[[PyTree], Any], xs: PyTree, has_aux: bool
+) -> tuple[PyTree, PyTree, Callable[[PyTree], PyTree]]:
+    """Value, auxiliary output and J v, from one forward pass where JAX can."""
+    try:
+        if has_aux:
+            value, tangent_map, aux = jax.linearize(primal, xs, has_aux=True)
+        else:
+            (value, tangent_map), aux = jax.linearize(primal, xs), None
+        return value, aux, tangent_map
+    except ValueError as error:
+        # Some operations have a forward derivative whose value JAX cannot split off.
+        if "known values" not in str(error):
+            raise
+
+    def differentiate(tangent: PyTree) -> PyTree:
+        return jax.jvp(lambda xs: primal(xs)[0] if has_aux else primal(xs), (xs,), (tangent,))[1]
+
+    value, aux = primal(xs) if has_aux else (primal(xs), None)
+    return value, aux, differentiate
 
 
 def _check_inputs(xs: PyTree, args: tuple[PyTree, ...]) -> int:
@@ -348,8 +340,3 @@ def _conform(tree: PyTree, like: PyTree, who: str, what: str, reference: str) ->
         return leaf.astype(reference_leaf.dtype)
 
     return jax.tree.map(cast, tree, like)
-
-
-def _first_line(error: BaseException) -> str:
-    text = str(error).strip()
-    return text.splitlines()[0][:200] if text else type(error).__name__

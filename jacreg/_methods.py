@@ -29,10 +29,21 @@ class Method:
 
 
 @dataclass(frozen=True)
-class Exact(Method):
-    """Exact, by one tangent (or cotangent) a dimension, the cheaper direction.
+class Auto(Method):
+    """Exact, by the cheapest way that the program of the function allows: the default.
 
-    Costs min(n, M) products for a norm or a dense Jacobian, n for a diagonal.
+    A closed form without any product, the colours that `color` would find, or products with
+    basis vectors, whichever takes the fewest operations; `jacreg.plan` says which and why. Decided
+    while the function is traced, under jit too. Never random, so it needs no key.
+    """
+
+
+@dataclass(frozen=True)
+class Exact(Method):
+    """Exact, by products with one basis vector a dimension, in the cheaper direction.
+
+    Costs min(n, M) products for a norm or a dense Jacobian, n for a diagonal, 2 M for a Gram
+    matrix, whatever the function; `Auto()` looks for less.
 
     Attributes:
         chunk_size: tangents evaluated at once, which bounds the memory; with

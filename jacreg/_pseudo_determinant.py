@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import jax
 import jax.numpy as jnp
 
-from ._basis import FlatJacobian
-from ._exact import dense_jacobian
+from ._choice import Choice, Quantity, from_products
+from ._exact import jacobian_by_products
 from ._lanczos_quadrature import lanczos_quadrature
 from ._linearize import Linearization
-from ._methods import Exact, Lanczos, check_count, select
+from ._methods import Exact, Lanczos, Method
 from ._one_by_one import one_by_one
 from ._sharding import match_sharding
 from ._structure import accumulate_dtype, rank_tolerance
@@ -22,10 +23,9 @@ if TYPE_CHECKING:
 
 def log_pseudo_determinant(
     lin: Linearization,
-    method: Any = Exact(),
+    method: Method = Exact(),
     *,
     key: Array | None = None,
-    chunk_size: int | None = None,
 ) -> Float[Array, " N"]:
     """Log pseudo-determinant of each example's Jacobian: the sum of log singular values.
 
@@ -42,8 +42,6 @@ def log_pseudo_determinant(
         lin: from `linearize`.
         method: `Exact()` or `Lanczos(...)` (biased upwards by its order, see there).
         key: for the stochastic method.
-        chunk_size: tangents evaluated at once for the dense Jacobian, in place of the
-            method's own.
 
     Returns:
         `[N]`; -inf where J is numerically rank-deficient (its smallest singular value
@@ -56,15 +54,15 @@ def log_pseudo_determinant(
         TypeError: the method does not give a determinant, or (DirectionError) the
             function lacks a direction and the method is `Lanczos`.
     """
-    if chunk_size is not None:
-        check_count("log_pseudo_determinant", "chunk_size", chunk_size)
-    return select("log_pseudo_determinant", method, _METHODS)(lin, method, key, chunk_size)
+    return DETERMINANT.decide(lin, method).run(key)
 
 
-def _exact(lin: Linearization, method: Exact, key: Any, chunk_size: int | None) -> Array:
-    del key
-    flat = FlatJacobian(lin)
-    dense = dense_jacobian(flat, chunk_size or method.chunk_size)
+def _exact(lin: Linearization, method: Exact, limit: float) -> Choice:
+    jacobian = jacobian_by_products(lin, method, limit)
+    return replace(jacobian, run=lambda key: _by_factor(jacobian.run(key)))
+
+
+def _by_factor(dense: Float[Array, "N M n"]) -> Float[Array, " N"]:
     dtype = dense.dtype
     dense = dense.astype(accumulate_dtype(dtype))
     tall = dense if dense.shape[1] >= dense.shape[2] else jnp.swapaxes(dense, 1, 2)
@@ -86,9 +84,16 @@ def _exact(lin: Linearization, method: Exact, key: Any, chunk_size: int | None) 
     return result.astype(dtype)
 
 
-def _lanczos(lin: Linearization, method: Lanczos, key: Any, chunk_size: int | None) -> Array:
-    del chunk_size
-    return lanczos_quadrature(lin, method, key)
+def _lanczos_products(lin: Linearization, method: Lanczos) -> int:
+    """Two a step of a probe, one for its scale and two for the gradient."""
+    order = min(method.order, lin.outputs.size, lin.inputs.size)
+    return method.num_probes * (2 * order + 3)
 
 
-_METHODS: dict[type, Any] = {Exact: _exact, Lanczos: _lanczos}
+DETERMINANT = Quantity(
+    "log_pseudo_determinant",
+    {
+        Exact: _exact,
+        Lanczos: from_products(_lanczos_products, lanczos_quadrature, "J v and J^T u a step"),
+    },
+)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian, first_direction
 from ._errors import DirectionError
-from ._jacobian import dense_jacobian
+from ._exact import dense_jacobian
 from ._lanczos import leading_singular_vector, norm, unit
 from ._linearize import Linearization
 from ._methods import check_count, check_positive

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from ._arnoldi import dominant_modulus
 from ._basis import FlatJacobian
-from ._jacobian import dense_jacobian
+from ._exact import dense_jacobian
 from ._lanczos import unit
 from ._linearize import Linearization
 from ._methods import check_count, check_positive

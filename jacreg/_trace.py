@@ -8,15 +8,17 @@ import jax
 import jax.numpy as jnp
 
 from . import _coloring as colored
-from ._chain import chain_trace
-from ._errors import DirectionError
-from ._exact import exact_diagonal, exact_trace
-from ._hutch_plus_plus import diag_plus_plus, hutch_plus_plus
+from ._basis import direction
+from ._chain import trace_by_closed_form
+from ._choice import Quantity, from_products
+from ._exact import diagonal_by_products, trace_by_products
+from ._hutch_plus_plus import diag_plus_plus, hutch_plus_plus, hutch_plus_plus_products
 from ._linearize import Linearization
-from ._methods import Exact, Hutchinson, HutchPlusPlus, XTrace, require_key, select
+from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
 from ._probes import draw, mean_over_probes
+from ._program import REVERSE
 from ._structure import example_dot
-from ._xtrace import xdiag, xtrace
+from ._xtrace import xdiag, xdiag_products, xtrace, xtrace_products
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -25,55 +27,45 @@ if TYPE_CHECKING:
 
 
 def diagonal(
-    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+    lin: Linearization, method: Method = Auto(), *, key: Array | None = None
 ) -> Float[Array, "N *in"]:
     """Diagonal of each example's Jacobian, in the shape of its input.
 
     Args:
         lin: from `linearize`, of a function whose output has the input's shape.
-        method: `Exact()` (n products), a `Coloring` (exact, as many products as
-            colours), `Hutchinson(...)` (unbiased, v * J v), `HutchPlusPlus(...)` (Diag++) or
-            `XTrace(...)` (XDiag), which take products in both directions.
+        method: `Auto()` (exact, the cheapest way that the program allows), `Exact()` (n products),
+            a `Coloring` (exact, as many products as colours), `Hutchinson(...)` (unbiased,
+            v * J v), `HutchPlusPlus(...)` (Diag++) or `XTrace(...)` (XDiag), which take products
+            in both directions.
         key: for the stochastic methods.
 
     Raises:
         ValueError: the Jacobian is not square, or a stochastic method has no key.
         TypeError: the method does not give a diagonal.
     """
-    _check_square("diagonal", lin)
-    found = select("diagonal", method, _DIAGONAL)
-    return jax.tree.map(jnp.zeros_like, lin.value) if _is_empty(lin) else found(lin, method, key)
+    return DIAGONAL.decide(lin, method).run(key)
 
 
 def divergence(
-    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+    lin: Linearization, method: Method = Auto(), *, key: Array | None = None
 ) -> Float[Array, " N"]:
     """Divergence of a vector field: the trace of each example's Jacobian.
 
     Args:
         lin: from `linearize`, of a function whose output has the input's shape.
-        method: `Exact()` (n products), a `Coloring` (exact, as many products as
-            colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
-            (unbiased). Networks of matrices or of up to four convolutions of stride 1 with
-            elementwise functions between them take no product at all with the first two, unless
-            a `chunk_size` asks for products; a time or a condition may stand beside the channels
-            of any layer, and a few layers may be concatenated.
+        method: `Auto()` (exact, the cheapest way that the program allows; networks of matrices or
+            of up to four convolutions of stride 1 with elementwise functions between them take no
+            product at all; a time or a condition may stand beside the channels of any layer, and
+            a few layers may be concatenated), `Exact()` (n products), a `Coloring` (exact, as
+            many products as colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
+            (unbiased).
         key: for the stochastic methods.
 
     Raises:
         ValueError: the Jacobian is not square, or a stochastic method has no key.
         TypeError: the method does not give a trace.
     """
-    _check_square("divergence", lin)
-    found = select("divergence", method, _TRACE)
-    if _is_empty(lin):
-        return jnp.zeros((lin.num_examples,), lin.outputs.dtype)
-    return found(lin, method, key)
-
-
-def _is_empty(lin: Linearization) -> bool:
-    """No example, or none with an entry: a sum of nothing."""
-    return 0 in (lin.num_examples, lin.inputs.size)
+    return DIVERGENCE.decide(lin, method).run(key)
 
 
 def _check_square(quantity: str, lin: Linearization) -> None:
@@ -97,11 +89,8 @@ def _hutchinson_diagonal(lin: Linearization, method: Hutchinson, key: Any) -> Py
 
 def either_product(lin: Linearization, probe: PyTree) -> PyTree:
     """J v, or J^T v where there is no forward mode: v^T J v is the same number."""
-    first, second = (lin.vjp, lin.jvp) if lin.mode == "reverse" else (lin.jvp, lin.vjp)
-    try:
-        return first(probe)
-    except DirectionError:
-        return second(probe)
+    reverse = direction(lin, reverse_first=lin.mode == "reverse") == REVERSE
+    return (lin.vjp if reverse else lin.jvp)(probe)
 
 
 def _hutchinson_trace(lin: Linearization, method: Hutchinson, key: Any) -> Float[Array, " N"]:
@@ -112,22 +101,37 @@ def _hutchinson_trace(lin: Linearization, method: Hutchinson, key: Any) -> Float
     return mean_over_probes(sample, require_key("divergence", method, key), method.num_probes)
 
 
-def _exact_trace(lin: Linearization, method: Exact, key: Any) -> Float[Array, " N"]:
-    found = chain_trace(lin, method.chunk_size)
-    return exact_trace(lin, method, key) if found is None else found
+def _num_probes(lin: Linearization, method: Any) -> int:
+    return method.num_probes
 
 
-_DIAGONAL: dict[type, Any] = {
-    Exact: exact_diagonal,
-    colored.Coloring: colored.diagonal,
-    Hutchinson: _hutchinson_diagonal,
-    HutchPlusPlus: diag_plus_plus,
-    XTrace: xdiag,
-}
-_TRACE: dict[type, Any] = {
-    Exact: _exact_trace,
-    colored.Coloring: colored.trace,
-    Hutchinson: _hutchinson_trace,
-    HutchPlusPlus: hutch_plus_plus,
-    XTrace: xtrace,
-}
+DIAGONAL = Quantity(
+    "diagonal",
+    {
+        Exact: diagonal_by_products,
+        colored.Coloring: colored.diagonal,
+        Hutchinson: from_products(_num_probes, _hutchinson_diagonal, "one a probe"),
+        HutchPlusPlus: from_products(
+            hutch_plus_plus_products, diag_plus_plus, "a third each for sketch, basis and probes"
+        ),
+        XTrace: from_products(xdiag_products, xdiag, "half sketch, half test"),
+    },
+    auto=(diagonal_by_products, colored.diagonal_by_found_colors),
+    check=_check_square,
+    empty=lambda lin: jax.tree.map(jnp.zeros_like, lin.value),
+)
+DIVERGENCE = Quantity(
+    "divergence",
+    {
+        Exact: trace_by_products,
+        colored.Coloring: colored.trace,
+        Hutchinson: from_products(_num_probes, _hutchinson_trace, "one a probe"),
+        HutchPlusPlus: from_products(
+            hutch_plus_plus_products, hutch_plus_plus, "a third each for sketch, basis and probes"
+        ),
+        XTrace: from_products(xtrace_products, xtrace, "half sketch, half test"),
+    },
+    auto=(trace_by_closed_form, trace_by_products, colored.trace_by_found_colors),
+    check=_check_square,
+    empty=lambda lin: jnp.zeros((lin.num_examples,), lin.outputs.dtype),
+)

@@ -12,7 +12,7 @@ from ._basis import FlatJacobian
 from ._each_example import as_single, for_each_example, import_matfree
 from ._exact import exact_diagonal, exact_trace
 from ._linearize import Linearization
-from ._methods import Exact, XTrace, require_key
+from ._methods import XTrace, require_key
 from ._one_by_one import one_by_one
 from ._structure import accumulate_dtype
 
@@ -25,7 +25,7 @@ def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
     key = require_key("divergence", method, key)
     if method.num_products >= lin.inputs.size:
         # As many products as dimensions: the trace itself.
-        return exact_trace(lin, Exact(), key)
+        return exact_trace(lin)
     stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xtrace()
     return _each(lin, method, key, stochtrace.estimator_leave_one_out, integrand)
@@ -39,7 +39,7 @@ def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:
     """
     key = require_key("diagonal", method, key)
     if method.num_products >= lin.inputs.size:
-        return exact_diagonal(lin, Exact(), key)
+        return exact_diagonal(lin)
     FlatJacobian(lin).check_both_directions()
     stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xdiag()
@@ -47,11 +47,21 @@ def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:
     return lin.outputs.unflatten(flat)
 
 
+def xtrace_products(lin: Linearization, method: XTrace) -> int:
+    """How many `xtrace` takes: as asked, or as many as dimensions, which give the trace itself."""
+    return min(method.num_products, lin.inputs.size)
+
+
+def xdiag_products(lin: Linearization, method: XTrace) -> int:
+    """How many `xdiag` takes."""
+    return min(method.num_products, lin.inputs.size)
+
+
 def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> Any:
     """Trace and the standard error of its leave-one-out estimates."""
     key = require_key("divergence", method, key)
     if method.num_products >= lin.inputs.size:
-        trace = exact_trace(lin, Exact(), key)
+        trace = exact_trace(lin)
         return trace, jnp.zeros_like(trace)
     stochtrace, _ = import_matfree("XTrace")
     integrand = stochtrace.leave_one_out_xtrace()

@@ -116,7 +116,7 @@ def _exact_pairs():
         yield Pair(
             "gram",
             f"chunks of {chunk}",
-            lambda p, lin, c=chunk: jacreg.gram(lin, chunk_size=c),
+            lambda p, lin, c=chunk: jacreg.gram(lin, method=jacreg.Exact(c)),
             _gram,
         )
     yield Pair("spectral_norm", "Lanczos", lambda p, lin: jacreg.spectral_norm(lin, key=KEY), _norm)

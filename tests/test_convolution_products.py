@@ -187,7 +187,7 @@ class TestLinearization:
 
         def columns(xs):
             lin = jacreg.linearize(fn, xs, mode="forward")
-            return jacreg.jacobian(lin, chunk_size=60)
+            return jacreg.jacobian(lin, jacreg.Exact(60))
 
         program = str(jax.make_jaxpr(columns)(self.xs))
         assert "jacreg_convolution" in program

@@ -63,7 +63,7 @@ def test_chunks_do_not_change_the_answer(kind, x64):
     truth = np.einsum("nai,nbi->nab", _dense(W, XS[0]), _dense(W, XS[0]))
     # Seven inputs: chunks of two and three leave one over, ten is more than all.
     for chunk in (2, 3, 7, 10):
-        found = jax.jit(lambda lin, c=chunk: jacreg.gram(lin, chunk_size=c))(lin)
+        found = jax.jit(lambda lin, c=chunk: jacreg.gram(lin, method=jacreg.Exact(c)))(lin)
         np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-12)
 
 
@@ -71,7 +71,7 @@ def test_forward_mode_holds_a_chunk_of_columns_and_no_jacobian():
     weights = RNG.normal(size=(1000, 5))
 
     def run(xs):
-        return jacreg.gram(jacreg.linearize(_forward_only(weights), xs), chunk_size=4)
+        return jacreg.gram(jacreg.linearize(_forward_only(weights), xs), method=jacreg.Exact(4))
 
     text = jax.jit(run).lower(jnp.ones((N, 1000), jnp.float32)).as_text()
     assert "4x2x5xf32" in text, "a chunk of columns"

@@ -63,7 +63,7 @@ def test_low_precision_is_kept(dtype):
                 jacreg.divergence(square, jacreg.Hutchinson(), key=key),
             ),
             "penalties": (
-                jacreg.frobenius_squared(lin, key=key),
+                jacreg.frobenius_squared(lin, jacreg.Projection(), key=key),
                 jacreg.losses.jacobian_penalty(lin, key=key),
             ),
         }
@@ -78,7 +78,10 @@ def test_low_precision_is_kept(dtype):
 
 def test_float64_is_kept(x64):
     lin = jacreg.linearize(layer, batch())
-    assert jacreg.frobenius_squared(lin, key=jax.random.key(0)).dtype == jnp.float64
+    assert (
+        jacreg.frobenius_squared(lin, jacreg.Projection(), key=jax.random.key(0)).dtype
+        == jnp.float64
+    )
 
 
 def test_arguments_are_not_differentiated_and_share_the_batch(x64):
@@ -164,7 +167,7 @@ def test_one_direction_serves_what_it_can(jitted, x64):
                 return (
                     jacreg.diagonal(lin, exact),
                     jacreg.frobenius_squared(lin, exact),
-                    jacreg.jacobian(lin, chunk_size=chunk),
+                    jacreg.jacobian(lin, jacreg.Exact(chunk)),
                     jacreg.gram(lin) if fn is reverse_only else None,
                     jacreg.divergence(lin, jacreg.Hutchinson(), key=jax.random.key(0)),
                 )
@@ -271,7 +274,7 @@ BAD = {
     "not square": (
         lambda: jacreg.divergence(jacreg.linearize(layer, batch())), ValueError, "square"),
     "no key": (
-        lambda: jacreg.frobenius_squared(jacreg.linearize(layer, batch())), ValueError, "key"),
+        lambda: jacreg.frobenius_squared(jacreg.linearize(layer, batch()), jacreg.Projection()), ValueError, "key"),
     "no method": (
         lambda: jacreg.divergence(jacreg.linearize(jnp.sin, batch()), jacreg.Projection()),
         TypeError, "Hutchinson"),

@@ -70,7 +70,7 @@ def test_both_directions_against_jacrev(name, x64):
     def everything(xs):
         truth = jax.vmap(jax.jacrev(lambda x: fn(x[None])[0]))(xs)
         return truth, [
-            jacreg.jacobian(jacreg.linearize(fn, xs, mode=mode), chunk_size=chunk)
+            jacreg.jacobian(jacreg.linearize(fn, xs, mode=mode), jacreg.Exact(chunk))
             for mode, chunk in cases
         ]
 
@@ -86,7 +86,7 @@ def test_the_gradient_of_chunks(x64):
         return jnp.sum(jnp.sin(jacobian(lambda x: jnp.tanh(jnp.tanh(x @ weights) @ W.T))))
 
     def ours(fn):
-        return jacreg.jacobian(jacreg.linearize(fn, xs), chunk_size=5)
+        return jacreg.jacobian(jacreg.linearize(fn, xs), jacreg.Exact(5))
 
     def theirs(fn):
         return jax.vmap(jax.jacrev(lambda x: fn(x[None])[0]))(xs)
@@ -115,7 +115,7 @@ def test_temporary_memory_is_that_of_a_chunk():
     def temporary(outputs):
         weights = jnp.ones((32, outputs))
         fn = lambda xs: jnp.tanh(jnp.tanh(xs @ jnp.ones((256, 32))) @ weights)  # noqa: E731
-        program = jax.jit(lambda xs: jacreg.jacobian(jacreg.linearize(fn, xs), chunk_size=4))
+        program = jax.jit(lambda xs: jacreg.jacobian(jacreg.linearize(fn, xs), jacreg.Exact(4)))
         compiled = program.lower(jnp.ones((16, 256))).compile()
         return compiled.memory_analysis().temp_size_in_bytes
 

@@ -43,6 +43,7 @@ def coloring() -> Deferred:
 
 
 _FIXED: Mapping[str, Callable[..., Any]] = {
+    "auto": jacreg.Auto,
     "exact": jacreg.Exact,
     "projection": jacreg.Projection,
     "hutchinson": jacreg.Hutchinson,

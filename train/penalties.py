@@ -36,7 +36,7 @@ def jacobian(
 
 
 def contractive(
-    lin: jacreg.Linearization, key: Array, *, method: Any = jacreg.Exact()
+    lin: jacreg.Linearization, key: Array, *, method: Any = jacreg.Auto()
 ) -> Float[Array, " N"]:
     """The squared Frobenius norm of the Jacobian (Rifai et al. 2011)."""
     return jacreg.losses.contractive_penalty(lin, method, key=key)

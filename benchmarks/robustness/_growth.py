@@ -69,8 +69,8 @@ def _colored(size: Size) -> Callable[..., Any]:
 
 QUANTITIES: Mapping[str, Callable[[Size], Callable[..., Any]]] = {
     "jacobian": _of(_classifier, lambda lin, key, size: jacreg.jacobian(lin)),
-    "jacobian, chunk_size=1": _of(
-        _classifier, lambda lin, key, size: jacreg.jacobian(lin, chunk_size=1)
+    "jacobian, Exact(chunk_size=1)": _of(
+        _classifier, lambda lin, key, size: jacreg.jacobian(lin, jacreg.Exact(1))
     ),
     "frobenius, Projection": _of(
         _classifier,

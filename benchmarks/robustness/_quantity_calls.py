@@ -25,7 +25,7 @@ QUANTITIES: Mapping[str, Call] = {
     "linearize": Call(jacreg.linearize, {**LIN, "has_aux": False, "mode": "both"}),
     "Linearization.jvp": Call(at(lambda lin, v: lin.jvp(v)), {**LIN, "v": points()}),
     "Linearization.vjp": Call(at(lambda lin, u: lin.vjp(u)), {**LIN, "u": points()}),
-    "jacobian": Call(at(jacreg.jacobian), {**LIN, "method": jacreg.Exact(), "chunk_size": 2}),
+    "jacobian": Call(at(jacreg.jacobian), {**LIN, "method": jacreg.Exact(2)}),
     "diagonal": Call(
         at(jacreg.diagonal), {**LIN, "method": jacreg.Hutchinson(2), "key": KEY}
     ),
@@ -35,7 +35,7 @@ QUANTITIES: Mapping[str, Call] = {
     "frobenius_squared": Call(
         at(jacreg.frobenius_squared), {**LIN, "method": jacreg.Projection(2), "key": KEY}
     ),
-    "gram": Call(at(jacreg.gram), {**LIN, "other": None, "chunk_size": 2}),
+    "gram": Call(at(jacreg.gram), {**LIN, "other": None, "method": jacreg.Exact(2)}),
     "spectral_norm": Call(at(jacreg.spectral_norm), {**LIN, **MAP, "max_steps": 4}),
     "spectral_radius": Call(at(jacreg.spectral_radius), {**LIN, **MAP, "max_products": 32}),
     "log_determinant": Call(
@@ -43,7 +43,7 @@ QUANTITIES: Mapping[str, Call] = {
         {**LIN, "key": KEY, "num_terms": 3, "num_probes": 1, "continuation": 0.5},
     ),
     "log_pseudo_determinant": Call(
-        at(jacreg.log_pseudo_determinant), {**LIN, "method": jacreg.Exact(), "chunk_size": 2}
+        at(jacreg.log_pseudo_determinant), {**LIN, "method": jacreg.Exact(2)}
     ),
     "laplacian": Call(
         jacreg.laplacian,
@@ -65,7 +65,7 @@ QUANTITIES: Mapping[str, Call] = {
     "rows_independent": Call(jacreg.rows_independent, LIN),
     "color": Call(
         jacreg.color,
-        {"fn": picture, "xs": points(2, 5, 5, 1), "quantity": "divergence", "chunk_size": 2},
+        {"fn": picture, "xs": points(2, 5, 5, 1), "quantity": "divergence"},
     ),
     "choose": Call(
         jacreg.choose, {**LIN, "quantity": "frobenius", "budget": 4, "key": KEY}

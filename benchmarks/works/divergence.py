@@ -10,7 +10,6 @@ and is shown for what an estimate costs.
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable
 from typing import Any
 
@@ -48,7 +47,7 @@ def _compare(
 ) -> list[Comparison]:
     xs = _images(batch, 32)
     coloring = jacreg.color(field, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
-    by_colors = dataclasses.replace(coloring, chunk_size=coloring.num_colors)
+    by_colors = coloring
     key = jax.random.key(1)
     calls = {
         "ours": jax.jit(lambda xs: _divergence(field, xs, coloring)),
@@ -90,7 +89,7 @@ def growth() -> list[dict[str, Any]]:
         field = _convolutions(depth)
         coloring = jacreg.color(field, jax.ShapeDtypeStruct((1, 32, 32, 3), jnp.float32))
         chain = _milliseconds(field, coloring, 32)
-        by_colors = dataclasses.replace(coloring, chunk_size=coloring.num_colors)
+        by_colors = coloring
         depths["by the chain"].append([depth, chain])
         depths["by colours"].append([depth, _milliseconds(field, by_colors, 32)])
         if depth in (3, 4):

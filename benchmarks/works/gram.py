@@ -86,13 +86,13 @@ def _rows(net: Net, xs: Any) -> Any:
 def _gram(net: Net) -> Callable[[Any, Any], Any]:
     def gram(first: Any, second: Any) -> Any:
         left, right = (jacreg.linearize(net.fn, xs) for xs in (first, second))
-        return jacreg.gram(left, right, chunk_size=_outputs(net))
+        return jacreg.gram(left, right)
 
     return gram
 
 
 def _own_gram(net: Net) -> Callable[[Any], Any]:
-    return lambda xs: jacreg.gram(jacreg.linearize(net.fn, xs), chunk_size=_outputs(net))
+    return lambda xs: jacreg.gram(jacreg.linearize(net.fn, xs))
 
 
 def _outputs(net: Net) -> int:

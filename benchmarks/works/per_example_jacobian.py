@@ -122,7 +122,7 @@ def _timed_series(title: str, x: str, nets: list[tuple[int, Net]]) -> dict[str, 
 
 
 def _ours(net: Net, chunk_size: int | None = None) -> Callable[[Any], Any]:
-    return lambda xs: jacreg.jacobian(jacreg.linearize(net.fn, xs), chunk_size=chunk_size)
+    return lambda xs: jacreg.jacobian(jacreg.linearize(net.fn, xs), jacreg.Exact(chunk_size))
 
 
 def _compiled(fn: Callable[[Any], Any], net: Net) -> Any:

@@ -79,6 +79,15 @@ def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]
 
 
 def _apply(equation: Any, operands: list[Any]) -> list[Any]:
+    try:
+        return _by_rule(equation, operands)
+    except Unreadable as error:
+        if error.equation is None:
+            error.equation = equation
+        raise
+
+
+def _by_rule(equation: Any, operands: list[Any]) -> list[Any]:
     name = equation.primitive.name
     has_tangent = any(isinstance(operand, Tangent) for operand in operands)
     if not has_tangent and name not in CALLS:

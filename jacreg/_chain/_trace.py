@@ -6,13 +6,14 @@ from collections.abc import Sequence
 from functools import reduce
 from math import prod
 from operator import mul
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._errors import DirectionError
+from .._choice import Choice, Unfit
+from .._flops import count_program
 from .._linearize import Linearization
 from .._sharding import is_spread
 from ._chain import Chain, Unreadable
@@ -26,8 +27,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def chain_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Array, " N"] | None:
-    """Trace of each example's Jacobian, where that is a sum of short chains; None elsewhere.
+def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `divergence`: the trace of a Jacobian that is a sum of short chains.
 
     A network of linear layers and elementwise functions has the Jacobian
     W_k D_{k-1} ... D_1 W_1, of which only the diagonal matrices D differ from example to
@@ -39,17 +40,34 @@ def chain_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Arra
     a few such chains (a residual connection, the Hessian of an energy), channels beside others (a
     time, a condition, a skip connection) or a part of them, networks of one example under vmap.
     Up to three convolutions, four with three diagonals between them, and any number of matrices.
-    A `chunk_size` asks for products, so there is no chain with one.
+
+    Raises:
+        Unfit: the program is no such sum.
     """
-    if chunk_size is not None or lin.mode == "reverse" or is_spread(lin.xs):
-        return None
+    if is_spread(lin.xs):
+        raise Unfit("no closed form for a batch that several devices share")
+    if lin.no_forward is not None:
+        raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
     try:
         # As a program first: what turns out to be no chain has computed nothing.
         program = jax.make_jaxpr(lambda: _total(lin))()
-    except (Unreadable, DirectionError):
+    except Unreadable as unreadable:
+        raise Unfit(f"no closed form ({unreadable.describe()})") from None
+    return Choice(
+        "closed form",
+        0,
+        "linear layers with elementwise functions between them, whose closed ways give the trace",
+        count_program(program.jaxpr),
+        lambda key: jex.jaxpr_as_fun(program)()[0],
+    )
+
+
+def chain_trace(lin: Linearization) -> Float[Array, " N"] | None:
+    """The trace by its closed form, None where there is none."""
+    try:
+        return trace_by_closed_form(lin, None, float("inf")).run(None)
+    except Unfit:
         return None
-    (total,) = jex.jaxpr_as_fun(program)()
-    return total
 
 
 def _total(lin: Linearization) -> Float[Array, " N"]:

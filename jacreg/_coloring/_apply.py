@@ -2,15 +2,22 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
 from .._basis import FlatJacobian, map_chunked, sum_chunked
-from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
+from .._choice import Choice, product_cost
+from .._exact import (
+    check_dense_fits,
+    diagonal_by_products,
+    jacobian_by_products,
+    norm_by_products,
+    trace_by_products,
+)
 from .._linearize import Linearization
-from .._memory import check_fits
 from .._methods import Exact
 from .._structure import accumulate_dtype, example_squared_norm
 from ._check import check
@@ -19,6 +26,7 @@ from ._coloring import Coloring
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
+    from .._typing import PyTree
     from ._relation import Relation
 
 
@@ -38,22 +46,65 @@ def colored_diagonal(lin: Linearization, coloring: Coloring) -> Float[Array, "N 
         mask, product = _product(flat, coloring, color)
         return mask * product
 
-    return sum_chunked(part, coloring.num_colors, flat.chunk(coloring.chunk_size))
+    return sum_chunked(part, coloring.num_colors, flat.chunk(None))
 
 
-def diagonal(lin: Linearization, method: Coloring, key: Any) -> Any:
-    """Row of `jacreg.diagonal`'s table."""
+def diagonal(lin: Linearization, method: Coloring, limit: float) -> Choice:
+    """Way of `jacreg.diagonal`."""
     check("diagonal", "diagonal", method, lin)
     if method.is_dense:
-        return exact_diagonal(lin, Exact(method.chunk_size), key)
+        return _dense(method, diagonal_by_products(lin, Exact(), limit))
+    return _by_colors(lin, method, lambda key: lin.outputs.unflatten(colored_diagonal(lin, method)))
+
+
+def trace(lin: Linearization, method: Coloring, limit: float) -> Choice:
+    """Way of `jacreg.divergence`."""
+    check("divergence", "diagonal", method, lin)
+    if method.is_dense:
+        return _dense(method, trace_by_products(lin, Exact(), limit))
+    return by_colors(lin, method, lambda key: trace_by_colors(lin, method))
+
+
+def frobenius_squared(lin: Linearization, method: Coloring, limit: float) -> Choice:
+    """Way of `jacreg.frobenius_squared`."""
+    check("frobenius_squared", "columns", method, lin)
+    if method.is_dense:
+        return _dense(method, norm_by_products(lin, Exact(), limit))
+    return by_colors(lin, method, lambda key: norm_by_colors(lin, method))
+
+
+def jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
+    """Way of `jacreg.jacobian`, as `[N, M, n]`: products spread to the entries they hold."""
+    relation = check("jacobian", "columns", method, lin)
+    if method.is_dense:
+        return _dense(method, jacobian_by_products(lin, Exact(), limit))
+    return by_colors(lin, method, lambda key: dense_by_colors(FlatJacobian(lin), method, relation))
+
+
+def by_colors(lin: Linearization, method: Coloring, run: Any) -> Choice:
+    """The choice of a colouring that fits."""
+    product = "J^T u" if method.reverse else "J v"
+    return Choice(
+        "colouring",
+        method.num_colors,
+        f"{product} for {method.num_colors} colours, {method.how}",
+        method.num_colors * product_cost(lin),
+        run,
+    )
+
+
+def _dense(method: Coloring, products: Choice) -> Choice:
+    through = f" through {', '.join(method.dense_because)}" if method.dense_because else ""
+    return replace(products, reason=f"{products.reason}: the colouring is dense{through}")
+
+
+def diagonal_by_colors(lin: Linearization, method: Coloring) -> PyTree:
+    """Diagonal in the shape of the input."""
     return lin.outputs.unflatten(colored_diagonal(lin, method))
 
 
-def trace(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
-    """Row of `jacreg.divergence`'s table."""
-    check("divergence", "diagonal", method, lin)
-    if method.is_dense:
-        return exact_trace(lin, Exact(method.chunk_size), key)
+def trace_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
+    """Sum of the diagonal, a colour at a time."""
     flat = FlatJacobian(lin)
     wide = accumulate_dtype(flat.outputs.dtype)
 
@@ -61,40 +112,28 @@ def trace(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
         mask, product = _product(flat, method, color)
         return jnp.sum(mask.astype(wide) * product.astype(wide), axis=1)
 
-    total = sum_chunked(part, method.num_colors, flat.chunk(method.chunk_size))
-    return total.astype(flat.outputs.dtype)
+    return sum_chunked(part, method.num_colors, flat.chunk(None)).astype(flat.outputs.dtype)
 
 
-def frobenius_squared(lin: Linearization, method: Coloring, key: Any) -> Float[Array, " N"]:
-    """Row of `jacreg.frobenius_squared`'s table."""
-    check("frobenius_squared", "columns", method, lin)
-    if method.is_dense:
-        return exact_squared(lin, Exact(method.chunk_size), key)
+def norm_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
+    """Squared Frobenius norm: no two entries of a colour meet."""
     flat = FlatJacobian(lin)
     return sum_chunked(
         lambda color: example_squared_norm(_product(flat, method, color)[1]),
         method.num_colors,
-        flat.chunk(method.chunk_size),
+        flat.chunk(None),
     )
 
 
-def jacobian(flat: FlatJacobian, method: Coloring, chunk_size: int | None) -> Float[Array, "N M n"]:
-    """Row of `jacreg.jacobian`'s table: products spread to the entries they hold."""
-    relation = check("jacobian", "columns", method, flat.lin)
-    if method.is_dense:
-        return dense_jacobian(flat, chunk_size or method.chunk_size)
-    check_fits(
-        "jacobian",
-        "the dense Jacobian",
-        (flat.num_examples, flat.outputs.size, flat.inputs.size),
-        flat.outputs.dtype,
-        "Take fewer examples at once, or ask for what needs products alone: frobenius_squared, "
-        "divergence or gram.",
-    )
+def dense_by_colors(
+    flat: FlatJacobian, method: Coloring, relation: Relation
+) -> Float[Array, "N M n"]:
+    """Products spread to the entries they hold."""
+    check_dense_fits(flat)
     compressed = map_chunked(
         lambda color: _product(flat, method, color)[1],
         jnp.arange(method.num_colors),
-        flat.chunk(chunk_size or method.chunk_size),
+        flat.chunk(None),
     )
     # [colors, N, other side] -> [N, other side, coloured side]
     spread = jnp.moveaxis(compressed[jnp.asarray(method.colors)], 0, 2)

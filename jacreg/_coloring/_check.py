@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
-import jax
 import numpy as np
 
 from .._linearize import Linearization
+from .._recent import Recent, structural_key
 from ._coloring import KINDS, Coloring, ColoringError
 
 if TYPE_CHECKING:
@@ -16,8 +15,7 @@ if TYPE_CHECKING:
     from ._relation import Relation
 
 # Relations of the functions that colourings were found to fit, the last ones used.
-_CHECKED: OrderedDict[Any, Relation] = OrderedDict()
-_MOST_CHECKED = 64
+_CHECKED: Recent[Relation] = Recent(64)
 # A relation with more entries is not written out to see whether colours keep it apart.
 _MOST_ENTRIES = 40_000_000
 
@@ -34,8 +32,6 @@ def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> R
         TypeError: made for another quantity.
         ColoringError: (a ValueError) made for another function or shape.
     """
-    from ._reading import constants_digest, structural_values
-
     if coloring.kind != kind:
         names = [name for name, serves in KINDS.items() if serves == kind]
         raise TypeError(
@@ -48,15 +44,8 @@ def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> R
             f"{coloring.out_shapes} an example, got {lin.inputs.shapes} -> "
             f"{lin.outputs.shapes}; make a new one with jacreg.color."
         )
-    leaves, structure = jax.tree.flatten(lin)
-    sizes = tuple((np.shape(leaf), str(getattr(leaf, "dtype", ""))) for leaf in leaves)
-    key = (coloring.digest, structure, sizes, constants_digest(structural_values(lin)))
-    if key not in _CHECKED:
-        _CHECKED[key] = _compare(quantity, coloring, lin)
-        while len(_CHECKED) > _MOST_CHECKED:
-            _CHECKED.popitem(last=False)
-    _CHECKED.move_to_end(key)
-    return _CHECKED[key]
+    key = (coloring.digest, structural_key(lin))
+    return _CHECKED.get(key, lambda: _compare(quantity, coloring, lin))
 
 
 def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:

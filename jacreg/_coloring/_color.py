@@ -9,9 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._errors import DirectionError
 from .._linearize import Linearization, linearize
-from .._methods import check_count
 from .._scalar_field import scalar_field_gradient
 from ._coloring import KINDS, QUANTITIES, Coloring
 from ._verify import verify
@@ -27,7 +25,6 @@ def color(
     xs: Float[Array, "N *in"],
     *args: PyTree,
     quantity: str = "divergence",
-    chunk_size: int | None = None,
 ) -> Coloring:
     """Plan the exact evaluation of a local function's divergence, norm, Laplacian or Jacobian.
 
@@ -56,7 +53,6 @@ def color(
             a second time, `jax.ShapeDtypeStruct` is enough for the plan itself.
         *args: further inputs of `fn`.
         quantity: "divergence" (serves `diagonal` too), "frobenius", "jacobian", "laplacian".
-        chunk_size: products evaluated at once when the colouring is used.
 
     Returns:
         A `Coloring`; `is_dense` where colours save nothing.
@@ -67,17 +63,15 @@ def color(
     """
     if quantity not in QUANTITIES:
         raise ValueError(f"color: quantity must be one of {QUANTITIES}, got {quantity!r}.")
-    if chunk_size is not None:
-        check_count("color", "chunk_size", chunk_size)
     function = scalar_field_gradient("color", fn) if quantity == "laplacian" else fn
     lin = _abstract(function, xs, args)
-    coloring = plan_of(lin, quantity, chunk_size)
+    coloring = plan_of(lin, quantity)
     if not coloring.is_dense and _is_concrete((xs, args, lin.constants)):
         verify(coloring, lin, jax.tree.map(jnp.asarray, xs))
     return coloring
 
 
-def plan_of(lin: Linearization, quantity: str, chunk_size: int | None = None) -> Coloring:
+def plan_of(lin: Linearization, quantity: str) -> Coloring:
     """The colouring of a linearised function, of its gradient for a Laplacian.
 
     Nothing is computed: its leaves may be traced, or placeholders.
@@ -100,7 +94,7 @@ def plan_of(lin: Linearization, quantity: str, chunk_size: int | None = None) ->
         plan = plan_diagonal(relation, reverse=program.reverse)
     else:
         plan = plan_columns(
-            relation, forward=not program.reverse, has_reverse=lambda: _has_reverse(lin)
+            relation, forward=not program.reverse, has_reverse=lambda: lin.no_reverse is None
         )
     inputs, outputs = prod_all(lin.inputs.shapes), prod_all(lin.outputs.shapes)
     is_dense = plan.num_colors >= min(inputs, outputs)
@@ -111,7 +105,6 @@ def plan_of(lin: Linearization, quantity: str, chunk_size: int | None = None) ->
         is_dense=is_dense,
         how=plan.how,
         dense_because=reader.reasons() if is_dense else tuple(reader.dense_primitives),
-        chunk_size=chunk_size,
         in_shapes=lin.inputs.shapes,
         out_shapes=lin.outputs.shapes,
         num_examples=lin.num_examples,
@@ -119,14 +112,6 @@ def plan_of(lin: Linearization, quantity: str, chunk_size: int | None = None) ->
         colors=plan.colors,
         relation=relation,
     )
-
-
-def _has_reverse(lin: Linearization) -> bool:
-    try:
-        jax.eval_shape(lambda lin: lin.vjp(lin.value), lin)
-    except DirectionError:
-        return False
-    return True
 
 
 def prod_all(shapes: tuple[tuple[int, ...], ...]) -> int:

@@ -45,7 +45,6 @@ class Coloring(Method):
         how: how the colours were found, in words.
         dense_because: primitives that could not be read; where all could and it is dense, what
             made it so. Empty only where it is not dense.
-        chunk_size: products evaluated at once; None bounds the memory by itself.
     """
 
     quantity: str
@@ -54,7 +53,6 @@ class Coloring(Method):
     is_dense: bool
     how: str
     dense_because: tuple[str, ...]
-    chunk_size: int | None
     in_shapes: tuple[tuple[int, ...], ...]
     out_shapes: tuple[tuple[int, ...], ...]
     num_examples: int
@@ -66,7 +64,7 @@ class Coloring(Method):
     def __post_init__(self) -> None:
         self.colors.setflags(write=False)
         parts = (
-            self.quantity, self.num_colors, self.reverse, self.is_dense, self.chunk_size,
+            self.quantity, self.num_colors, self.reverse, self.is_dense,
             self.in_shapes, self.out_shapes, self.num_examples, tuple(self.fingerprint),
         )  # fmt: skip
         digest = hashlib.sha256(repr(parts).encode())

@@ -9,7 +9,7 @@ import equinox as eqx
 import jax
 
 from .._layerwise import LayerwiseLogFrobenius, track_layers
-from .._methods import Exact
+from .._methods import Auto, Method
 from ._function import function
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ class JacobianTracked(eqx.Module):
     layers: tuple[Callable[..., Any], ...]
     method: Any = eqx.field(static=True)
 
-    def __init__(self, *layers: Callable[..., Any], method: Any = Exact()) -> None:
+    def __init__(self, *layers: Callable[..., Any], method: Method = Auto()) -> None:
         """Chain the layers.
 
         Args:

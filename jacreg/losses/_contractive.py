@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._frobenius import frobenius_squared
 from .._linearize import Linearization
-from .._methods import Exact
+from .._methods import Auto, Method
 from ._checks import check_linearization
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def contractive_penalty(
-    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+    lin: Linearization, method: Method = Auto(), *, key: Array | None = None
 ) -> Float[Array, " N"]:
     """Squared Frobenius norm of each example's encoder Jacobian.
 
@@ -26,7 +26,7 @@ def contractive_penalty(
 
     Args:
         lin: from `linearize`, of the hidden units (the encoder, not the logits).
-        method: as for `frobenius_squared`; exact by default. A single sigmoid,
+        method: as for `frobenius_squared`; exact by default (`Auto()`). A single sigmoid,
             tanh or softplus layer has a closed form: `dense_contractive_penalty`.
         key: for the stochastic methods.
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from .._basis import FlatJacobian, first_direction, prefer_reverse, sum_chunked
 from .._frobenius import frobenius_squared
 from .._linearize import Linearization
-from .._methods import Exact
+from .._methods import Auto
 from .._structure import accumulate_dtype, example_squared_norm
 from ._checks import check_scale
 
@@ -78,7 +78,7 @@ def gaussian_noise_regularizer(
 
 
 def _mse_trace(lin: Linearization) -> Float[Array, " N"]:
-    return frobenius_squared(lin, Exact())
+    return frobenius_squared(lin, Auto())
 
 
 def _cross_entropy_trace(lin: Linearization) -> Float[Array, " N"]:

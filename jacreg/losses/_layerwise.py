@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._layerwise import layerwise_log_frobenius
-from .._methods import Exact
+from .._methods import Auto, Method
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 def layerwise_penalty(
     layers: Sequence[Callable[[PyTree], PyTree]],
     xs: Float[Array, "N *in"],
-    method: Any = Exact(),
+    method: Method = Auto(),
     *,
     key: Array | None = None,
 ) -> Float[Array, " N"]:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
 from .._linearize import Linearization
-from .._methods import DISTRIBUTIONS, Distribution, Exact, check_count
+from .._methods import DISTRIBUTIONS, Auto, Distribution, Method, check_count
 from .._probes import draw, mean_over_probes
 from .._structure import example_dot, example_squared_norm
 from .._trace import divergence, either_product
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def implicit_score_matching(
-    lin: Linearization, method: Any = Exact(), *, key: Array | None = None
+    lin: Linearization, method: Method = Auto(), *, key: Array | None = None
 ) -> Float[Array, " N"]:
     """Hyvarinen's objective, tr(ds/dx) + 1/2 ||s(x)||^2.
 
@@ -33,8 +33,7 @@ def implicit_score_matching(
     Args:
         lin: from `linearize`, of the score s: `[N, *in] -> [N, *in]`. For an energy or log
             density take its gradient first.
-        method: as for `divergence`: `Exact()`, a `Coloring` (exact, and cheap for
-            convolutional scores), `Hutchinson(...)` and others.
+        method: as for `divergence`; exact by default (`Auto()`), `Hutchinson(...)` and others.
         key: for the stochastic methods.
 
     Returns:

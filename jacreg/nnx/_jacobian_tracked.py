@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 from flax import nnx
 
 from .._layerwise import LayerwiseLogFrobenius, track_layers
-from .._methods import Exact
+from .._methods import Auto, Method
 from ._function import function
 
 if TYPE_CHECKING:
@@ -27,7 +27,7 @@ class JacobianTracked(nnx.Module):
     averages, dropout off, nothing updated.
     """
 
-    def __init__(self, *layers: Callable[..., Any], method: Any = Exact()) -> None:
+    def __init__(self, *layers: Callable[..., Any], method: Method = Auto()) -> None:
         """Chain the layers.
 
         Args:

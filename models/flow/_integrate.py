@@ -52,7 +52,7 @@ def log_density(
     xs: Float[Array, "N *in"],
     *,
     solver: FlowSolver = FlowSolver(),
-    method: Any = jacreg.Exact(),
+    method: Any = jacreg.Auto(),
     regularize: bool = False,
     key: Array | None = None,
 ) -> FlowResult:
@@ -66,11 +66,11 @@ def log_density(
         `flow` or `flow_conv` network.
       xs: the batch.
       solver: the solver and how finely it integrates.
-      method: of the divergence: `jacreg.Exact()`, a `jacreg.Coloring` made by
+      method: of the divergence: `jacreg.Auto()` or `jacreg.Exact()`, a `jacreg.Coloring` by
         `jacreg.color(field, xs, ts)` with ts of shape `[N]`, or `jacreg.Hutchinson()`.
         A stochastic method keeps its probes for the whole solve, as FFJORD does.
       regularize: integrate kinetic energy and Frobenius norm alongside (Finlay et al. 2020,
-        RNODE; sums over dimensions, they divide by the number of these). With `Exact` the norm
+        RNODE; sums over dimensions, they divide by the number of these). With `Auto` or `Exact` it
         is exact, in the products of the divergence up to 64 dimensions and in as many again
         above; with `Hutchinson` one probe serves both it and the divergence at no further
         cost; with any other method it is estimated by one Rademacher probe, which needs a key.
@@ -117,10 +117,10 @@ def sample(
 
 def _rates(field: Field, xs, method, regularize: bool, key):
     """The time derivative of (position, trace, energy, norm), the last two if regularised."""
-    probes = None
+    probes, exact = None, isinstance(method, jacreg.Auto | jacreg.Exact)
     one_pass = regularize and isinstance(method, jacreg.Hutchinson)
     dimensions = math.prod(xs.shape[1:])
-    if regularize and not isinstance(method, jacreg.Exact):
+    if regularize and not exact:
         if key is None:
             raise ValueError("A stochastic method or regulariser needs a key, got None.")
         if one_pass and method != jacreg.Hutchinson():
@@ -133,9 +133,9 @@ def _rates(field: Field, xs, method, regularize: bool, key):
     def rates(t, state):
         lin = jacreg.linearize(field, state[0], _times(t, state[0]))
         axes = tuple(range(1, lin.value.ndim))
-        if regularize and isinstance(method, jacreg.Exact) and dimensions <= _DENSE_DIMENSIONS:
+        if regularize and exact and dimensions <= _DENSE_DIMENSIONS:
             # Divergence and norm from the same products, as long as the matrices are small.
-            matrices = jacreg.jacobian(lin, chunk_size=method.chunk_size)
+            matrices = jacreg.jacobian(lin, method)
             matrices = matrices.reshape(-1, dimensions, dimensions)
             norm = jnp.sum(matrices**2, (1, 2))
             trace = jnp.trace(matrices, axis1=1, axis2=2)

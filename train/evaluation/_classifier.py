@@ -61,7 +61,7 @@ def jacobian_norm(model: Classifier, weights: PyTree, examples: Examples, batch_
     def norms(weights: PyTree, raw: Array) -> dict[str, Array]:
         xs = model.normalize(model.pixels(raw))
         lin = jacreg.linearize(partial(model.logits, weights), xs, mode="reverse")
-        return {"norm": jnp.sqrt(jacreg.frobenius_squared(lin, jacreg.Exact()))}
+        return {"norm": jnp.sqrt(jacreg.frobenius_squared(lin))}
 
     values = masked_mean(
         lambda inputs, _targets, _number: norms(weights, inputs), examples, batch_size

@@ -41,7 +41,7 @@ def rk4(*, step_size: Annotated[float, number(above=0)] = 0.25) -> FlowSolver:
 
 
 SOLVERS: Mapping[str, Callable[..., FlowSolver]] = {"dopri5": dopri5, "rk4": rk4}
-DIVERGENCES = {name: METHODS[name] for name in ("coloring", "exact", "hutchinson")}
+DIVERGENCES = {name: METHODS[name] for name in ("auto", "coloring", "exact", "hutchinson")}
 ACCURATE = Named("dopri5", {"rtol": 1e-5, "atol": 1e-5, "max_steps": 1000})
 
 
@@ -64,7 +64,7 @@ def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any
 
     method = resolved(make_method(named), field, rows, quantity="divergence")
     if isinstance(method, jacreg.Coloring) and method.is_dense:
-        return jacreg.Exact(method.chunk_size)
+        return jacreg.Auto()
     return method
 
 

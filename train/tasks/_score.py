@@ -34,7 +34,7 @@ assert Loss.__args__ == NAMES
 # What gives a trace.
 TRACES = {
     name: METHODS[name]
-    for name in ("coloring", "exact", "hutchinson", "hutch_plus_plus", "xtrace", "choose")
+    for name in ("auto", "coloring", "exact", "hutchinson", "hutch_plus_plus", "xtrace", "choose")
 }
 
 
@@ -99,7 +99,7 @@ def score(
 
     matching = Matching(
         loss,
-        method=resolve(make_method(method or Named("coloring"), "task.method"), "divergence")
+        method=resolve(make_method(method or Named("auto"), "task.method"), "divergence")
         if loss == "implicit"
         else None,
         num_probes=num_probes,

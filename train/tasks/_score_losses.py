@@ -38,7 +38,7 @@ class Matching:
     """
 
     name: str
-    method: Any = field(default_factory=jacreg.Exact)
+    method: Any = field(default_factory=jacreg.Auto)
     num_probes: int = 1
     scale: float | None = None
     smoothing: float = 0.0

@@ -101,7 +101,7 @@ def cost(
 
     import jacreg
 
-    methods = {"exact": jacreg.Exact(), "one-probe": jacreg.Hutchinson()}
+    methods = {"exact": jacreg.Auto(), "one-probe": jacreg.Hutchinson()}
     key = jax.random.key(seed)
 
     def make(name: str, size: int) -> Callable[[], Any]:

@@ -122,8 +122,8 @@ def _of_one(layers: Any, train: Any, test: Any, paths: Any, activation: str) -> 
 
     xs, ys = test
     lin = jacreg.linearize(lambda xs: jax.nn.softmax(logits(xs)), xs)
-    norms = jnp.sqrt(jacreg.frobenius_squared(lin, jacreg.Exact()))
-    of_logits = jacreg.frobenius_squared(jacreg.linearize(logits, xs), jacreg.Exact())
+    norms = jnp.sqrt(jacreg.frobenius_squared(lin))
+    of_logits = jacreg.frobenius_squared(jacreg.linearize(logits, xs))
     right = jnp.argmax(lin.value, 1) == ys
     found = {
         "norms": norms,

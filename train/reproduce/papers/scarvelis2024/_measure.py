@@ -83,9 +83,7 @@ def denoise_ball(
         whole = jacreg.linearize(lambda xs: outer(layers)(inner(layers)(xs)), xs)
         lin_h = jacreg.linearize(inner(layers), xs)
         lin_g = jacreg.linearize(outer(layers), lin_h.value)
-        of_f, of_h, of_g = (
-            jacreg.frobenius_squared(lin, jacreg.Exact()) for lin in (whole, lin_h, lin_g)
-        )
+        of_f, of_h, of_g = (jacreg.frobenius_squared(lin) for lin in (whole, lin_h, lin_g))
         # One output: the nuclear norm is the gradient's length.
         return whole.value[:, 0], jnp.sqrt(of_f), (of_h + of_g) / 2
 

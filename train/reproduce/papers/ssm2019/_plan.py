@@ -11,7 +11,7 @@ _FOLDER = CONFIGS / "papers" / "ssm2019"
 # Slices of one more arm, and the dimensions in which it runs.
 SLICED, MANY = 8, 8
 LOSSES = {
-    "exact": ('task.loss="implicit"', 'task.method="exact"'),
+    "exact": ('task.loss="implicit"', 'task.method="auto"'),
     "sliced": ('task.loss="sliced"',),
     "sliced-vr": (),
     "denoising": ('task.loss="denoising"', "task.scale=0.1"),

@@ -1,0 +1,66 @@
+"""Ways of `Auto()` by colours, found from the program alone while it is traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from .._basis import FlatJacobian
+from .._choice import Choice, Unfit, check_worth, product_cost
+from .._linearize import Linearization
+from .._recent import Recent, structural_key
+from ._apply import by_colors, dense_by_colors, diagonal_by_colors, norm_by_colors, trace_by_colors
+from ._coloring import Coloring
+
+# Colourings of the programs seen last, or why there is none.
+_FOUND: Recent[Coloring | str] = Recent(64)
+
+
+def diagonal_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `diagonal`."""
+    return _by_found_colors(lin, limit, "divergence", diagonal_by_colors)
+
+
+def trace_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `divergence`."""
+    return _by_found_colors(lin, limit, "divergence", trace_by_colors)
+
+
+def norm_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `frobenius_squared`."""
+    return _by_found_colors(lin, limit, "frobenius", norm_by_colors)
+
+
+def jacobian_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `jacobian`, as `[N, M, n]`."""
+    return _by_found_colors(
+        lin,
+        limit,
+        "frobenius",
+        lambda lin, found: dense_by_colors(FlatJacobian(lin), found, found.relation),
+    )
+
+
+def _by_found_colors(
+    lin: Linearization,
+    limit: float,
+    quantity: str,
+    run: Callable[[Linearization, Coloring], Any],
+) -> Choice:
+    check_worth(product_cost(lin), limit, "a colouring")
+    found = _FOUND.get((structural_key(lin), quantity), lambda: _find(lin, quantity))
+    if isinstance(found, str):
+        raise Unfit(found)
+    return by_colors(lin, found, lambda key: run(lin, found))
+
+
+def _find(lin: Linearization, quantity: str) -> Coloring | str:
+    # Planning needs sparse matrices; `import jacreg` does not.
+    from ._color import plan_of
+
+    found = plan_of(lin, quantity)
+    if not found.is_dense:
+        return found
+    if not found.dense_because:
+        return "any entry may depend on any other, so colours save nothing"
+    return f"colours save nothing ({', '.join(found.dense_because)})"

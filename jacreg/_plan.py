@@ -1,0 +1,84 @@
+"""What a call would do, without doing it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from . import _frobenius, _gram, _jacobian, _pseudo_determinant, _trace
+from ._choice import Quantity
+from ._linearize import Linearization
+from ._methods import Auto, Method
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+
+@dataclass(frozen=True)
+class Plan:
+    """What a quantity does for one Linearization and one method.
+
+    Attributes:
+        path: short name of the way: "closed form" (no product), "colouring", "products",
+            "finite differences", "empty".
+        num_products: J v and J^T u of the whole network that it takes, 0 where it takes none.
+        reason: what was read in the program, or the first operation that stood in the way of
+            anything cheaper, with its place in the file where the function was written.
+    """
+
+    path: str
+    num_products: int
+    reason: str
+
+    def __str__(self) -> str:
+        rows = {"path": self.path, "products": str(self.num_products), "reason": self.reason}
+        return "\n".join(f"{name:<10}{value}" for name, value in rows.items())
+
+
+def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto()) -> Plan:
+    """Return what `quantity(lin, method)` would do, without doing it.
+
+    The call decides by the same function, so what is said here is what it does, under jit too.
+
+    Args:
+        quantity: `jacreg.divergence`, `diagonal`, `frobenius_squared`, `jacobian`, `gram` (of one
+            Linearization) or `log_pseudo_determinant`.
+        lin: from `linearize`.
+        method: as for the quantity.
+
+    Raises:
+        TypeError: no such quantity, or a method that does not give it.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> weights = jnp.ones((5, 5))
+        >>> lin = jacreg.linearize(lambda xs: jnp.tanh(xs @ weights), jnp.ones((2, 5)))
+        >>> jacreg.plan(jacreg.divergence, lin).num_products
+        0
+    """
+    found = _QUANTITIES.get(quantity)
+    if found is None:
+        names = ", ".join(each.__name__ for each in _QUANTITIES)
+        name = getattr(quantity, "__name__", repr(quantity))
+        raise TypeError(
+            f"plan: quantity must be one of the functions {names}; got {name}. Write "
+            "jacreg.plan(jacreg.divergence, lin)."
+        )
+    if not isinstance(lin, Linearization):
+        raise TypeError(
+            f"plan: lin must be a Linearization, got {type(lin).__name__}; make one with "
+            "jacreg.linearize(fn, xs)."
+        )
+    choice = found.decide(lin, method)
+    return Plan(choice.path, choice.num_products, choice.reason)
+
+
+_QUANTITIES: Mapping[Callable[..., Any], Quantity] = {
+    _trace.divergence: _trace.DIVERGENCE,
+    _trace.diagonal: _trace.DIAGONAL,
+    _frobenius.frobenius_squared: _frobenius.NORM,
+    _jacobian.jacobian: _jacobian.JACOBIAN,
+    _gram.gram: _gram.quantity(),
+    _pseudo_determinant.log_pseudo_determinant: _pseudo_determinant.DETERMINANT,
+}

@@ -1,0 +1,117 @@
+"""What is static about a Linearization: the traced function and its linear program."""
+
+from __future__ import annotations
+
+from functools import cached_property
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.extend.core as jex
+
+from ._interpret import mentions
+from ._signature import Signature
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from jaxtyping import Array
+
+    from ._typing import PyTree
+
+FORWARD, REVERSE = "forward", "reverse"
+
+
+class Directions(frozenset[str]):
+    """Those of "forward" (J v) and "reverse" (J^T u) that a function has."""
+
+    @property
+    def forward(self) -> bool:
+        """Whether there is J v."""
+        return FORWARD in self
+
+    @property
+    def reverse(self) -> bool:
+        """Whether there is J^T u."""
+        return REVERSE in self
+
+    def __repr__(self) -> str:
+        return f"Directions(forward={self.forward}, reverse={self.reverse})"
+
+
+class Program:
+    """A traced function and its derivative, without any array.
+
+    Two are equal where they hold the same operations, whichever trace made them, so that a
+    jitted function which takes a Linearization is traced once for all batches.
+
+    Attributes:
+        jaxpr: the function, of the leaves of `(xs, *args)`.
+        linear: its derivative in `xs`, of the leaves of a tangent.
+        out_tree: of what the function returned.
+        has_aux: whether that is `(ys, aux)`.
+        mode: the hint of `linearize`.
+    """
+
+    def __init__(self, jaxpr: Any, linear: Any, out_tree: Any, has_aux: bool, mode: Any) -> None:
+        self.jaxpr = jaxpr
+        self.linear = linear
+        self.out_tree = out_tree
+        self.has_aux = has_aux
+        self.mode = mode
+        self._reverse: list[str | None] = []
+
+    @cached_property
+    def signature(self) -> Signature:
+        """What two programs are compared by."""
+        static = (self.out_tree, self.has_aux, self.mode)
+        return Signature(static, Signature.of(self.jaxpr, self.linear))
+
+    def __eq__(self, other: object) -> bool:
+        if self is other:
+            return True
+        return isinstance(other, Program) and self.signature == other.signature
+
+    def __hash__(self) -> int:
+        return hash(self.signature)
+
+    @cached_property
+    def convolves(self) -> bool:
+        """Whether the function has a convolution."""
+        return mentions(self.jaxpr, "conv_general_dilated")
+
+    def call(self, consts: Sequence[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
+        """Evaluate the function; `(ys, aux)` where it has an auxiliary output."""
+        closed = jex.ClosedJaxpr(self.jaxpr, list(consts))
+        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
+        return jax.tree.unflatten(self.out_tree, outs)
+
+    def tangent(self, residuals: Sequence[Array], tangent: PyTree, value: PyTree) -> PyTree:
+        """J v as JAX wrote it, in the tree of `value`."""
+        closed = jex.ClosedJaxpr(self.linear, list(residuals))
+        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves(tangent))
+        return jax.tree.unflatten(jax.tree.structure(value), outs)
+
+    @cached_property
+    def no_forward(self) -> str | None:
+        """Why there is no J v, None where there is."""
+        # Only reverse mode can follow it; JAX notices when it is evaluated.
+        return "it has a custom VJP" if mentions(self.linear, "custom_lin") else None
+
+    def no_reverse(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> str | None:
+        """Why there is no J^T u, None where there is. Transposed once, on shapes alone."""
+        if not self._reverse:
+            self._reverse.append(self._transposition_fault(xs, value, residuals))
+        return self._reverse[0]
+
+    def _transposition_fault(
+        self, xs: PyTree, value: PyTree, residuals: Sequence[Array]
+    ) -> str | None:
+        def transposed(xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> PyTree:
+            return jax.linear_transpose(lambda t: self.tangent(residuals, t, value), xs)(value)
+
+        try:
+            jax.eval_shape(transposed, xs, value, list(residuals))
+        except (TypeError, ValueError, NotImplementedError) as error:
+            text = str(error).strip()
+            return text.splitlines()[0][:200] if text else type(error).__name__
+        return None
