@@ -54,7 +54,7 @@ def diagonal(lin: Linearization, method: Coloring, limit: float) -> Choice:
     check("diagonal", "diagonal", method, lin)
     if method.is_dense:
         return _dense(method, diagonal_by_products(lin, Exact(), limit))
-    return _by_colors(lin, method, lambda key: lin.outputs.unflatten(colored_diagonal(lin, method)))
+    return by_colors(lin, method, lambda key: diagonal_by_colors(lin, method))
 
 
 def trace(lin: Linearization, method: Coloring, limit: float) -> Choice:
