@@ -253,6 +253,10 @@ def test_repr_explains():
     assert repr(jax.tree.map(lambda _: None, jacreg.linearize(layer, batch())))
 
 
+def _linearized():
+    return jacreg.linearize(layer, batch())
+
+
 BAD = {
     "no array": (lambda: jacreg.linearize(layer, {}), ValueError, "no array"),
     "two lengths": (
@@ -274,7 +278,7 @@ BAD = {
     "not square": (
         lambda: jacreg.divergence(jacreg.linearize(layer, batch())), ValueError, "square"),
     "no key": (
-        lambda: jacreg.frobenius_squared(jacreg.linearize(layer, batch()), jacreg.Projection()), ValueError, "key"),
+        lambda: jacreg.frobenius_squared(_linearized(), jacreg.Projection()), ValueError, "key"),
     "no method": (
         lambda: jacreg.divergence(jacreg.linearize(jnp.sin, batch()), jacreg.Projection()),
         TypeError, "Hutchinson"),
