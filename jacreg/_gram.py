@@ -31,8 +31,8 @@ def gram(
     J2 (J1^T e_k) where only that is possible. Where neither function has a forward mode, inner
     products of rows give the same from two rows at a time; where neither has a reverse mode, the
     outer products (J1 e_i) (J2 e_i)^T are summed over the n inputs, a chunk at a time. `Auto()`
-    holds the Jacobians and multiplies them where they are no larger than what is kept of the
-    forward pass and that takes fewer operations: for J J^T half the products.
+    holds the Jacobians and multiplies them where they are no larger than the result or than
+    what is kept of the forward pass and that takes fewer operations: for J J^T half the products.
 
     Args:
         lin: gives J1, `[N, M1, n]`.
@@ -135,9 +135,9 @@ def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
     """Both Jacobians, held because they are small, and their product."""
     examples, size = left.num_examples, left.inputs.size
     rows, columns = left.outputs.size, right.outputs.size
-    held = rows if right is left else rows + columns
-    if examples * size * held > _entries_at_hand(left, right):
-        raise Unfit("the Jacobian is larger than what the linearised function keeps")
+    held = examples * size * (rows if right is left else rows + columns)
+    if held > max(_entries_at_hand(left, right), 2 * examples * rows * columns):
+        raise Unfit("the Jacobian is larger than the result and than what is kept of the network")
     first = JACOBIAN.decide(left.lin, Auto())
     second = first if right is left else JACOBIAN.decide(right.lin, Auto())
     both = (first,) if right is left else (first, second)

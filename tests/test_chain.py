@@ -234,18 +234,14 @@ def test_kernels_of_lower_precision_are_left_to_products():
     assert chain_trace(jacreg.linearize(field, jnp.asarray(X6, jnp.float32))) is None
 
 
-def test_methods_take_the_chain_unless_told_how_many_products(x64):
+def test_a_chain_is_taken_by_auto_and_by_no_method_that_says_another_way(x64):
     fn, xs = net(kernels(3)), numbers(2, 5, 5, 2)
     coloring = jacreg.color(fn, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
+    methods = {jacreg.Auto(): 0, jacreg.Exact(): 50, jacreg.Exact(7): 50, coloring: None}
     lin = jacreg.linearize(fn, xs)
-
-    def products(method):
-        text = str(jax.make_jaxpr(lambda: jacreg.divergence(lin, method))())
-        return text.count("f64[50,2,5,5") + text.count(f"f64[{2 * coloring.num_colors},5,5")
-
-    assert products(jacreg.Exact()) == products(coloring) == 0
-    assert products(jacreg.Exact(50)) > 0
-    methods = jacreg.Exact(50), jacreg.Exact(), coloring
+    for method, products in methods.items():
+        count = coloring.num_colors if products is None else products
+        assert jacreg.plan(jacreg.divergence, lin, method).num_products == count
     expected, *others = jax.jit(lambda xs: [
         jacreg.divergence(jacreg.linearize(fn, xs), method) for method in methods
     ])(xs)  # fmt: skip
@@ -261,7 +257,7 @@ def test_gradients_of_the_trace(count, x64):
         return (jacreg.divergence(jacreg.linearize(net(weights), xs), method) ** 2).sum()
 
     gradient = jax.jit(jax.grad(total, argnums=(0, 1)), static_argnums=2)
-    by_chain = gradient(weights, xs, jacreg.Exact())
+    by_chain = gradient(weights, xs, jacreg.Auto())
     by_products = gradient(weights, xs, jacreg.Exact(12))
     for found, expected in zip(jax.tree.leaves(by_chain), jax.tree.leaves(by_products), strict=True):  # fmt: skip  # noqa: E501
         np.testing.assert_allclose(found, expected, rtol=1e-9, atol=1e-9)

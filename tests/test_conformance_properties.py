@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from pairs import PAIRS
+from pairs_automatic import PAIRS
 from quantities import BOTH, KEY, problem
 
 import jacreg

@@ -11,8 +11,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-from .._source import place
-
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -21,21 +19,7 @@ MOST_ENTRIES = 1 << 24
 
 
 class Unreadable(Exception):
-    """This is no chain, or none that is evaluated here: the general way serves.
-
-    Attributes:
-        equation: the operation that stood in the way, where there is one.
-    """
-
-    equation: Any = None
-
-    def describe(self) -> str:
-        """What stood in the way, and where that is in the user's file."""
-        what, equation = str(self), self.equation
-        if equation is None:
-            return what
-        name = equation.primitive.name
-        return (name if what == name else f"{what}, {name}") + place(equation)
+    """This is no chain, or none that is evaluated here: the general way serves."""
 
 
 @dataclass(frozen=True)

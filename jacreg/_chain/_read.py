@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
+from .._source import place
 from ._chain import Chain, Layer, Unreadable
 from ._channels import concatenate, pad, slice_, split
 from ._tangent import Tangent, canonical_shape, open_units
@@ -82,9 +83,28 @@ def _apply(equation: Any, operands: list[Any]) -> list[Any]:
     try:
         return _by_rule(equation, operands)
     except Unreadable as error:
-        if error.equation is None:
-            error.equation = equation
-        raise
+        raise Obstacle.at(equation, error) from None
+
+
+class Obstacle(Unreadable):
+    """An operation that is none of a chain's, with its place in the user's file."""
+
+    place = ""
+
+    @classmethod
+    def at(cls, equation: Any, error: Unreadable) -> Obstacle:
+        """What stood in the way; in a program inside a program, the inner one says what."""
+        name = equation.primitive.name
+        if isinstance(error, Obstacle):
+            found = error
+        else:
+            what = str(error)
+            found = cls(name if what == name else f"{what}, {name}")
+        found.place = found.place or place(equation)
+        return found
+
+    def __str__(self) -> str:
+        return f"{super().__str__()}{self.place}"
 
 
 def _by_rule(equation: Any, operands: list[Any]) -> list[Any]:

@@ -12,8 +12,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._choice import Choice, Unfit
-from .._flops import count_program
+from .._choice import Choice, Unfit, program_cost
 from .._linearize import Linearization
 from .._sharding import is_spread
 from ._chain import Chain, Unreadable
@@ -52,12 +51,12 @@ def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choic
         # As a program first: what turns out to be no chain has computed nothing.
         program = jax.make_jaxpr(lambda: _total(lin))()
     except Unreadable as unreadable:
-        raise Unfit(f"no closed form ({unreadable.describe()})") from None
+        raise Unfit(f"no closed form ({unreadable})") from None
     return Choice(
         "closed form",
         0,
         "linear layers with elementwise functions between them, whose closed ways give the trace",
-        count_program(program.jaxpr),
+        program_cost(program.jaxpr),
         lambda key: jex.jaxpr_as_fun(program)()[0],
     )
 

@@ -61,6 +61,4 @@ def _find(lin: Linearization, quantity: str) -> Coloring | str:
     found = plan_of(lin, quantity)
     if not found.is_dense:
         return found
-    if not found.dense_because:
-        return "any entry may depend on any other, so colours save nothing"
-    return f"colours save nothing ({', '.join(found.dense_because)})"
+    return f"colours save nothing ({found.dense_because[0]}{found.place})"

@@ -105,6 +105,7 @@ def plan_of(lin: Linearization, quantity: str) -> Coloring:
         is_dense=is_dense,
         how=plan.how,
         dense_because=reader.reasons() if is_dense else tuple(reader.dense_primitives),
+        place=reader.places.get(reader.obstacle or "", ""),
         in_shapes=lin.inputs.shapes,
         out_shapes=lin.outputs.shapes,
         num_examples=lin.num_examples,

@@ -45,6 +45,7 @@ class Coloring(Method):
         how: how the colours were found, in words.
         dense_because: primitives that could not be read; where all could and it is dense, what
             made it so. Empty only where it is not dense.
+        place: where the first of these stands in the file of the function, empty where unknown.
     """
 
     quantity: str
@@ -53,6 +54,7 @@ class Coloring(Method):
     is_dense: bool
     how: str
     dense_because: tuple[str, ...]
+    place: str
     in_shapes: tuple[tuple[int, ...], ...]
     out_shapes: tuple[tuple[int, ...], ...]
     num_examples: int

@@ -35,11 +35,18 @@ class Reader:
         read: read a sub-program.
         dense_primitives: what has no rule, or none for this use of it.
         mixing: the first operation behind which every entry depends on every input entry.
+        places: where these stand in the user's file.
     """
 
     read: Callable[[Any, list[Any], list[Operand]], list[Operand]]
     dense_primitives: list[str] = field(default_factory=list)
     mixing: str | None = None
+    places: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def obstacle(self) -> str | None:
+        """The operation that `reasons` names first."""
+        return self.dense_primitives[0] if self.dense_primitives else self.mixing
 
     def reasons(self) -> tuple[str, ...]:
         """Why a function is dense: what could not be read, else what mixes its entries."""

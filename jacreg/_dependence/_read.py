@@ -10,6 +10,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
 from ._operand import RULES, Equation, Operand, Reader, everything
 from ._pattern import identity
@@ -73,6 +74,7 @@ def _apply(
 ) -> list[Operand]:
     name = equation.primitive.name
     if any(operand.dependence for operand in inputs):
+        known = {*reader.dense_primitives, reader.mixing}
         call = Equation(name, equation.params, inputs, shapes, reader)
         rule = RULES.get(name)
         try:
@@ -87,6 +89,9 @@ def _apply(
         ]
         if reader.mixing is None and any(map(_mixes, outputs)):
             reader.mixing = name
+        for obstacle in {*reader.dense_primitives, reader.mixing} - known:
+            # A program inside a program may not know its place.
+            reader.places[obstacle] = reader.places.get(obstacle) or place(equation)
         return outputs
     return _evaluate(equation, inputs, shapes, reader)
 
