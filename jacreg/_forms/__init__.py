@@ -1,0 +1,5 @@
+"""What each primitive of JAX is, as one of a few forms: elementwise, moved, contraction, ..."""
+
+from ._form import Form as Form
+from ._table import FORMS as FORMS
+from ._table import form_of as form_of

@@ -1,0 +1,90 @@
+"""An intermediate with its derivatives, each computed when it is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+from .._forms._form import Seen
+from ._directions import Directions, product, scale, summed, total
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+
+class Refusal(Exception):
+    """An operation that the forward Laplacian does not go through; `equation` is that one."""
+
+    def __init__(self, equation: Any, why: str) -> None:
+        super().__init__(why)
+        self.equation = equation
+        self.why = why
+
+
+class Carried:
+    """A value that depends on x: tangents by the entries of x, and a second-order term.
+
+    Both are computed at their first use: the last layers of an energy need no tangents, and an
+    elementwise function of an elementwise function needs those of the first operand alone.
+
+    Attributes:
+        value: the intermediate.
+        seen: for each axis of x which entry sees which position.
+    """
+
+    def __init__(
+        self,
+        value: Array,
+        seen: tuple[Seen, ...],
+        tangent: Callable[[], Directions],
+        second: Callable[[], Any],
+    ) -> None:
+        self.value = value
+        self.seen = seen
+        self._tangent: Any = tangent
+        self._second: Any = second
+
+    def tangent(self) -> Directions:
+        """First derivatives."""
+        if callable(self._tangent):
+            self._tangent = self._tangent()
+        return self._tangent
+
+    def second(self) -> Any:
+        """Second derivatives, see `Order`; None where they are zero."""
+        if callable(self._second):
+            self._second = self._second()
+        return self._second
+
+
+class Order:
+    """What is carried of the second derivatives d^2 / dx_i^2.
+
+    `Order(keep=False)`: their sum over i, an array. `Order(keep=True)`: each, as `Directions`.
+    """
+
+    def __init__(self, keep: bool) -> None:
+        self.keep = keep
+
+    def of_product(self, first: Directions, second: Directions) -> Any:
+        """Products of derivatives by the same entry of x."""
+        found = product(first, second)
+        return found if self.keep else summed(found)
+
+    def scale(self, term: Any, factor: Any) -> Any:
+        """A term times an array, entry by entry."""
+        if term is None:
+            return None
+        return scale(term, factor) if self.keep else term * factor
+
+    def total(self, terms: Sequence[Any]) -> Any:
+        """Sum of terms."""
+        terms = [term for term in terms if term is not None]
+        if not terms:
+            return None
+        return total(terms) if self.keep else sum(terms[1:], terms[0])
+
+
+def value_of(operand: Any) -> Any:
+    """The value, whether it depends on x or not."""
+    return operand.value if isinstance(operand, Carried) else operand

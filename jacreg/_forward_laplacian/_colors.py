@@ -1,0 +1,95 @@
+"""Colours for the positions along an axis of x: no entry sees two of one colour."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import lru_cache
+
+import numpy as np
+
+from .._forms._form import Seen, compact
+
+# What more entries than this would be kept for is taken to be seen by all.
+_MOST_SEEN = 1 << 23
+
+
+def bounded(seen: Seen) -> Seen:
+    """The same, or more where it is too large to be kept."""
+    seen = compact(seen)
+    if seen.size <= _MOST_SEEN:
+        return seen
+    everywhere = seen.reshape(-1, seen.shape[-1]).any(axis=0)
+    return everywhere.reshape((1,) * (seen.ndim - 1) + everywhere.shape)
+
+
+def union(seen: Sequence[tuple[Seen, ...]]) -> tuple[Seen, ...]:
+    """What any of them sees."""
+    if len(seen) == 1:
+        return seen[0]
+    found = []
+    for each in zip(*seen, strict=True):
+        whole = each[0]
+        for other in each[1:]:
+            whole = whole | other
+        found.append(bounded(whole))
+    return tuple(found)
+
+
+def color(seen: Seen) -> np.ndarray:
+    """A colour for each position so that no entry sees two of one colour, greedily."""
+    count = seen.shape[-1]
+    rows = np.packbits(seen.reshape(-1, count), axis=1)
+    unique = np.unique(rows, axis=0)
+    return _color(unique.tobytes(), unique.shape[1], count)
+
+
+@lru_cache(maxsize=4096)
+def _color(rows: bytes, width: int, count: int) -> np.ndarray:
+    packed = np.frombuffer(rows, np.uint8).reshape(-1, width)
+    seen = np.unpackbits(packed, axis=1, count=count).astype(np.float32)
+    most = seen.sum(axis=1).max(initial=0)
+    if most <= 1:
+        return np.zeros(count, int)
+    if most == count:
+        return np.arange(count)
+    conflict = seen.T @ seen > 0
+    colors = np.zeros(count, int)
+    for place in range(count):
+        taken = set(colors[:place][conflict[place, :place]].tolist())
+        colors[place] = next(c for c in range(count) if c not in taken)
+    return colors if colors.max() + 1 < count else np.arange(count)
+
+
+def fits(seen: Seen, colors: np.ndarray) -> bool:
+    """Whether no entry sees two positions of one colour."""
+    rows = seen.reshape(-1, seen.shape[-1])
+    slots = int(colors.max(initial=0)) + 1
+    if slots == len(colors):
+        return True
+    onehot = np.zeros((len(colors), slots), np.float32)
+    onehot[np.arange(len(colors)), colors] = 1
+    return bool((rows.astype(np.float32) @ onehot).max(initial=0) <= 1)
+
+
+def num_colors(colors: np.ndarray) -> int:
+    """Number of slots along one axis of x."""
+    return int(colors.max(initial=0)) + 1
+
+
+def common(
+    seen: Sequence[Seen], candidates: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """Colours for what is seen: those that are there, where they fit and none are fewer."""
+    found = []
+    for axis, each in enumerate(seen):
+        best = color(each)
+        there = [c[axis] for c in candidates if num_colors(c[axis]) <= num_colors(best)]
+        found.append(next((c for c in there if fits(each, c)), best))
+    return tuple(found)
+
+
+def common_of_all(seen: Sequence[Seen], candidates: Sequence[np.ndarray]) -> np.ndarray:
+    """Colours of one axis of x that fit everything that is seen."""
+    found = [common((each,), [(c,) for c in candidates])[0] for each in seen]
+    best = max(found, key=num_colors)
+    return best if all(fits(each, best) for each in seen) else np.arange(len(best))

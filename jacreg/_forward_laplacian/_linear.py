@@ -1,0 +1,145 @@
+"""Linear operations: the same operation on every direction and on the second-order term."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._forms._form import Form, Seen
+from .._interpret import bind
+from ._carried import Carried, Order, value_of
+from ._colors import common_of_all, num_colors, union
+from ._directions import Directions, full, recolor, with_slots
+from ._push import OneOperand, each_slot, push, reach
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+
+def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> list[Any]:
+    """Carry an operation that is linear in its data, or is so where no choice changes."""
+    values = [value_of(operand) for operand in operands]
+    outs = bind(equation, values)
+    places = [
+        number
+        for number, each in enumerate(operands)
+        if isinstance(each, Carried) and form.differentiates(number)
+    ]
+    if not places:
+        return outs
+    inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
+
+    def apply_all(*arrays: Array) -> list[Array]:
+        """The outputs' change with that of the operands at `places`, each of full shape."""
+        changed = dict(zip(places, arrays, strict=True))
+        if form.degree != "piecewise":
+            whole = [
+                changed.get(k, jnp.zeros_like(v) if form.differentiates(k) else v)
+                for k, v in enumerate(values)
+            ]
+            return bind(equation, whole)
+
+        def call(*at: Array) -> list[Array]:
+            here = dict(zip(places, at, strict=True))
+            return bind(equation, [here.get(k, v) for k, v in enumerate(values)])
+
+        return jax.jvp(call, [values[place] for place in places], list(arrays))[1]
+
+    if len(places) == 1 and form.degree != "piecewise":
+        apply: Any = OneOperand(equation, places[0], [
+            jnp.zeros_like(v) if form.differentiates(k) else v for k, v in enumerate(values)
+        ])  # fmt: skip
+    else:
+        apply = None
+    seen_parts = [reach(equation, form, place, operands[place].seen) for place in places]
+    seen = [union([part[number] for part in seen_parts]) for number in range(len(outs))]
+
+    def tangents(given: Callable[[Carried], Any]) -> list[Directions] | None:
+        parts = [given(operands[place]) for place in places]
+        if all(part is None for part in parts):
+            return None
+        if apply is not None:
+            return push(equation, form, places[0], parts[0], apply)
+        known = [part for part in parts if part is not None]
+        colors = tuple(
+            common_of_all([own[axis] for own in seen], [part.colors[axis] for part in known])
+            for axis in range(len(seen[0]))
+        )
+        arrays = []
+        for number, part in zip(places, parts, strict=True):
+            shape = values[number].shape
+            if part is None:
+                slots = tuple(map(num_colors, colors))
+                arrays.append(jnp.zeros(with_slots(shape, slots), values[number].dtype))
+            else:
+                arrays.append(full(recolor(part, colors), shape))
+        ranks = _inexact([out.ndim for out in outs], inexact)
+        found = each_slot(
+            lambda *each: _inexact(apply_all(*each), inexact), len(colors), ranks, *arrays
+        )
+        return [Directions(out, colors, own)
+                for out, own in zip(found, _inexact(seen, inexact), strict=True)]  # fmt: skip
+
+    def seconds() -> list[Any] | None:
+        if order.keep:
+            return tangents(lambda each: each.second())
+        parts = [operands[place].second() for place in places]
+        if all(part is None for part in parts):
+            return None
+        if apply is not None:
+            return apply(jnp.broadcast_to(parts[0], _at_least(parts[0], values[places[0]])))
+        shapes = [values[place].shape for place in places]
+        arrays = [
+            jnp.zeros(shape, values[place].dtype) if part is None else jnp.broadcast_to(part, shape)
+            for place, part, shape in zip(places, parts, shapes, strict=True)
+        ]
+        return _inexact(apply_all(*arrays), inexact)
+
+    return carried_outputs(
+        outs, inexact, seen, lambda: tangents(lambda each: each.tangent()), seconds
+    )
+
+
+def carried_outputs(
+    outs: Sequence[Array],
+    inexact: Sequence[bool],
+    seen: Sequence[tuple[Seen, ...]],
+    tangents: Callable[[], Any],
+    seconds: Callable[[], Any],
+) -> list[Any]:
+    """Outputs whose derivatives are computed together, at the first use of one."""
+    known: dict[str, Any] = {}
+
+    def once(name: str, compute: Callable[[], Any], place: int) -> Any:
+        if name not in known:
+            known[name] = compute()
+        return None if known[name] is None else known[name][place]
+
+    found, place = [], 0
+    for out, real, own in zip(outs, inexact, seen, strict=True):
+        if not real:
+            found.append(out)
+            continue
+        found.append(
+            Carried(
+                out,
+                own,
+                lambda place=place: once("tangents", tangents, place),
+                lambda place=place: once("seconds", seconds, place),
+            )
+        )
+        place += 1
+    return found
+
+
+def _inexact(items: Sequence[Any], inexact: Sequence[bool]) -> list[Any]:
+    return [item for item, real in zip(items, inexact, strict=True) if real]
+
+
+def _at_least(array: Array, like: Array) -> tuple[int, ...]:
+    """Rank of the value; lengths of 1 are kept."""
+    return np.broadcast_shapes(array.shape, (1,) * like.ndim)

@@ -1,0 +1,105 @@
+"""Operations of which only JAX's derivative rule is known: nested jvp, one direction at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+from .._forms._form import Form, Seen
+from .._interpret import bind
+from ._carried import Carried, Order, value_of
+from ._colors import common_of_all, num_colors, union
+from ._directions import Directions, full, recolor, sum_slots, with_slots
+from ._linear import carried_outputs
+from ._push import each_slot, reach
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+
+def opaque(
+    equation: Any,
+    form: Form,
+    operands: Sequence[Any],
+    order: Order,
+    seen: Sequence[tuple[Seen, ...]] | None = None,
+) -> list[Any]:
+    """Carry an operation by its second derivative along each direction.
+
+    Args:
+        equation: any that forward mode goes through.
+        form: its row.
+        operands: some of them carried.
+        order: what is carried of second derivatives.
+        seen: what each output sees, where more is known than the form says.
+    """
+    values = [value_of(operand) for operand in operands]
+    outs = bind(equation, values)
+    places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
+    at = [values[place] for place in places]
+    inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
+    if seen is None:
+        parts = [reach(equation, form, place, operands[place].seen) for place in places]
+        seen = [union([part[number] for part in parts]) for number in range(len(outs))]
+    num_axes = len(seen[0])
+    slots_of = []
+    for axis in range(num_axes):
+        natural = [operands[place].tangent().colors[axis] for place in places]
+        slots_of.append(common_of_all([own[axis] for own in seen], natural))
+    colors = tuple(slots_of)
+
+    def call(*points: Array) -> list[Array]:
+        here = dict(zip(places, points, strict=True))
+        found = bind(equation, [here.get(k, v) for k, v in enumerate(values)])
+        return [out for out, real in zip(found, inexact, strict=True) if real]
+
+    def first(*tangents: Array) -> list[Array]:
+        return jax.jvp(call, at, list(tangents))[1]
+
+    def second(*tangents: Array) -> list[Array]:
+        def along(*points: Array) -> list[Array]:
+            return jax.jvp(call, list(points), list(tangents))[1]
+
+        return jax.jvp(along, at, list(tangents))[1]
+
+    def spread(parts: Sequence[Directions | None]) -> list[Array]:
+        slots = tuple(map(num_colors, colors))
+        return [
+            jnp.zeros(with_slots(point.shape, slots), point.dtype)
+            if part is None
+            else full(recolor(part, colors), point.shape)
+            for part, point in zip(parts, at, strict=True)
+        ]
+
+    ranks = [out.ndim for out, real in zip(outs, inexact, strict=True) if real]
+    kept = [own for own, real in zip(seen, inexact, strict=True) if real]
+
+    def directions(arrays: Sequence[Array]) -> list[Directions]:
+        return [Directions(a, colors, own) for a, own in zip(arrays, kept, strict=True)]
+
+    def tangents() -> list[Directions]:
+        arrays = spread([operands[place].tangent() for place in places])
+        return directions(each_slot(first, num_axes, ranks, *arrays))
+
+    def seconds() -> list[Any]:
+        curved = each_slot(
+            second, num_axes, ranks, *spread([operands[k].tangent() for k in places])
+        )
+        own = [operands[place].second() for place in places]
+        if order.keep:
+            found = directions(curved)
+            if all(term is None for term in own):
+                return found
+            linear = directions(each_slot(first, num_axes, ranks, *spread(own)))
+            return [order.total(pair) for pair in zip(found, linear, strict=True)]
+        sums = [sum_slots(array, num_axes) for array in curved]
+        if all(term is None for term in own):
+            return sums
+        terms = [jnp.zeros_like(point) if term is None else jnp.broadcast_to(term, point.shape)
+                 for term, point in zip(own, at, strict=True)]  # fmt: skip
+        return [a + b for a, b in zip(sums, first(*terms), strict=True)]
+
+    return carried_outputs(outs, inexact, seen, tangents, seconds)

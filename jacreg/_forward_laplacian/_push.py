@@ -1,0 +1,220 @@
+"""What a linear operation does to the directions of one operand."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._forms._form import Form, Seen
+from .._interpret import bind
+from ._colors import bounded, color, fits, num_colors
+from ._directions import Directions, full, place, recolor, with_slots, without_slots
+from ._small import apply_small
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+
+def reach(equation: Any, form: Form, which: int, seen: tuple[Seen, ...]) -> list[tuple[Seen, ...]]:
+    """For each output what it sees through operand `which`."""
+    by_axis = [form.reach(equation, which, each) for each in seen]
+    return [tuple(map(bounded, output)) for output in zip(*by_axis, strict=True)]
+
+
+def each_slot(apply: Any, num_slot_axes: int, ranks: Sequence[int], *arrays: Array) -> list[Array]:
+    """Apply a function of one direction to all, each array with its axes of slots.
+
+    Args:
+        apply: arrays without slots to the list of outputs without slots.
+        num_slot_axes: of each array.
+        ranks: number of axes of each output.
+        arrays: with the same slots.
+    """
+    starts = [place(array.ndim - num_slot_axes) for array in arrays]
+    slots = arrays[0].shape[starts[0] : starts[0] + num_slot_axes]
+    count = int(np.prod(slots))
+    if count == 1:
+        plain = [a.reshape(without_slots(a.shape, num_slot_axes)) for a in arrays]
+        return [out.reshape(with_slots(out.shape, slots)) for out in apply(*plain)]
+    flat = [
+        a.reshape((*a.shape[:start], count, *a.shape[start + num_slot_axes :]))
+        for a, start in zip(arrays, starts, strict=True)
+    ]
+    if isinstance(apply, OneOperand) and (joined := apply.joined(*flat)) is not None:
+        outs = [joined]
+    else:
+        outs = jax.vmap(apply, starts, [place(rank) for rank in ranks])(*flat)
+    return [
+        out.reshape((*out.shape[: place(rank)], *slots, *out.shape[place(rank) + 1 :]))
+        for out, rank in zip(outs, ranks, strict=True)
+    ]
+
+
+def push(
+    equation: Any, form: Form, which: int, directions: Directions, apply: Any
+) -> list[Directions]:
+    """Derivatives of the outputs, from those of one operand.
+
+    Args:
+        equation: linear in that operand, where it is.
+        form: its row.
+        which: the operand.
+        directions: its derivatives.
+        apply: one direction of the operand, `[*dims]` with axes of length 1 along which it is
+            constant, to those of the outputs.
+    """
+    seen = reach(equation, form, which, directions.seen)
+    moved = _summed_axes(equation, which, directions, seen[0]) if len(seen) == 1 else {}
+    if moved:
+        return [_keep_summed(equation, form, which, directions, apply, moved, seen[0])]
+    colors = []
+    for axis, before in enumerate(directions.colors):
+        each = [output[axis] for output in seen]
+        if all(fits(one, before) for one in each):
+            colors.append(before)
+            continue
+        found = [color(one) for one in each]
+        best = max(found, key=num_colors)
+        colors.append(best if all(fits(one, best) for one in each) else np.arange(len(before)))
+    directions = recolor(directions, colors)
+    ranks = [each[0].ndim - 1 for each in seen]
+    outs = each_slot(apply, len(colors), ranks, directions.array)
+    return [Directions(out, tuple(colors), own) for out, own in zip(outs, seen, strict=True)]
+
+
+def _summed_axes(
+    equation: Any, which: int, directions: Directions, seen: tuple[Seen, ...]
+) -> dict[int, int]:
+    """Axes of x whose positions lie along one axis, which is summed over: {axis of x: axis}.
+
+    Summing over them with a slot each is not to sum at all.
+    """
+    name, params = equation.primitive.name, equation.params
+    if name == "reduce_sum":
+        summed = tuple(params["axes"])
+    elif name == "dot_general":
+        summed = tuple(params["dimension_numbers"][0][which])
+    else:
+        return {}
+    shape = equation.invars[which].aval.shape
+    found: dict[int, int] = {}
+    for axis, (own, colors) in enumerate(zip(directions.seen, directions.colors, strict=True)):
+        long = [place for place, n in enumerate(own.shape[:-1]) if n > 1]
+        if num_colors(colors) > 1 or len(colors) == 1 or len(long) != 1 or long[0] not in summed:
+            continue
+        matrix = own.reshape(-1, own.shape[-1])
+        whole = matrix.shape[0] == matrix.shape[1] == shape[long[0]]
+        if whole and long[0] not in found.values() and (matrix.sum(axis=0) == 1).all():
+            found[axis] = long[0]
+    return found
+
+
+def _keep_summed(
+    equation: Any,
+    form: Form,
+    which: int,
+    directions: Directions,
+    apply: Any,
+    moved: dict[int, int],
+    seen: tuple[Seen, ...],
+) -> Directions:
+    """Apply a sum where some of the axes summed over become slots."""
+    del form
+    num_axes = len(directions.colors)
+    shape = equation.invars[which].aval.shape
+    colors = []
+    for axis, before in enumerate(directions.colors):
+        if axis in moved:
+            colors.append(before)
+        else:
+            colors.append(before if fits(seen[axis], before) else color(seen[axis]))
+    found = recolor(directions, colors)
+    kept = list(moved.values())
+    dims = [shape[k] if k in kept else n for k, n in enumerate(found.dims)]
+    rank = len(kept) + seen[0].ndim - 1
+    # The axes that were kept come first, before and after the slots.
+    (out,) = each_slot(lambda one: [apply.keeping(one, kept)], num_axes, [rank], full(found, dims))
+    out = jnp.moveaxis(out, range(1, 1 + num_axes), range(num_axes))
+    for axis in moved:
+        row = directions.seen[axis].reshape(-1, shape[moved[axis]]).argmax(axis=0)
+        front = jnp.moveaxis(out, num_axes, axis + 1).squeeze(axis)
+        if not np.array_equal(row, np.arange(len(row))):
+            front = jnp.take(front, row, axis=axis)
+        out = front
+        colors[axis] = np.arange(len(row))
+    start = place(seen[0].ndim - 1)
+    out = jnp.moveaxis(out, range(num_axes), range(start, start + num_axes))
+    return Directions(out, tuple(colors), seen)
+
+
+class OneOperand:
+    """A linear operation as a function of one of its operands."""
+
+    def __init__(self, equation: Any, which: int, values: Sequence[Any]) -> None:
+        self.equation, self.which, self.values = equation, which, values
+
+    def __call__(self, array: Array) -> list[Array]:
+        """Apply it to an array that may have length 1 along axes where it is constant."""
+        return apply_small(self.equation, self.which, array, self.values)
+
+    def joined(self, array: Array) -> Array | None:
+        """Apply a convolution to `[N, slots, ...]` with the slots as further examples."""
+        equation = self.equation
+        if equation.primitive.name != "conv_general_dilated" or self.which != 0:
+            return None
+        numbers = equation.params["dimension_numbers"]
+        first = numbers.lhs_spec[0] == numbers.out_spec[0] == 0
+        if not first or equation.params["batch_group_count"] != 1:
+            return None
+        rest = equation.invars[0].aval.shape[1:]
+        array = jnp.broadcast_to(array, (*array.shape[:2], *rest))
+        images = array.reshape((-1, *rest))
+        (out,) = bind(equation, [images, self.values[1]])
+        return out.reshape((*array.shape[:2], *out.shape[1:]))
+
+    def keeping(self, array: Array, kept: Sequence[int]) -> Array:
+        """Apply a sum without summing over some axes: `[*kept, *out]`."""
+        if self.equation.primitive.name == "reduce_sum":
+            return self._sum_kept(array, kept)
+        return self._dot_kept(array, kept)
+
+    def _sum_kept(self, array: Array, kept: Sequence[int]) -> Array:
+        shape = self.equation.invars[self.which].aval.shape
+        axes = tuple(a for a in self.equation.params["axes"] if a not in kept)
+        count = 1
+        for axis in axes:
+            count *= shape[axis] if array.shape[axis] != shape[axis] else 1
+        rest = [a for a in range(array.ndim) if a not in (*axes, *kept)]
+        found = array.transpose((*kept, *rest, *axes))
+        found = found.sum(axis=tuple(range(len(kept) + len(rest), array.ndim)))
+        return found if count == 1 else found * count
+
+    def _dot_kept(self, array: Array, kept: Sequence[int]) -> Array:
+        (left, right), batch = self.equation.params["dimension_numbers"]
+        which, params = self.which, self.equation.params
+        shape = self.equation.invars[which].aval.shape
+        own = (left, right)[which]
+        places = [own.index(axis) for axis in kept]
+        rest = [k for k in range(len(own)) if k not in places]
+        numbers = (
+            (tuple(left[k] for k in rest), tuple(right[k] for k in rest)),
+            (
+                (*(left[k] for k in places), *batch[0]),
+                (*(right[k] for k in places), *batch[1]),
+            ),
+        )
+        needed = (*own, *batch[which])
+        array = jnp.broadcast_to(
+            array, [n if axis in needed else array.shape[axis] for axis, n in enumerate(shape)]
+        )
+        pair = [array if k == which else each for k, each in enumerate(self.values)]
+        return jax.lax.dot_general(
+            *pair,
+            dimension_numbers=numbers,
+            precision=params["precision"],
+            preferred_element_type=params["preferred_element_type"],
+        )

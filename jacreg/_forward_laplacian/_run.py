@@ -1,0 +1,202 @@
+"""The forward Laplacian: a program run with its values, tangents and second-order terms."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+
+from .._forms import Form, form_of
+from .._forms._axes import gather_index, gathered
+from .._interpret import bind, interpret, mentions
+from ._bilinear import bilinear
+from ._carried import Carried, Order, Refusal, value_of
+from ._directions import dense, seed
+from ._elementwise import entrywise
+from ._linear import linear
+from ._loop import loop
+from ._opaque import opaque
+from ._seen import inner_program, is_entrywise, seen_by
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+_SIDE_EFFECTS = ("pure_callback", "io_callback", "custom_vjp_call", "ffi_call")
+
+
+def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[Array, Array]:
+    """Value and Laplacian of a scalar field by one of its inputs.
+
+    Args:
+        program: a closed jaxpr with one output, `[N]`, row n of which depends on row n of the
+            inputs alone.
+        inputs: of the program.
+        which: the one to differentiate by, `[N, *in]`.
+
+    Raises:
+        Refusal: an operation that forward mode does not go through.
+
+    Source: Li et al. 2024, "A computational framework for neural network-based variational
+        Monte Carlo with forward Laplacian", and Gao, Koehler and Foster 2023 (folx), whose
+        directions are dense or sparse in one axis. Here they are shared by colours.
+    """
+    out = _run_field(program, inputs, which, Order(keep=False))
+    value = value_of(out)
+    term = out.second() if isinstance(out, Carried) else None
+    if term is None:
+        return value, jnp.zeros_like(value)
+    return value, jnp.broadcast_to(term, value.shape)
+
+
+def forward_hessian_diagonal(
+    program: Any, inputs: Sequence[Any], which: int
+) -> tuple[Array, Array]:
+    """Value and second derivatives by each entry of one input, as `forward_laplacian`."""
+    out = _run_field(program, inputs, which, Order(keep=True))
+    value, xs = value_of(out), inputs[which]
+    term = out.second() if isinstance(out, Carried) else None
+    if term is None:
+        return value, jnp.zeros(xs.shape, value.dtype)
+    return value, dense(term, value.shape).reshape(xs.shape)
+
+
+def _run_field(program: Any, inputs: Sequence[Any], which: int, order: Order) -> Any:
+    operands = list(inputs)
+    xs = inputs[which]
+    directions = seed(xs.shape, xs.dtype)
+    operands[which] = Carried(xs, directions.seen, lambda: directions, lambda: None)
+    (out,) = Runner(order).run(program, program.consts, operands)
+    return out
+
+
+class Runner:
+    """Runs programs on operands that are carried or plain."""
+
+    def __init__(self, order: Order) -> None:
+        self.order = order
+        # For arrays made by repeating a smaller one, that one; with the array, to keep its id.
+        self._small: dict[int, tuple[Any, Any]] = {}
+
+    def run(self, program: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+        """Outputs of a jaxpr, closed or not."""
+        jaxpr = getattr(program, "jaxpr", program)
+        consts = getattr(program, "consts", consts)
+        return interpret(jaxpr, consts, operands, self._apply)
+
+    def small(self, array: Any) -> Any:
+        """The array with length 1 along axes where it is known to be constant."""
+        known = self._small.get(id(array))
+        return array if known is None else known[1]
+
+    def _apply(self, equation: Any, operands: list[Any]) -> list[Any]:
+        name, form = equation.primitive.name, form_of(equation)
+        if not any(isinstance(each, Carried) for each in operands):
+            return self._plain(equation, form, operands)
+        if form.degree == "zero":
+            return bind(equation, list(map(value_of, operands)))
+        if form.kind == "call" and name != "custom_jvp_call":
+            return self.run(inner_program(equation), (), operands)
+        if not any(isinstance(e, Carried) and form.differentiates(k)
+                   for k, e in enumerate(operands)):  # fmt: skip
+            return bind(equation, list(map(value_of, operands)))
+        try:
+            return self._derive(equation, form, operands)
+        except (TypeError, NotImplementedError) as error:
+            raise Refusal(equation, str(error)) from error
+
+    def _derive(self, equation: Any, form: Form, operands: list[Any]) -> list[Any]:
+        name = equation.primitive.name
+        if name in _SIDE_EFFECTS or any(
+            mentions(inner, each)
+            for inner in jex.jaxprs_in_params(equation.params)
+            for each in _SIDE_EFFECTS
+        ):
+            raise Refusal(equation, "has no forward-mode derivative")
+        complex_ = any(
+            jnp.issubdtype(atom.aval.dtype, jnp.complexfloating)
+            for atom in (*equation.invars, *equation.outvars)
+        )
+        if name == "custom_jvp_call":
+            return self._custom(equation, operands)
+        if form.kind == "elementwise" and not complex_:
+            return [entrywise(equation, form, operands, self.order, self.small)]
+        if name == "scan":
+            return loop(equation, operands, self.order, self.run_inner)
+        if name == "gather":
+            form = _indexed(equation, form, operands[1])
+        if form.degree == "bilinear" and not complex_:
+            return [bilinear(equation, form, operands, self.order)]
+        if form.degree in ("linear", "piecewise") and form.kind != "elementwise":
+            return linear(equation, form, operands, self.order)
+        return opaque(equation, form, operands, self.order)
+
+    def run_inner(self, program: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
+        """Run the body of a loop, in which nothing outside is remembered."""
+        return Runner(self.order).run(program, consts, operands)
+
+    def _custom(self, equation: Any, operands: list[Any]) -> list[Any]:
+        """A function with a derivative rule of its own, which is the one that counts."""
+        program = inner_program(equation)
+        shape = equation.outvars[0].aval.shape
+        form = form_of(equation)
+        if len(equation.outvars) == 1 and is_entrywise(program, shape):
+            form = Form("elementwise", "smooth", form.reach)
+            return [entrywise(equation, form, operands, self.order, self.small)]
+        sights = [each.seen if isinstance(each, Carried) else None for each in operands]
+        seen = seen_by(program, sights)
+        known = next((each for each in seen if each is not None), None)
+        if known is None:
+            return opaque(equation, form, operands, self.order)
+        rank = [out.aval.ndim for out in equation.outvars]
+        nothing = [tuple(np.zeros((1,) * r + s.shape[-1:], bool) for s in known) for r in rank]
+        found = [one if own is None else own for own, one in zip(seen, nothing, strict=True)]
+        return opaque(equation, form, operands, self.order, found)
+
+    def _plain(self, equation: Any, form: Form, operands: list[Any]) -> list[Any]:
+        """An operation on what does not depend on x."""
+        if _is_structural(equation, operands):
+            with jax.ensure_compile_time_eval():
+                return bind(equation, operands)
+        outs = bind(equation, operands)
+        if equation.primitive.name == "broadcast_in_dim":
+            shape = [1] * outs[0].ndim
+            for axis, place in enumerate(equation.params["broadcast_dimensions"]):
+                shape[place] = np.shape(operands[0])[axis]
+            self._small[id(outs[0])] = outs[0], jnp.reshape(operands[0], shape)
+        return outs
+
+
+def _is_structural(equation: Any, operands: Sequence[Any]) -> bool:
+    """Whether it computes indices or masks from what is known while tracing."""
+    if equation.effects or jex.jaxprs_in_params(equation.params):
+        return False
+    return all(
+        not isinstance(each, jax.core.Tracer) and np.dtype(_dtype(each)).kind in "iub"
+        for each in operands
+        if not jnp.issubdtype(_dtype(each), jax.dtypes.extended)
+    ) and all(np.dtype(out.aval.dtype).kind in "iub" for out in equation.outvars
+              if not jnp.issubdtype(out.aval.dtype, jax.dtypes.extended))  # fmt: skip
+
+
+def _dtype(value: Any) -> Any:
+    return getattr(
+        value, "dtype", np.result_type(type(value)) if not hasattr(value, "dtype") else None
+    )
+
+
+def _indexed(equation: Any, form: Form, indices: Any) -> Form:
+    """A gather's row, with its index where that is known."""
+    if isinstance(indices, Carried | jax.core.Tracer):
+        return form
+    index = gather_index(equation, np.asarray(indices))
+    if index is None:
+        return form
+
+    def reach(equation: Any, which: int, seen: Any) -> list[Any]:
+        return gathered(equation, which, seen, index)
+
+    return Form(form.kind, form.degree, reach, form.data)

@@ -1,0 +1,126 @@
+"""The forward Laplacian against dense Hessians in float64, over the whole table of forms."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laplacian_fuzz import random_field
+from laplacian_programs import PROGRAMS, block, conv, layer_norm, weights
+
+from jacreg._forward_laplacian import Refusal, forward_hessian_diagonal, forward_laplacian
+from jacreg._forward_laplacian._carried import Carried, Order
+from jacreg._forward_laplacian._directions import seed
+from jacreg._forward_laplacian._run import Runner
+
+WEIGHT = 0.7
+# Programs are run once each: what counts is the time to compile.
+QUICK = {"xla_backend_optimization_level": 0, "xla_llvm_disable_expensive_passes": True}
+
+
+def points(shape, seed=9):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=(2, *shape)))
+
+
+def dense_diagonal(field, xs, w):
+    """Second derivatives by one entry of x at a time, forward over forward."""
+    basis = jnp.eye(xs[0].size).reshape(-1, *xs.shape[1:])
+
+    def second(direction):
+        tangent = jnp.broadcast_to(direction, xs.shape)
+
+        def first(xs):
+            return jax.jvp(lambda xs: field(xs, w), (xs,), (tangent,))[1]
+
+        return jax.jvp(first, (xs,), (tangent,))[1]
+
+    return jnp.moveaxis(jax.vmap(second)(basis), 0, 1).reshape(xs.shape)
+
+
+def forward(field, xs, w, function=forward_laplacian):
+    return function(jax.make_jaxpr(field)(xs, w), [xs, w], 0)
+
+
+def evaluated(name):
+    """Everything that is asked of one program, compiled as one."""
+    field, shape = PROGRAMS[name]
+    xs = points(shape)
+
+    def everything(xs, w):
+        def objective(w, laplacian):
+            return (laplacian(w) * jnp.asarray([1.0, 2.0])).sum()
+
+        def ours(w):
+            return forward(field, xs, w)[1]
+
+        def truth(w):
+            return dense_diagonal(field, xs, w).reshape(2, -1).sum(1)
+
+        value, laplacian = forward(field, xs, w)
+        return {
+            "value": (value, field(xs, w)),
+            "laplacian": (laplacian, truth(w)),
+            "diagonal": (
+                forward(field, xs, w, forward_hessian_diagonal)[1],
+                dense_diagonal(field, xs, w),
+            ),
+            "gradient": (jax.jvp(lambda w: objective(w, ours), (w,), (jnp.ones_like(w),))[1],
+                         jax.jvp(lambda w: objective(w, truth), (w,), (jnp.ones_like(w),))[1]),
+        }  # fmt: skip
+
+    compiled = jax.jit(everything).lower(xs, jnp.asarray(WEIGHT)).compile(QUICK)
+    return compiled(xs, jnp.asarray(WEIGHT))
+
+
+@pytest.mark.parametrize("name", PROGRAMS)
+def test_equals_the_dense_hessian(name, x64):
+    for what, (found, truth) in evaluated(name).items():
+        assert (found.shape, found.dtype) == (truth.shape, truth.dtype), what
+        np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9, err_msg=what)
+
+
+@pytest.mark.parametrize("number", range(5))
+def test_random_programs(number, x64):
+    field, shape = random_field(number)
+    xs, w = points(shape, number), jnp.asarray(WEIGHT)
+
+    def both(xs, w):
+        return forward(field, xs, w)[1], dense_diagonal(field, xs, w).reshape(2, -1).sum(1)
+
+    found, truth = jax.jit(both).lower(xs, w).compile(QUICK)(xs, w)
+    np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
+
+
+def slots(function, xs):
+    """Directions that are carried for the output of a function of a batch."""
+    program = jax.make_jaxpr(function)(xs)
+    directions = seed(xs.shape, xs.dtype)
+    carried = Carried(xs, directions.seen, lambda: directions, lambda: None)
+    (out,) = Runner(Order(keep=False)).run(program, (), [carried])
+    return int(np.prod(out.tangent().slots))
+
+
+def test_directions_are_shared_until_layers_mix_them():
+    tokens, images = jnp.ones((2, 6, 4)), jnp.ones((2, 12, 10, 1))
+    kernel = weights(3, 3, 1, 1)
+    assert slots(jnp.tanh, tokens) == 1
+    assert slots(lambda xs: layer_norm(xs) @ weights(4, 7), tokens) == 4
+    assert slots(lambda xs: block(xs, 1.0), tokens) == 24
+    assert slots(lambda xs: conv(jnp.tanh(xs), kernel), images) == 9
+    assert slots(lambda xs: conv(jnp.tanh(conv(xs, kernel)), kernel), images) == 25
+    assert slots(lambda xs: conv(jnp.tanh(conv(xs, kernel, 2)), kernel, 2), images) == 49
+    assert slots(lambda xs: xs.sum((1, 2, 3)), images) == 120
+
+
+def test_what_forward_mode_does_not_go_through_is_refused():
+    @jax.custom_vjp
+    def clipped(x):
+        return x
+
+    clipped.defvjp(lambda x: (x, None), lambda _, g: (jnp.clip(g, -1, 1),))
+    xs = jnp.ones((2, 3))
+    with pytest.raises(Refusal) as refused:
+        forward(lambda xs, w: clipped(jnp.sin(xs)).sum(1), xs, 1.0)
+    assert refused.value.equation.primitive.name == "custom_vjp_call"
+    # Where x does not enter, any function will do.
+    _, found = forward(lambda xs, w: (clipped(w) * xs**2).sum(1), xs, 1.0)
+    np.testing.assert_allclose(found, 6.0)
