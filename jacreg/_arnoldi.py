@@ -68,7 +68,9 @@ def dominant_modulus(
         space, beyond = _expand(product, space)
         finite = jnp.all(jnp.isfinite(space.projected), axis=(1, 2))
         projected = jnp.where(finite[:, None, None], space.projected, 0)
-        values, left, right = jax.lax.linalg.eig(projected)
+        normal, scale = normalized_matrices(projected)
+        values, left, right = jax.lax.linalg.eig(normal)
+        values = values * scale[:, None]
         order = jnp.argsort(-jnp.abs(values), axis=1, stable=True)
         modulus = jnp.where(finite, jnp.max(jnp.abs(values), axis=1), jnp.nan)
         dual, ritz = (_columns(vectors, order[:, :1])[:, :, 0] for vectors in (left, right))
@@ -86,6 +88,19 @@ def dominant_modulus(
         (jnp.array(0), begin, zero, zero.astype(bool)),
     )
     return radius, converged
+
+
+def normalized_matrices(
+    matrices: Float[Array, "N n n"],
+) -> tuple[Float[Array, "N n n"], Float[Array, " N"]]:
+    """Each matrix over its largest entry, and that entry, one where all are zero.
+
+    The LAPACK of some releases of SciPy, which JAX calls on a CPU, scales a matrix of very small or
+    very large entries and does not scale its eigenvalues back.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(matrices), axis=(1, 2)))
+    scale = jnp.where(largest > 0, largest, 1)
+    return matrices / scale[:, None, None], scale
 
 
 def _expand(product: Callable[[Array], Array], space: Krylov) -> tuple[Krylov, Float[Array, " N"]]:

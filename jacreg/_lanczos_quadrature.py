@@ -13,7 +13,7 @@ from ._lanczos import norm
 from ._linearize import Linearization
 from ._methods import Lanczos, require_key
 from ._probes import draw, mean_over_probes
-from ._structure import accumulate_dtype, rank_tolerance
+from ._structure import accumulate_dtype, common_dtype, rank_tolerance
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -55,7 +55,7 @@ def quadrature(
     multiply, transpose = (flat.vjp, flat.jvp) if wide_jacobian else (flat.jvp, flat.vjp)
     side, other = (flat.outputs, flat.inputs) if wide_jacobian else (flat.inputs, flat.outputs)
     # matfree allocates in JAX's default dtype.
-    wide = jnp.promote_types(accumulate_dtype(side.dtype), jnp.zeros(()).dtype)
+    wide = accumulate_dtype(common_dtype((side.dtype, jnp.zeros(()).dtype)))
     vectors = side.flatten(probe).astype(wide)
     # Brought near one, so that no square of an entry underflows.
     scale = norm(multiply(vectors.astype(side.dtype)).astype(wide))

@@ -14,7 +14,7 @@ from ._lanczos import leading_singular_vector, norm, unit
 from ._linearize import Linearization
 from ._methods import check_count, check_positive
 from ._probes import draw
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, common_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -95,7 +95,7 @@ def leading_pair(
         raise ValueError(f"{who}: needs a key for its random start; pass key=jax.random.key(seed).")
     flat = FlatJacobian(lin)
     rows, columns, examples = flat.outputs.size, flat.inputs.size, flat.num_examples
-    dtype = accumulate_dtype(jnp.promote_types(flat.inputs.dtype, flat.outputs.dtype))
+    dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
     if min(rows, columns, examples) == 0:
         return LeadingPair(
             jnp.zeros(examples, dtype),
@@ -154,7 +154,7 @@ def _by_lanczos(
     flat: FlatJacobian, key: Array, tolerance: float, max_steps: int | None
 ) -> tuple[Array, Array, Array]:
     """Both vectors by products alone, iterating on the smaller side."""
-    dtype = accumulate_dtype(jnp.promote_types(flat.inputs.dtype, flat.outputs.dtype))
+    dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
     reverse = flat.outputs.size < flat.inputs.size
 
     def jvp(v: Array) -> Array:

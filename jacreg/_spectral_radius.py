@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ._arnoldi import dominant_modulus
+from ._arnoldi import dominant_modulus, normalized_matrices
 from ._basis import FlatJacobian
 from ._exact import dense_jacobian
 from ._lanczos import unit
 from ._linearize import Linearization
 from ._methods import check_count, check_positive
 from ._probes import draw
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, common_dtype
 from ._trace import either_product
 
 if TYPE_CHECKING:
@@ -103,18 +103,19 @@ def _dense_radius(flat: FlatJacobian) -> Float[Array, " N"]:
     dense = dense_jacobian(flat)
     dense = dense.astype(accumulate_dtype(dense.dtype))
     finite = jnp.all(jnp.isfinite(dense), axis=(1, 2))
-    values = jnp.linalg.eigvals(jnp.where(finite[:, None, None], dense, 0))
+    dense, scale = normalized_matrices(jnp.where(finite[:, None, None], dense, 0))
+    values = jnp.linalg.eigvals(dense)
     # The modulus has no derivative at zero, and nan is not a good one.
     zero = values == 0
     modulus = jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, values)))
-    return jnp.where(finite, jnp.max(modulus, axis=1), jnp.nan)
+    return jnp.where(finite, scale * jnp.max(modulus, axis=1), jnp.nan)
 
 
 def _arnoldi_radius(
     flat: FlatJacobian, key: Array, tolerance: float, max_products: int
 ) -> tuple[Float[Array, " N"], Bool[Array, " N"]]:
     """From products alone, with the basis of the Krylov space within bounded memory."""
-    dtype = accumulate_dtype(jnp.promote_types(flat.inputs.dtype, flat.outputs.dtype))
+    dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
     size, examples = flat.inputs.size, flat.num_examples
     steps = min(size, _SUBSPACE, max(8, _BASIS_ENTRIES // (examples * size)))
 

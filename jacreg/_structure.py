@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import reduce
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -43,7 +44,7 @@ class BatchStructure:
     @property
     def dtype(self) -> Any:
         """The dtype in which the flat vector holds every leaf without loss."""
-        return jnp.result_type(*self.dtypes) if self.dtypes else jnp.dtype("float32")
+        return common_dtype(self.dtypes) if self.dtypes else jnp.dtype("float32")
 
     def unflatten(self, flat: Float[Array, "N n"]) -> PyTree:
         """Split `[N, n]` into leaves `[N, *shape]`."""
@@ -70,9 +71,18 @@ class BatchStructure:
         return shown[0] if len(shown) == 1 else "(" + ", ".join(shown) + ")"
 
 
+def common_dtype(dtypes: Iterable[Any]) -> Any:
+    """Return the floating-point dtype that holds all of them, whatever `jax_numpy_dtype_promotion`.
+
+    Under "strict" JAX refuses to find it, since it may be wider than what it is found for.
+    """
+    with jax.numpy_dtype_promotion("standard"):
+        return reduce(jnp.promote_types, dtypes)
+
+
 def accumulate_dtype(dtype: Any) -> Any:
     """Return the dtype in which to add many squares: at least float32."""
-    return jnp.promote_types(dtype, jnp.float32)
+    return common_dtype((dtype, jnp.float32))
 
 
 def rank_tolerance(num_rows: int, num_columns: int, dtype: Any) -> float:
@@ -94,23 +104,40 @@ def example_sum(tree: PyTree, term: Callable[[Array], Array] = lambda x: x) -> F
     losing digits on the way.
     """
     leaves = jax.tree.leaves(tree)
-    dtype = jnp.result_type(*leaves)
-    total: Any = 0
+    dtype = common_dtype([leaf.dtype for leaf in leaves])
+    total = []
     for leaf in leaves:
         wide = term(leaf.astype(accumulate_dtype(leaf.dtype)))
-        total = total + jnp.sum(wide, axis=tuple(range(1, wide.ndim)))
-    return total.astype(dtype)
+        total.append(jnp.sum(wide, axis=tuple(range(1, wide.ndim))))
+    return reduce(jnp.add, [each.astype(accumulate_dtype(dtype)) for each in total]).astype(dtype)
 
 
 def example_dot(left: PyTree, right: PyTree) -> Float[Array, " N"]:
     """Inner product of two batches of equal structure, example by example."""
-    return example_sum(
-        jax.tree.map(
-            lambda a, b: a.astype(accumulate_dtype(a.dtype)) * b.astype(accumulate_dtype(b.dtype)),
-            left,
-            right,
-        )
-    ).astype(jnp.result_type(*jax.tree.leaves(left), *jax.tree.leaves(right)))
+
+    def product(a: Array, b: Array) -> Array:
+        wide = accumulate_dtype(common_dtype((a.dtype, b.dtype)))
+        return a.astype(wide) * b.astype(wide)
+
+    leaves = [*jax.tree.leaves(left), *jax.tree.leaves(right)]
+    dtype = common_dtype([leaf.dtype for leaf in leaves])
+    return example_sum(jax.tree.map(product, left, right)).astype(dtype)
+
+
+def example_norm(tree: PyTree) -> Float[Array, " N"]:
+    """Euclidean norm of each example, at least in float32: with derivative zero at zero.
+
+    Over the largest entry, so that it exists where its square would be too large or too small.
+    """
+    wide = [leaf.astype(accumulate_dtype(leaf.dtype)) for leaf in jax.tree.leaves(tree)]
+    dtype = common_dtype([leaf.dtype for leaf in wide])
+    flat = [leaf.astype(dtype).reshape((leaf.shape[0], prod(leaf.shape[1:]))) for leaf in wide]
+    tops = [jnp.max(jnp.abs(leaf), axis=1, initial=0) for leaf in flat]
+    largest = jax.lax.stop_gradient(reduce(jnp.maximum, tops))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    squared = example_sum(flat, lambda leaf: jnp.square(leaf / scale[:, None]))
+    zero = squared == 0
+    return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
 def example_squared_norm(tree: PyTree) -> Float[Array, " N"]:

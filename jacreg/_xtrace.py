@@ -14,10 +14,14 @@ from ._exact import exact_diagonal, exact_trace
 from ._linearize import Linearization
 from ._methods import XTrace, require_key
 from ._one_by_one import one_by_one
+from ._probes import draw
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+# Rounding errors below which a direction counts as none.
+_ROUNDINGS = 16.0
 
 
 def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
@@ -76,8 +80,14 @@ def _each(
     size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
     like = jnp.zeros((size,), wide)
 
-    def product(batch: Float[Array, "N n"]) -> Float[Array, "N n"]:
+    def plain(batch: Float[Array, "N n"]) -> Float[Array, "N n"]:
         return flat.either(batch.astype(flat.inputs.dtype)).astype(wide)
+
+    probe = draw(jax.random.fold_in(key, 1), jnp.zeros((flat.num_examples, size), wide), "gaussian")
+    scale = _scale(plain(probe))
+
+    def product(batch: Float[Array, "N n"]) -> Float[Array, "N n"]:
+        return plain(batch) / scale[:, None]
 
     stochtrace, _ = import_matfree("XTrace")
     sampler = stochtrace.sampler_normal(like, num=method.num_products // 2)
@@ -88,4 +98,18 @@ def _each(
         return for_each_example(lambda k: estimate(as_single(product), k), keys)
 
     result = one_by_one(estimates)(keys)
-    return jax.tree.map(lambda x: x.astype(flat.outputs.dtype), result)
+
+    def scaled_back(x: Array) -> Array:
+        return (x * scale.reshape((-1,) + (1,) * (x.ndim - 1))).astype(flat.outputs.dtype)
+
+    return jax.tree.map(scaled_back, result)
+
+
+def _scale(image: Float[Array, "N n"]) -> Float[Array, " N"]:
+    """What to divide products by, so that matfree's absolute test of rank is a relative one.
+
+    A direction counts for it where more than one rounding error of float32 is left of a product
+    without the earlier ones; of products of this size that is some rounding errors of their own.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(image), axis=1))
+    return jnp.where((largest > 0) & jnp.isfinite(largest), _ROUNDINGS * largest, 1)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from .._structure import accumulate_dtype
+from .._structure import accumulate_dtype, common_dtype
 from ._features import Factors, Features
 
 if TYPE_CHECKING:
@@ -26,7 +26,7 @@ def contract(first: Features, second: Features, traced: bool) -> Float[Array, "I
     ]
     for one, other in zip(first.factors, second.factors, strict=True):
         terms.append(_factored(one, other, traced))
-    wide = reduce(jnp.promote_types, (term.dtype for term in terms))
+    wide = common_dtype(term.dtype for term in terms)
     return reduce(jnp.add, [term.astype(wide) for term in terms])
 
 

@@ -8,14 +8,14 @@ d of every z, and the Jacobian by W is the sum over positions of `a (x) d`.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from functools import partial, reduce
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._structure import accumulate_dtype
+from .._structure import accumulate_dtype, common_dtype
 from ._plan import Group, Plan
 
 if TYPE_CHECKING:
@@ -136,7 +136,7 @@ def _factors(plan: Plan, group: Group, seen: list[Any], cotangents: list[Array])
     # Uses of several precisions, or results more precise than what they are made of.
     dtypes = {x.dtype for x in (*inputs, *outputs)}
     if len(dtypes) > 1:
-        wide = reduce(jnp.promote_types, dtypes)
+        wide = common_dtype(dtypes)
         inputs, outputs = ([x.astype(wide) for x in each] for each in (inputs, outputs))
     return Factors(jnp.concatenate(inputs, 1), jnp.concatenate(outputs, 2))
 

@@ -6,10 +6,9 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 
 from .._probes import draw
-from .._structure import accumulate_dtype, example_dot, example_squared_norm
+from .._structure import accumulate_dtype, common_dtype, example_dot, example_squared_norm
 from ._checks import (
     check_batch,
     check_function,
@@ -142,5 +141,5 @@ def finite_difference_terms(
 
 
 def _half_squared_norm(wide: PyTree, like: PyTree) -> Float[Array, " N"]:
-    dtype = jnp.result_type(*jax.tree.leaves(like))
+    dtype = common_dtype([leaf.dtype for leaf in jax.tree.leaves(like)])
     return (0.5 * example_squared_norm(wide)).astype(dtype)

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Literal
 
 import jax.numpy as jnp
 
-from .._structure import accumulate_dtype
+from .._structure import accumulate_dtype, common_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -67,7 +67,7 @@ def dense_contractive_penalty(
             f"{who}: hidden must be [N, hidden] and kernel [in, hidden], got {hidden.shape} and "
             f"{kernel.shape}.{hint}"
         )
-    dtype = jnp.result_type(hidden, kernel)
+    dtype = common_dtype((hidden.dtype, kernel.dtype))
     wide = accumulate_dtype(dtype)
     slopes = _SLOPES[activation](hidden.astype(wide))
     return (jnp.square(slopes) @ jnp.sum(jnp.square(kernel.astype(wide)), axis=0)).astype(dtype)

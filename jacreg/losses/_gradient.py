@@ -10,9 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from .._linearize import linearize
-from .._structure import accumulate_dtype, example_squared_norm
+from .._structure import accumulate_dtype, example_norm, example_squared_norm
 from ._checks import check_function
-from ._spectral import safe_root
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -56,10 +55,11 @@ def gradient_penalty(
     """
     who = "gradient_penalty"
     is_zero = _check_target(who, target)
-    squared, dtype = _squared_gradient_norm(who, fn, xs, args)
+    gradient, dtype = _gradient(who, fn, xs, args)
     if is_zero:
-        return squared.astype(dtype)
-    return jnp.square(safe_root(squared) - jnp.asarray(target, squared.dtype)).astype(dtype)
+        return example_squared_norm(gradient).astype(dtype)
+    norm = example_norm(gradient)
+    return jnp.square(norm - jnp.asarray(target, norm.dtype)).astype(dtype)
 
 
 def loss_gradient_penalty(
@@ -92,13 +92,14 @@ def loss_gradient_penalty(
         >>> jacreg.losses.loss_gradient_penalty(loss_fn, jnp.ones((2, 3)), jnp.zeros(2))
         Array([4., 4.], dtype=float32)
     """
-    squared, dtype = _squared_gradient_norm("loss_gradient_penalty", loss_fn, xs, (labels,))
-    return squared.astype(dtype)
+    gradient, dtype = _gradient("loss_gradient_penalty", loss_fn, xs, (labels,))
+    return example_squared_norm(gradient).astype(dtype)
 
 
-def _squared_gradient_norm(
+def _gradient(
     who: str, fn: Callable[..., Any], xs: PyTree, args: tuple[PyTree, ...]
-) -> tuple[Float[Array, " N"], Any]:
+) -> tuple[PyTree, Any]:
+    """The gradient, at least in float32, and the dtype of the function's values."""
     """The squared norm, at least in float32, and the dtype to return it in."""
     check_function(who, "the first argument", fn)
 
@@ -117,7 +118,7 @@ def _squared_gradient_norm(
     lin = linearize(checked, xs, *args, mode="reverse")
     gradient = lin.vjp(jnp.ones_like(lin.value))
     wide = jax.tree.map(lambda g: g.astype(accumulate_dtype(g.dtype)), gradient)
-    return example_squared_norm(wide), lin.value.dtype
+    return wide, lin.value.dtype
 
 
 def _check_target(who: str, target: Any) -> bool:

@@ -6,14 +6,12 @@ from collections.abc import Callable
 from math import prod
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.numpy as jnp
 
 from .._linearize import Linearization, linearize
 from .._probes import draw
-from .._structure import accumulate_dtype, example_squared_norm
+from .._structure import example_norm
 from ._checks import check_function, check_key
-from ._spectral import safe_root
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -105,9 +103,8 @@ def _lengths(
     lin = linearize(generator, latents, mode="reverse")
     pixels = _count_pixels(who, lin, channel_axis)
     noise = draw(key, lin.value, "gaussian")
-    gradient = lin.vjp(noise)
-    wide = jax.tree.map(lambda g: g.astype(accumulate_dtype(g.dtype)), gradient)
-    return safe_root(example_squared_norm(wide) / max(pixels, 1)).astype(lin.value.dtype)
+    length = example_norm(lin.vjp(noise)) / max(pixels, 1) ** 0.5
+    return length.astype(lin.value.dtype)
 
 
 def _count_pixels(who: str, lin: Linearization, channel_axis: int | None) -> int:

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from .._linearize import Linearization
 from .._methods import check_count
 from .._probes import draw
-from .._structure import accumulate_dtype, example_squared_norm
+from .._structure import accumulate_dtype, example_norm
 from ._checks import check_key, check_linearization, check_same_shape
 
 if TYPE_CHECKING:
@@ -58,7 +58,7 @@ def spectral_penalty(
         Array([3., 3.], dtype=float32)
     """
     vector = _iterate("spectral_penalty", lin, key, num_iterations, start)
-    return safe_root(example_squared_norm(_widen(lin.jvp(vector)))).astype(_dtype(lin.value))
+    return example_norm(lin.jvp(vector)).astype(lin.outputs.dtype)
 
 
 def right_singular_vector(
@@ -100,7 +100,7 @@ def _iterate(
     frozen = jax.lax.stop_gradient(lin)
 
     def step(_: int, vector: PyTree) -> PyTree:
-        return _normalize(frozen.vjp(frozen.jvp(vector)))
+        return _normalize(frozen.vjp(_normalize(frozen.jvp(vector))))
 
     vector = jax.lax.fori_loop(0, num_iterations, step, _normalize(start))
     return jax.lax.stop_gradient(vector)
@@ -108,22 +108,12 @@ def _iterate(
 
 def _normalize(tree: PyTree) -> PyTree:
     """Each example over its norm; a zero one stays zero."""
-    norm = safe_root(example_squared_norm(_widen(tree)))
-    scale = 1 / jnp.where(norm > 0, norm, 1)
-    return jax.tree.map(
-        lambda x: x * scale.reshape((-1,) + (1,) * (x.ndim - 1)).astype(x.dtype), tree
-    )
+    norm = example_norm(tree)
+    safe = jnp.where(norm > 0, norm, 1)
 
+    def divided(x: Array) -> Array:
+        wide = accumulate_dtype(x.dtype)
+        length = safe.reshape((-1,) + (1,) * (x.ndim - 1)).astype(wide)
+        return (x.astype(wide) / length).astype(x.dtype)
 
-def safe_root(squared: Float[Array, " N"]) -> Float[Array, " N"]:
-    """Square root with derivative zero, rather than nan, at zero."""
-    positive = squared > 0
-    return jnp.where(positive, jnp.sqrt(jnp.where(positive, squared, 1)), 0)
-
-
-def _widen(tree: PyTree) -> PyTree:
-    return jax.tree.map(lambda x: x.astype(accumulate_dtype(x.dtype)), tree)
-
-
-def _dtype(tree: PyTree) -> jnp.dtype:
-    return jnp.result_type(*jax.tree.leaves(tree))
+    return jax.tree.map(divided, tree)
