@@ -125,7 +125,7 @@ def of(lin, quantity, *args, keyed=False, degree=None, **how):
 
 @functools.cache
 def color_local(kind, scaled, dtype):
-    net, xs = Net(jnp.ones(1) if scaled else None), jnp.ones((2, SIZE), dtype)
+    net, xs = Net(jnp.ones(1, dtype) if scaled else None), jnp.ones((2, SIZE), dtype)
     return jacreg.color(net.local, xs, quantity=kind)
 
 
@@ -349,7 +349,8 @@ CALLS: dict[str, Call] = {
     "gram of two": Call(lambda net, xs, key: jacreg.gram(FIELD(net, xs), CLASSIFIER(net, xs)), 2),
     "log_pseudo_determinant": of(CLASSIFIER, jacreg.log_pseudo_determinant, degree="log of 3"),
     "log_pseudo_determinant lanczos": of(
-        CLASSIFIER, jacreg.log_pseudo_determinant, jacreg.Lanczos(2, 3), keyed=True, degree="log of 3"
+        CLASSIFIER, jacreg.log_pseudo_determinant, jacreg.Lanczos(2, 3), keyed=True,
+        degree="log of 3",
     ),
     "log_determinant": Call(
         lambda net, xs, key: jacreg.log_determinant(
