@@ -9,6 +9,8 @@ import jax
 import jax.numpy as jnp
 
 from ._lanczos import norm
+from ._one_by_one import one_by_one
+from ._sharding import match_varying
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Complex, Float, Int
@@ -62,6 +64,7 @@ def dominant_modulus(
         filled=jnp.array(0),
         drift=zero,
     )
+    begin = match_varying(begin, start)._replace(filled=begin.filled)
 
     def body(carry: tuple[Array, Krylov, Array, Array]) -> tuple[Array, Krylov, Array, Array]:
         cycle, space, radius, converged = carry
@@ -69,7 +72,7 @@ def dominant_modulus(
         finite = jnp.all(jnp.isfinite(space.projected), axis=(1, 2))
         projected = jnp.where(finite[:, None, None], space.projected, 0)
         normal, scale = normalized_matrices(projected)
-        values, left, right = jax.lax.linalg.eig(normal)
+        values, left, right = one_by_one(jax.lax.linalg.eig)(normal)
         values = values * scale[:, None]
         order = jnp.argsort(-jnp.abs(values), axis=1, stable=True)
         modulus = jnp.where(finite, jnp.max(jnp.abs(values), axis=1), jnp.nan)
@@ -85,7 +88,7 @@ def dominant_modulus(
     _, _, radius, converged = jax.lax.while_loop(
         lambda c: (c[0] < cycles) & ~jnp.all(c[3]),
         body,
-        (jnp.array(0), begin, zero, zero.astype(bool)),
+        (jnp.array(0), begin, *match_varying((zero, zero.astype(bool)), start)),
     )
     return radius, converged
 
@@ -127,7 +130,8 @@ def _expand(product: Callable[[Array], Array], space: Krylov) -> tuple[Krylov, F
         projected = jax.lax.dynamic_update_index_in_dim(projected, column, j, axis=2)
         return basis, projected, following, beyond
 
-    carry = (space.basis, space.projected, space.vector, jnp.zeros_like(space.drift))
+    nothing = match_varying(jnp.zeros_like(space.drift), space.drift)
+    carry = (space.basis, space.projected, space.vector, nothing)
     basis, projected, vector, beyond = jax.lax.fori_loop(space.filled, steps, step, carry)
     return Krylov(basis, projected, vector, jnp.array(steps), space.drift), beyond
 
@@ -151,7 +155,7 @@ def _restart(
     # A conjugate pair spans the real and the imaginary part of either of its vectors;
     # eigenvalue routines return it side by side, and the sort is stable.
     spanning = jnp.where((values.imag < 0)[:, None, :], vectors.imag, vectors.real)
-    q = jnp.linalg.qr(spanning)[0]
+    q = one_by_one(jnp.linalg.qr)(spanning)[0]
     split = jnp.sum(values.imag > 0, axis=1) != jnp.sum(values.imag < 0, axis=1)
     last = jnp.arange(kept) == kept - 1
     q = jnp.where((split[:, None] & last)[:, None, :], 0, q)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
-from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -135,7 +134,7 @@ def _methods(
         found = [(Exact(), inputs), (Hutchinson(budget), budget)]
         if budget >= 3:
             found.append((HutchPlusPlus(budget), budget))
-        if budget >= 4 and find_spec("matfree") is not None:
+        if budget >= 4:
             found.append((XTrace(budget - budget % 2), budget - budget % 2))
     if not coloring.is_dense:
         found.insert(0, (coloring, coloring.num_colors))

@@ -14,6 +14,7 @@ from ._exact import norm_by_products
 from ._linearize import Linearization
 from ._methods import Auto, CoupledBatch, Exact, Method, NoiseInjection, Projection, require_key
 from ._probes import draw, mean_over_probes
+from ._sharding import fold_in_position
 from ._structure import example_dot, example_squared_norm
 
 if TYPE_CHECKING:
@@ -86,7 +87,9 @@ def _coupled(lin: Linearization, method: CoupledBatch, key: Any) -> Float[Array,
     # Blocks and their transposes have the same norm; fewer dimensions to project
     # means less variance.
     def sample(probe_key: Array, reverse: bool) -> Float[Array, " N"]:
-        probe_key, *sign_keys = jax.random.split(probe_key, 3)
+        probe_key, sign_key = jax.random.split(probe_key)
+        # Signs that examples on two devices share would not cancel what they say to each other.
+        sign_keys = jax.random.split(fold_in_position(sign_key, lin.xs))
         probe = draw(probe_key, lin.value if reverse else lin.xs, "rademacher")
         first, second = (_signed_product(lin, probe, k, reverse) for k in sign_keys)
         return example_dot(first, second)

@@ -12,7 +12,7 @@ from ._basis import FlatJacobian
 from ._linearize import Linearization
 from ._methods import HutchPlusPlus, require_key
 from ._one_by_one import one_by_one
-from ._probes import draw, map_probes
+from ._probes import draw, multiply_columns
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -24,9 +24,9 @@ if TYPE_CHECKING:
 def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Float[Array, " N"]:
     """Trace of each example's Jacobian by Hutch++ (Meyer, Musco, Musco, Woodruff 2021, alg. 1).
 
-    matfree, which serves XTrace, does not have it. With Q a basis of J S for a third of the
-    products, tr J = tr(Q^T J Q) + tr((I - Q Q^T) J (I - Q Q^T)); the second by Hutchinson.
-    Where there is no forward mode, of J^T, whose trace is the same.
+    With Q a basis of J S for a third of the products, tr J = tr(Q^T J Q) +
+    tr((I - Q Q^T) J (I - Q Q^T)); the second by Hutchinson. Where there is no forward mode, of
+    J^T, whose trace is the same.
     """
     flat = FlatJacobian(lin)
     basis, rest = _basis_and_probes(
@@ -34,7 +34,7 @@ def hutch_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> Floa
     )
     rest = _without(basis, rest)
     both = jnp.concatenate([basis, rest * rest.shape[2] ** -0.5], axis=2)
-    return jnp.sum(both * _products(flat.either, both, flat), axis=(1, 2)).astype(
+    return jnp.sum(both * multiply_columns(flat.either, both), axis=(1, 2)).astype(
         flat.outputs.dtype
     )
 
@@ -49,8 +49,8 @@ def diag_plus_plus(lin: Linearization, method: HutchPlusPlus, key: Any) -> PyTre
     flat = FlatJacobian(lin)
     flat.check_both_directions()
     basis, probes = _basis_and_probes(flat, flat.jvp, method, require_key("diagonal", method, key))
-    held = jnp.sum(basis * _products(flat.vjp, basis, flat), axis=2)
-    rest = probes * _without(basis, _products(flat.jvp, probes, flat))
+    held = jnp.sum(basis * multiply_columns(flat.vjp, basis), axis=2)
+    rest = probes * _without(basis, multiply_columns(flat.jvp, probes))
     return lin.outputs.unflatten((held + jnp.mean(rest, axis=2)).astype(flat.outputs.dtype))
 
 
@@ -70,24 +70,16 @@ def _basis_and_probes(
     flat: FlatJacobian, product: Callable[[Any], Any], method: HutchPlusPlus, key: Array
 ) -> tuple[Float[Array, "N n k"], Float[Array, "N n m"]]:
     """An orthonormal basis of J S for a third of the products, and signs for the last third."""
-    size, wide = flat.inputs.size, accumulate_dtype(flat.inputs.dtype)
     thirds, left = _split(flat.lin, method)
-    like = jnp.zeros((flat.num_examples, size), wide)
+    like = flat.inputs.flatten(flat.lin.xs).astype(accumulate_dtype(flat.inputs.dtype))
     sketch_key, probe_key = jax.random.split(key)
 
     def probes(key: Array, count: int) -> Float[Array, "N n k"]:
         keys = jax.random.split(key, count)
         return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
-    sketch = _products(product, probes(sketch_key, thirds), flat)
+    sketch = multiply_columns(product, probes(sketch_key, thirds))
     return one_by_one(jnp.linalg.qr)(sketch)[0], probes(probe_key, left)
-
-
-def _products(
-    product: Callable[[Any], Any], vectors: Float[Array, "N n k"], flat: FlatJacobian
-) -> Float[Array, "N n k"]:
-    columns = jnp.moveaxis(vectors, 2, 0).astype(flat.inputs.dtype)
-    return jnp.moveaxis(map_probes(product, columns), 0, 2).astype(vectors.dtype)
 
 
 def _without(basis: Float[Array, "N n k"], vectors: Float[Array, "N n m"]) -> Any:

@@ -12,6 +12,7 @@ from ._choice import Quantity
 from ._exact import jacobian_by_products
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Method
+from ._sharding import reshape_rows
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -47,7 +48,7 @@ def _unflatten_blocks(flat: FlatJacobian, dense: Float[Array, "N M n"]) -> Any:
         parts, column = [], 0
         for in_shape, in_size in zip(flat.inputs.shapes, flat.inputs.sizes, strict=True):
             part = dense[:, row : row + out_size, column : column + in_size]
-            parts.append(part.reshape((flat.num_examples, *out_shape, *in_shape)))
+            parts.append(reshape_rows(part, (*out_shape, *in_shape)))
             column += in_size
         blocks.append(jax.tree.unflatten(flat.inputs.treedef, parts))
         row += out_size

@@ -25,6 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from ._sharding import match_sharding, match_varying
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
@@ -140,7 +142,7 @@ def _begin(start: Float[Array, "N n"], limit: int, *, keep: bool = False) -> _St
     # Built from `start`, so that everything is sharded along the examples as it is.
     zero = jnp.zeros_like(start[:, 0])
     coefficients = zero[:, None] + jnp.zeros((1, limit), start.dtype)
-    return _State(
+    state = _State(
         step=jnp.array(0),
         previous=jnp.zeros_like(start),
         vector=start,
@@ -153,6 +155,7 @@ def _begin(start: Float[Array, "N n"], limit: int, *, keep: bool = False) -> _St
         lower=zero,
         done=zero.astype(bool),
     )
+    return match_varying(state, start)._replace(step=state.step)
 
 
 def _recur(
@@ -233,7 +236,8 @@ def _log_polynomial(
         term = jnp.log(safe) - jnp.log(jnp.maximum(_column(state.betas, j), tiny))[:, None]
         return safe, crossed, log_p + jnp.where(used, term, 0)
 
-    carry = (jnp.ones_like(points), jnp.zeros(points.shape, jnp.int32), jnp.zeros_like(points))
+    none = match_sharding(jnp.zeros_like(points, jnp.int32), points)
+    carry = (match_sharding(jnp.ones_like(points), points), none, none.astype(points.dtype))
     _, crossed, log_p = jax.lax.fori_loop(0, state.step, ratio, carry)
     return crossed, log_p
 

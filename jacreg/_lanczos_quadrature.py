@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
-from ._each_example import as_single_with_transpose, for_each_example, import_matfree
-from ._lanczos import norm
+from ._lanczos import norm, unit
 from ._linearize import Linearization
 from ._methods import Lanczos, require_key
 from ._probes import draw, mean_over_probes
-from ._structure import accumulate_dtype, common_dtype, rank_tolerance
+from ._sharding import match_varying
+from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -54,27 +56,25 @@ def quadrature(
     flat = FlatJacobian(jax.lax.stop_gradient(lin))
     multiply, transpose = (flat.vjp, flat.jvp) if wide_jacobian else (flat.jvp, flat.vjp)
     side, other = (flat.outputs, flat.inputs) if wide_jacobian else (flat.inputs, flat.outputs)
-    # matfree allocates in JAX's default dtype.
-    wide = accumulate_dtype(common_dtype((side.dtype, jnp.zeros(()).dtype)))
+    wide = accumulate_dtype(side.dtype)
     vectors = side.flatten(probe).astype(wide)
     # Brought near one, so that no square of an entry underflows.
     scale = norm(multiply(vectors.astype(side.dtype)).astype(wide))
     scale = jnp.where((scale > 0) & jnp.isfinite(scale), scale, 1)[:, None]
-    single = as_single_with_transpose(
+    bidiagonal, basis = _bidiagonalise(
         lambda v: multiply(v.astype(side.dtype)).astype(wide) / scale,
         lambda u: transpose(u.astype(other.dtype)).astype(wide) / scale,
+        unit(vectors),
+        other.flatten(lin.xs if wide_jacobian else lin.value).astype(wide),
+        min(order, side.size),
     )
-    tolerance = rank_tolerance(side.size, other.size, accumulate_dtype(side.dtype))
-    _, decomp = import_matfree("Lanczos")
-    bidiagonalise = decomp.bidiag(min(order, side.size))
-
-    def one(vector: Float[Array, " k"]) -> tuple[Array, Array]:
-        result = bidiagonalise(single, vector)
-        value, solution = _logarithm_and_inverse(result.J_small, result.Q_tall[1], tolerance)
-        length = jnp.linalg.norm(vector)
-        return length**2 * value, length * solution
-
-    value, solution = jax.lax.stop_gradient(for_each_example(one, vectors))
+    tolerance = rank_tolerance(side.size, other.size, wide)
+    value, solution = jax.vmap(partial(_logarithm_and_inverse, tolerance=tolerance))(
+        bidiagonal, basis
+    )
+    length = norm(vectors)
+    value, solution = length**2 * value, length[:, None] * solution
+    value, solution = jax.lax.stop_gradient((value, solution))
     value = value + jnp.sum(vectors**2, axis=1) * jnp.log(scale[:, 0])
     traced = FlatJacobian(lin)
     product = traced.vjp if wide_jacobian else traced.jvp
@@ -82,6 +82,49 @@ def quadrature(
     slope = 0.5 * jnp.sum(ends[0] * ends[1], axis=1)
     slope = jnp.where(jnp.isfinite(value), slope, 0)
     return (value + slope - jax.lax.stop_gradient(slope)).astype(flat.outputs.dtype)
+
+
+def _bidiagonalise(
+    multiply: Callable[[Array], Array],
+    transpose: Callable[[Array], Array],
+    start: Float[Array, "N n"],
+    like: Float[Array, "N m"],
+    order: int,
+) -> tuple[Float[Array, "N k k"], Float[Array, "N k n"]]:
+    """B and V after so many steps from `start`, each new vector orthogonal to all before it.
+
+    `like` is an image's shape and place.
+    """
+
+    def against(basis: Array, vector: Array) -> Array:
+        for _ in range(2):  # once leaves what rounding brought back
+            part = jnp.einsum("nkd,nd->nk", basis, vector, precision="highest")
+            vector = vector - jnp.einsum("nk,nkd->nd", part, basis, precision="highest")
+        return vector
+
+    def step(index: Array, carry: tuple[Array, ...]) -> tuple[Array, ...]:
+        right, left, diagonal, coupling, vector = carry
+        right = jax.lax.dynamic_update_index_in_dim(right, vector, index, axis=1)
+        image = against(left, multiply(vector))
+        alpha = norm(image)
+        image = unit(image)
+        left = jax.lax.dynamic_update_index_in_dim(left, image, index, axis=1)
+        following = against(right, transpose(image))
+        beta = norm(following)
+        diagonal = jax.lax.dynamic_update_index_in_dim(diagonal, alpha, index, axis=1)
+        coupling = jax.lax.dynamic_update_index_in_dim(coupling, beta, index, axis=1)
+        return right, left, diagonal, coupling, unit(following)
+
+    # Built from the vectors, so that everything is where they are.
+    rows = jnp.zeros((1, order, 1), start.dtype)
+    column = jnp.zeros_like(start[:, :1]) + rows[:, :, 0]
+    begin = (jnp.zeros_like(start)[:, None] + rows, jnp.zeros_like(like)[:, None] + rows)
+    begin = match_varying((*begin, column, column, start), start)
+    right, _, diagonal, coupling, _ = jax.lax.fori_loop(0, order, step, begin)
+    above = (jnp.arange(order)[:, None] == jnp.arange(order)[None, :] - 1).astype(start.dtype)
+    same = jnp.eye(order, dtype=start.dtype)
+    # Row i of B holds alpha_i and, to its right, beta_i.
+    return diagonal[:, :, None] * same[None] + coupling[:, :, None] * above[None], right
 
 
 def _logarithm_and_inverse(

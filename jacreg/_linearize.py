@@ -13,6 +13,7 @@ import jax.numpy as jnp
 from ._convolution import with_products
 from ._errors import DirectionError, note_mistake
 from ._program import FORWARD, REVERSE, Directions, Program
+from ._sharding import match_varying
 from ._structure import BatchStructure
 
 if TYPE_CHECKING:
@@ -337,6 +338,6 @@ def _conform(tree: PyTree, like: PyTree, who: str, what: str, reference: str) ->
                 f"{who}: the {what} must have the shape of {reference}, "
                 f"{tuple(reference_leaf.shape)}, got {tuple(leaf.shape)}."
             )
-        return leaf.astype(reference_leaf.dtype)
+        return match_varying(leaf.astype(reference_leaf.dtype), reference_leaf)
 
     return jax.tree.map(cast, tree, like)

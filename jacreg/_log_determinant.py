@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from ._linearize import Linearization
 from ._methods import check_count
 from ._probes import draw, mean_over_probes
+from ._sharding import match_varying
 from ._structure import accumulate_dtype, example_dot
 from ._trace import either_product
 
@@ -119,7 +120,7 @@ def truncated_series(
 
     zeros = jax.tree.map(lambda p: jnp.zeros_like(p, accumulate_dtype(p.dtype)), probe)
     value = example_dot(probe, probe).astype(dtype) * 0
-    carry = (jnp.array(1), jnp.ones((), dtype), probe, value, zeros)
+    carry = (jnp.array(1), jnp.ones((), dtype), *match_varying((probe, value, zeros), lin.xs))
     last = num_terms + further
     _, _, _, value, combined = jax.lax.while_loop(lambda c: c[0] <= last, term, carry)
     value, combined = jax.lax.stop_gradient((value, combined))

@@ -127,8 +127,8 @@ class HutchPlusPlus(Method):
 class XTrace(Method):
     """XTrace (Epperly, Tropp, Webber 2024): every product serves twice. Trace and diagonal.
 
-    Errors fall fast where the singular values do. Unbiased. Through matfree
-    (`pip install "jacreg[traces]"`).
+    Errors fall fast where the singular values do. Unbiased. A diagonal (XDiag) takes products in
+    both directions.
 
     Attributes:
         num_products: products with J an example, an even number, at least 4.
@@ -153,8 +153,7 @@ class Lanczos(Method):
     two errors. The bias is the quadrature's: never negative in exact arithmetic, it falls with
     the order as ((k - 1) / (k + 1))^(2 order) for a condition number k of J, and is zero from
     the number of distinct singular values on. The variance is the probes', 1/2
-    (||L||_F^2 - sum_i L_ii^2) / num_probes with Rademacher probes and L = log(J J^T). Through
-    matfree (`pip install "jacreg[traces]"`).
+    (||L||_F^2 - sum_i L_ii^2) / num_probes with Rademacher probes and L = log(J J^T).
 
     Attributes:
         num_probes: independent probes an example.

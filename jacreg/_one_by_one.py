@@ -1,4 +1,4 @@
-"""Factorisations and solves of a batch of matrices, one after the other on a CPU.
+"""Factorisations and solves of a batch of matrices: one after the other on a CPU, where they are.
 
 jaxlib's LAPACK kernels share a batch out over XLA's threads and wait for them; two that run at once
 on two threads wait for each other for ever (jaxlib 0.10: the Q of a QR beside a solve with its R,
@@ -13,20 +13,25 @@ from typing import Any
 import jax
 
 from ._interpret import JIT, bind, interpret, interpret_inner
-from ._sharding import is_spread
+from ._sharding import explicit_sharding, is_spread
 
-_KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "svd", "eigh"})
+_KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "svd", "eigh", "eig"})
 
 
 def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return `fn` with such kernels as loops over their first axis, on a CPU; else `fn` itself.
 
-    A batch spread over devices stays whole, since a loop over it would gather it. The
-    derivatives of the result loop as well.
+    A batch spread over devices stays whole, since a loop over it would gather it; on an explicit
+    mesh, whose types such kernels do not keep, each device takes its own part. The derivatives of
+    the result do the same.
     """
 
     def called(*args: Any) -> Any:
         leaves = jax.tree.leaves(args)
+        split = [spec for spec in map(explicit_sharding, leaves) if spec is not None]
+        if split:
+            rows = jax.sharding.PartitionSpec(split[0].spec[0])
+            return jax.shard_map(fn, in_specs=rows, out_specs=rows)(*args)
         if jax.default_backend() != "cpu" or any(is_spread(leaf) for leaf in leaves):
             return fn(*args)
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)

@@ -13,11 +13,11 @@ import jax.numpy as jnp
 from ._convolution import run_with_products
 from ._methods import Distribution
 from ._probe_groups import Plan, read_plan
-from ._sharding import explicit_sharding, is_spread
+from ._sharding import explicit_sharding, is_spread, match_varying
 from ._structure import accumulate_dtype, example_squared_norm
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    from jaxtyping import Array, Float
 
     from ._typing import PyTree
 
@@ -45,8 +45,9 @@ def draw(key: Array, like: PyTree, distribution: Distribution) -> PyTree:
         squared = example_squared_norm(draws)
         scale = jnp.sqrt(size / jnp.where(squared > 0, squared, 1))
         draws = [d * scale.reshape((-1,) + (1,) * (d.ndim - 1)).astype(d.dtype) for d in draws]
+    pairs = zip(draws, leaves, strict=True)
     return jax.tree.unflatten(
-        treedef, [d.astype(leaf.dtype) for d, leaf in zip(draws, leaves, strict=True)]
+        treedef, [match_varying(d.astype(leaf.dtype), leaf) for d, leaf in pairs]
     )
 
 
@@ -64,6 +65,14 @@ def sample_probes(sample: Callable[[Array], PyTree], key: Array, num_probes: int
     if num_probes == 1:
         return jax.tree.map(lambda x: x[None], sample(keys[0]))
     return map_probes(sample, keys)
+
+
+def multiply_columns(
+    product: Callable[[Array], Array], vectors: Float[Array, "N n k"]
+) -> Float[Array, "N m k"]:
+    """`product` of each of k vectors an example, in groups as `map_probes` has them."""
+    columns = jnp.moveaxis(vectors, 2, 0)
+    return jnp.moveaxis(map_probes(lambda v: product(v).astype(v.dtype), columns), 0, 2)
 
 
 def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:

@@ -13,6 +13,7 @@ from ._exact import dense_jacobian
 from ._lanczos import unit
 from ._linearize import Linearization
 from ._methods import check_count, check_positive
+from ._one_by_one import one_by_one
 from ._probes import draw
 from ._structure import accumulate_dtype, common_dtype
 from ._trace import either_product
@@ -104,7 +105,7 @@ def _dense_radius(flat: FlatJacobian) -> Float[Array, " N"]:
     dense = dense.astype(accumulate_dtype(dense.dtype))
     finite = jnp.all(jnp.isfinite(dense), axis=(1, 2))
     dense, scale = normalized_matrices(jnp.where(finite[:, None, None], dense, 0))
-    values = jnp.linalg.eigvals(dense)
+    values = one_by_one(jnp.linalg.eigvals)(dense)
     # The modulus has no derivative at zero, and nan is not a good one.
     zero = values == 0
     modulus = jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, values)))

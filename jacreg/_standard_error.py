@@ -30,7 +30,7 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
     Args:
         quantity: a function of jacreg or jacreg.losses that takes a `method` with `num_probes`,
             or `num_probes` itself, and a `key`; `divergence` also with `XTrace`, whose
-            leave-one-out estimates give the error (matfree).
+            leave-one-out estimates give the error.
 
     Returns:
         A function with the quantity's signature. It raises ValueError for fewer than two probes

@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._sharding import reshape_rows
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -51,13 +53,13 @@ class BatchStructure:
         leaves, start = [], 0
         for shape, size, dtype in zip(self.shapes, self.sizes, self.dtypes, strict=True):
             part = flat if size == flat.shape[1] else flat[:, start : start + size]
-            leaves.append(part.reshape((flat.shape[0], *shape)).astype(dtype))
+            leaves.append(reshape_rows(part, shape).astype(dtype))
             start += size
         return jax.tree.unflatten(self.treedef, leaves)
 
     def flatten(self, tree: PyTree) -> Float[Array, "N n"]:
         """Join the leaves `[N, *shape]` of a pytree to `[N, n]`."""
-        parts = [x.reshape((x.shape[0], prod(x.shape[1:]))) for x in jax.tree.leaves(tree)]
+        parts = [reshape_rows(x, (prod(x.shape[1:]),)) for x in jax.tree.leaves(tree)]
         if len(parts) == 1:
             return parts[0]
         return jnp.concatenate([part.astype(self.dtype) for part in parts], axis=1)

@@ -53,7 +53,7 @@ class Net:
         return self.times(jnp.tanh(xs @ jnp.asarray(WIDE, xs.dtype)))
 
     def images(self, xs):
-        return self.times(jnp.tanh(2 * xs.reshape(-1, 2, 2)))
+        return self.times(jnp.tanh(2 * xs))
 
     def energy(self, xs):
         return self.times(jnp.sum(jnp.square(jnp.tanh(xs @ jnp.asarray(SQUARE, xs.dtype))), 1))
@@ -105,7 +105,11 @@ def linearized(name):
 
 
 FIELD, LOCAL, CLASSIFIER = linearized("field"), linearized("local"), linearized("classifier")
-IMAGES = linearized("images")
+
+
+def IMAGES(net, xs):
+    """From images to images."""
+    return jacreg.linearize(net.images, xs.reshape(-1, 2, 2))
 
 
 def EIGHT(net, xs):
@@ -212,7 +216,7 @@ def _kernel(traced, others=None):
             return net.times(jnp.tanh(xs @ params["w"] + params["b"][None]))
 
         return jacreg.empirical_ntk(
-            apply, params, xs, xs[:2] if others else None, trace_outputs=traced
+            apply, params, xs, 0.5 * xs if others else None, trace_outputs=traced
         )
 
     return run
@@ -307,10 +311,13 @@ def _every_loss():
             2,
         ),
         "path_length_penalty": Call(
-            lambda net, xs, key: losses.path_length_penalty(net.images, xs, key=key, mean=0.0), 2
+            lambda net, xs, key: losses.path_length_penalty(
+                net.images, xs.reshape(-1, 2, 2), key=key, mean=0.0
+            ),
+            2,
         ),
         "path_lengths": Call(
-            lambda net, xs, key: losses.path_lengths(net.images, xs, key=key), 1
+            lambda net, xs, key: losses.path_lengths(net.images, xs.reshape(-1, 2, 2), key=key), 1
         ),
         "every": Call(lambda net, xs, key: losses.every(2)(jnp.int32(4)), 0, rows=False),
         "bernoulli": Call(

@@ -13,7 +13,6 @@ from jacreg._lanczos_quadrature import quadrature
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
-pytest.importorskip("matfree")
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

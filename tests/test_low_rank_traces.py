@@ -13,8 +13,6 @@ import pytest
 import jacreg
 from jacreg._one_by_one import one_by_one
 
-pytest.importorskip("matfree")
-
 N, SIZE = 3, 12
 RNG = np.random.default_rng(0)
 B = RNG.normal(size=(SIZE, SIZE)) * 0.1 + np.diag(2.0 ** -np.arange(SIZE))
@@ -191,12 +189,6 @@ def test_bad_numbers_are_refused(x64):
         jacreg.diagonal(linear(), jacreg.Projection(6), key=jax.random.key(0))
     with pytest.raises(ValueError, match="key"):
         jacreg.divergence(linear(), jacreg.XTrace(6))
-
-
-def test_without_matfree_it_says_what_to_install(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matfree", None)
-    with pytest.raises(ImportError, match=r'XTrace.*pip install "jacreg\[traces\]"'):
-        jacreg.divergence(linear(), jacreg.XTrace(6), key=jax.random.key(0))
 
 
 _AT_ONCE = """

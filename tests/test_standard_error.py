@@ -44,7 +44,6 @@ def test_estimate_and_error(name, x64):
 
 
 def test_xtrace_gives_its_own(x64):
-    pytest.importorskip("matfree")
     big = jnp.asarray(np.random.default_rng(2).normal(size=(20, 20)) / 5)
     made = jacreg.linearize(lambda x: jnp.tanh(x @ big), jnp.ones((3, 20)))
     estimate, error = jacreg.with_standard_error(jacreg.divergence)(

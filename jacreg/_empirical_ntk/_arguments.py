@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._errors import DirectionError
+from .._sharding import replicate
 from .._structure import BatchStructure
 from ._blocks import length
 
@@ -50,7 +51,7 @@ def as_arrays(name: str, batch: PyTree) -> PyTree:
     leaves = jax.tree.leaves(batch)
     if not leaves or any(leaf.ndim == 0 for leaf in leaves):
         raise ValueError(f"empirical_ntk: {name} must be a batch [N, *in], got {batch!r}.")
-    return batch
+    return replicate(batch)
 
 
 def check_output(call: Any, floats: list[Array], batch: PyTree, name: str) -> BatchStructure:

@@ -59,7 +59,7 @@ def empirical_ntk(
     Args:
         apply: `apply(params, xs) -> [N, *out]`, for any N, its rows independent.
         params: any pytree; leaves that are not floating point are ignored.
-        xs: `[N1, *in]`, an array or a pytree of such.
+        xs: `[N1, *in]`, an array or a pytree of such; gathered where an explicit mesh splits it.
         others: `[N2, *in]`; None means `xs`, a symmetric kernel.
         trace_outputs: sum over the outputs, or keep them all.
         chunk_size: examples at once; None bounds the memory.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 from .._linearize import Linearization
 from .._methods import check_count
 from .._probes import draw
+from .._sharding import match_varying
 from .._structure import accumulate_dtype, example_norm
 from ._checks import check_key, check_linearization, check_same_shape
 
@@ -102,7 +103,8 @@ def _iterate(
     def step(_: int, vector: PyTree) -> PyTree:
         return _normalize(frozen.vjp(_normalize(frozen.jvp(vector))))
 
-    vector = jax.lax.fori_loop(0, num_iterations, step, _normalize(start))
+    begin = match_varying(_normalize(start), lin.xs)
+    vector = jax.lax.fori_loop(0, num_iterations, step, begin)
     return jax.lax.stop_gradient(vector)
 
 
