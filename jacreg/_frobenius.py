@@ -11,6 +11,7 @@ from . import _coloring as colored
 from ._basis import first_direction, prefer_reverse
 from ._choice import Quantity, from_products
 from ._exact import norm_by_products
+from ._interpret import collective_axes
 from ._linearize import Linearization
 from ._methods import Auto, CoupledBatch, Exact, Method, NoiseInjection, Projection, require_key
 from ._probes import draw, mean_over_probes
@@ -86,10 +87,12 @@ def injected_difference(
 def _coupled(lin: Linearization, method: CoupledBatch, key: Any) -> Float[Array, " N"]:
     # Blocks and their transposes have the same norm; fewer dimensions to project
     # means less variance.
+    names = collective_axes(lin.program.linear)
+
     def sample(probe_key: Array, reverse: bool) -> Float[Array, " N"]:
         probe_key, sign_key = jax.random.split(probe_key)
         # Signs that examples on two devices share would not cancel what they say to each other.
-        sign_keys = jax.random.split(fold_in_position(sign_key, lin.xs))
+        sign_keys = jax.random.split(fold_in_position(sign_key, lin.xs, names))
         probe = draw(probe_key, lin.value if reverse else lin.xs, "rademacher")
         first, second = (_signed_product(lin, probe, k, reverse) for k in sign_keys)
         return example_dot(first, second)

@@ -22,6 +22,22 @@ def mentions(jaxpr: Any, name: str) -> bool:
     )
 
 
+def collective_axes(jaxpr: Any) -> list[Any]:
+    """Names of the axes along which a program talks to other devices, each once, in its order."""
+    found: dict[Any, None] = {}
+    for equation in jaxpr.eqns:
+        if equation.primitive.name in ("axis_index", "shard_map"):
+            continue  # no talk; axes of its own
+        for name in ("axes", "axis_name"):
+            axes = equation.params.get(name, ())
+            for axis in axes if isinstance(axes, tuple | list) else (axes,):
+                if not isinstance(axis, int):  # an axis of the array
+                    found[axis] = None
+        for inner in jex.jaxprs_in_params(equation.params):
+            found.update(dict.fromkeys(collective_axes(inner)))
+    return list(found)
+
+
 def interpret(
     jaxpr: Any,
     consts: Sequence[Any],

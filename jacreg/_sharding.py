@@ -48,13 +48,12 @@ def replicate(tree: PyTree) -> PyTree:
     return jax.tree.map(whole, tree)
 
 
-def fold_in_position(key: Array, batch: PyTree) -> Array:
+def fold_in_position(key: Array, batch: PyTree, names: Sequence[Any]) -> Array:
     """Make one key another on each part of a batch that is split along named axes.
 
     Under `jax.shard_map` the types say which axes those are. Without its check, under `jax.pmap` or
     a `jax.vmap` with an `axis_name`, they do not: there an axis counts where the parts differ.
     """
-    names = _bound_axes()
     if not names:
         return key
     leaves = jax.tree.leaves(batch)
@@ -68,13 +67,6 @@ def fold_in_position(key: Array, batch: PyTree) -> Array:
             split = jax.lax.pmax(digest, name) != jax.lax.pmin(digest, name)
             key = jax.random.fold_in(key, jnp.where(split, index + 1, 0))
     return key
-
-
-def _bound_axes() -> list[Any]:
-    # Not of JAX's public interface, which has no way to ask.
-    from jax._src import core
-
-    return [name for name in core.get_axis_env().axis_sizes if name is not core.no_axis_name]
 
 
 def _digest(leaves: Sequence[Array]) -> Array:
