@@ -4,6 +4,8 @@
 """
 
 from . import losses as losses
+from ._bounds._lipschitz_bound import lipschitz_bound as lipschitz_bound
+from ._bounds._operator_norm_bound import operator_norm_bound as operator_norm_bound
 from ._choose import choose as choose
 from ._coloring import Coloring as Coloring
 from ._coloring import ColoringError as ColoringError

@@ -83,7 +83,9 @@ def track(layer: Callable[[Array], Array], vector: Float[Array, "*in"], num_step
     lin = linearize(lambda xs: layer(xs[0])[None], jnp.zeros_like(vector)[None])
     wide = accumulate_dtype(vector.dtype)
     flat = unit(vector.reshape(1, -1).astype(wide))
-    if num_steps:
+    # No more vectors than the space has room for: the next one would be rounding alone.
+    num_steps = min(num_steps, flat.shape[1] - 1)
+    if num_steps > 0:
         flat = _lanczos(jax.lax.stop_gradient(lin), flat, num_steps)
     image = FlatJacobian(lin).jvp(flat).astype(wide)
     return Tracked(norm(image)[0], lin.value[0], lin.inputs.unflatten(flat)[0])

@@ -1,5 +1,7 @@
 """Particular to Equinox: the ways a model is called, its state, its axis names."""
 
+import warnings
+
 import adapter_nets as nets
 import equinox as eqx
 import jax
@@ -248,3 +250,26 @@ def test_bad_state():
     jacreg.eqx.function(counting, state)(XS)
     with pytest.raises(ValueError, match="differs from example to example"):
         jacreg.eqx.function(counting, state, statistics="batch")(XS)
+
+
+def test_an_untrained_moving_average_warns_once():
+    """Its variance is zero: an inference Jacobian of 316 a layer, before any training."""
+    make = lambda: Stateful(eqx.nn.BatchNorm(3, "batch", mode="ema"))  # noqa: E731
+    model, state = with_state(make)
+    functional = jacreg.eqx.functional(model, state)
+    for use in (
+        lambda: jacreg.eqx.function(model, state)(XS),
+        lambda: functional.apply(functional.params, functional.state, XS)[0],
+    ):
+        with pytest.warns(UserWarning, match="multiplies its input by 316") as caught:
+            ys = use()
+        assert len(caught) == 1
+        assert caught[0].filename == __file__
+        np.testing.assert_allclose(ys, XS / jnp.sqrt(1e-5), rtol=1e-4)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        _, trained = jacreg.eqx.function(model, state, statistics="batch", return_state=True)(XS)
+        jacreg.eqx.function(model, trained)(XS)
+        functional.apply(functional.params, functional.state, XS, train=True)
+        jax.jit(lambda s: jacreg.eqx.function(model, s)(XS))(state)
+        jacreg.eqx.function(*with_state(lambda: Stateful(norm())))(XS)

@@ -11,6 +11,7 @@ from .._call import Call
 from .._mode import Statistics, check_mode, wrong_module
 from .._target import find_target
 from ._call import call_model, clone_state
+from ._untrained import warn_untrained
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
@@ -93,6 +94,7 @@ def function(
     check_model(call, model, state)
     mode = check_mode(who, statistics, dropout_key, options, "key")
     kept = clone_state(state)
+    warn_untrained(who, model, kept, mode)
 
     def fn(xs: Any, *args: Any) -> Any:
         ys, new_state = call_model(call, model, kept, mode, dropout_key, (xs, *args))

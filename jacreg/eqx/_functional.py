@@ -15,6 +15,7 @@ from .._functional import Functional
 from .._mode import Mode, Statistics, check_mode
 from ._call import call_model, clone_state
 from ._function import check_model
+from ._untrained import warn_untrained
 
 if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
@@ -42,6 +43,7 @@ class _Apply:
         call = self.call.for_step(train, key, "key")
         mode, key = self.mode.for_step(_WHO, train, key, self.dropout_key)
         model = eqx.combine(params, self.static)
+        warn_untrained(_WHO, model, state, mode)
         return call_model(call, model, state, mode, key, (xs, *args))
 
     def merge(self, params: Any, state: Any) -> Any:

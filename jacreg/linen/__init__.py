@@ -8,3 +8,4 @@ except ImportError as error:
 from ._function import function as function
 from ._functional import functional as functional
 from ._gaussian_noise import GaussianNoise as GaussianNoise
+from ._spectral_normalized import SpectralNormalized as SpectralNormalized

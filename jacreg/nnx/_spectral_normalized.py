@@ -16,6 +16,7 @@ from .._spectral_normalization import (
     normalized,
     track,
 )
+from ._function import function
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
@@ -77,7 +78,7 @@ class SpectralNormalized(nnx.Module):
         self.vector = nnx.BatchStat(vector)
 
     def __call__(
-        self, xs: Float[Array, "N *in"], use_running_average: bool | None = None
+        self, xs: Float[Array, " N *in"], use_running_average: bool | None = None
     ) -> Float[Array, " N *out"]:
         """Return A xs / s + b.
 
@@ -92,10 +93,16 @@ class SpectralNormalized(nnx.Module):
         tracked = track(self._one, self.vector[...], steps)
         if not use_running_average:
             self.vector[...] = tracked.vector
-        return normalized(self.layer(xs), tracked)
+        return normalized(self._apply(xs), tracked)
 
-    def _one(self, x: Float[Array, "*in"]) -> Float[Array, " 1 *out"]:
-        return self.layer(jnp.expand_dims(x, self.batch_axis))
+    def _one(self, x: Float[Array, " *in"]) -> Float[Array, " 1 *out"]:
+        return self._apply(jnp.expand_dims(x, self.batch_axis))
+
+    def _apply(self, xs: Float[Array, " N *in"]) -> Float[Array, " N *out"]:
+        # A layer may write to its own variables when called (nnx.WeightNorm does), which
+        # nnx forbids under the derivatives taken here: call a private copy.
+        layer = function(self.layer) if isinstance(self.layer, nnx.Module) else self.layer
+        return layer(xs)
 
     def set_view(self, use_running_average: bool | None = None) -> None:
         """Set the mode, for `nnx.view`."""

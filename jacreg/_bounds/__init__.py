@@ -1,0 +1,1 @@
+"""Bounds that hold always: of linear maps, and of networks along their programs."""

@@ -1,0 +1,128 @@
+"""What a function does to its argument: its operations on tracked values, everything else known."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+
+from .._interpret import CALLS, bind, interpret, interpret_inner
+
+_CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
+# Where a program was written: not in these folders.
+_LIBRARIES = ("site-packages", "/jacreg/", "dist-packages", "<frozen")
+
+
+@dataclass(frozen=True)
+class Tracked:
+    """A value that depends on the argument; `index` counts them, the argument is 0."""
+
+    index: int
+    shape: tuple[int, ...]
+    dtype: Any
+
+
+@dataclass(frozen=True)
+class Known:
+    """A value that does not: a place among the program's known arrays."""
+
+    index: int
+
+
+@dataclass(frozen=True)
+class Step:
+    """One operation with at least one tracked operand."""
+
+    equation: Any
+    operands: tuple[Tracked | Known, ...]
+    outs: tuple[Tracked, ...]
+
+    @property
+    def name(self) -> str:
+        """The primitive's name."""
+        return self.equation.primitive.name
+
+    @property
+    def params(self) -> dict[str, Any]:
+        """The primitive's parameters."""
+        return self.equation.params
+
+    def where(self) -> str:
+        """Return ` (file.py:3)` of the line that the user wrote, where that is known."""
+        traceback = getattr(self.equation.source_info, "traceback", None)
+        for frame in getattr(traceback, "frames", ()):
+            if not any(part in frame.file_name for part in _LIBRARIES):
+                return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.line_num})"
+        return ""
+
+
+@dataclass(frozen=True)
+class Program:
+    """A function's operations on its argument, calls within it written out.
+
+    Attributes:
+        argument: the tracked argument.
+        steps: in order.
+        outputs: what it returns, tracked or known.
+        knowns: arrays that do not depend on the argument, tracers of an outer trace too.
+    """
+
+    argument: Tracked
+    steps: tuple[Step, ...]
+    outputs: tuple[Tracked | Known, ...]
+    knowns: tuple[Any, ...]
+
+
+def read_program(fn: Callable[..., Any], struct: jax.ShapeDtypeStruct) -> Program:
+    """Trace `fn` on an array of that shape, and evaluate all that does not depend on it."""
+    closed = jax.make_jaxpr(fn)(struct)
+    argument = Tracked(0, tuple(struct.shape), jnp.dtype(struct.dtype))
+    steps: list[Step] = []
+    knowns: list[Any] = []
+    count = 1
+
+    def operand(value: Any) -> Tracked | Known:
+        if isinstance(value, Tracked):
+            return value
+        knowns.append(value)
+        return Known(len(knowns) - 1)
+
+    def apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
+        nonlocal count
+        name = equation.primitive.name
+        if not any(isinstance(each, Tracked) for each in operands):
+            return _evaluate(equation, operands)
+        if name in CALLS | _CUSTOM:
+            return interpret_inner(equation, operands, apply)
+        outs = []
+        for var in equation.outvars:
+            outs.append(Tracked(count, tuple(var.aval.shape), var.aval.dtype))
+            count += 1
+        steps.append(Step(equation, tuple(map(operand, operands)), tuple(outs)))
+        return outs
+
+    found = interpret(closed.jaxpr, closed.consts, [argument], apply)
+    outputs = tuple(map(operand, found))
+    return Program(argument, _needed(steps, outputs), outputs, tuple(knowns))
+
+
+def _evaluate(equation: Any, operands: Sequence[Any]) -> list[Any]:
+    """Evaluate an equation, at once where all is at hand: constants stay readable under jit."""
+    if any(isinstance(each, jax.core.Tracer) for each in operands):
+        return bind(equation, operands)
+    with jax.ensure_compile_time_eval():
+        return bind(equation, operands)
+
+
+def _needed(steps: Sequence[Step], outputs: Sequence[Tracked | Known]) -> tuple[Step, ...]:
+    """Steps on whose results an output depends."""
+    wanted = {each.index for each in outputs if isinstance(each, Tracked)}
+    kept = []
+    for step in reversed(steps):
+        if any(out.index in wanted for out in step.outs):
+            kept.append(step)
+            wanted |= {each.index for each in step.operands if isinstance(each, Tracked)}
+    return tuple(reversed(kept))

@@ -1,0 +1,117 @@
+"""lipschitz_bound along networks: activations, branches, pooling, and what has no bound."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from flax import nnx
+
+import jacreg
+
+XS = jnp.zeros((2, 6, 6, 4))
+MATRIX = np.random.default_rng(0).standard_normal((4, 4)).astype(np.float32)
+NORM = float(np.linalg.norm(MATRIX.astype(float), 2))
+ELEMENTWISE = {
+    "relu": (jax.nn.relu, 1),
+    "tanh": (jnp.tanh, 1),
+    "sigmoid": (jax.nn.sigmoid, 0.25),
+    "softplus": (jax.nn.softplus, 1),
+    "gelu": (jax.nn.gelu, 1.12899),
+    "exact gelu": (lambda x: jax.nn.gelu(x, approximate=False), 1.128904),
+    "silu": (jax.nn.silu, 1.099839),
+    "mish": (jax.nn.mish, 1.0885),
+    "selu": (jax.nn.selu, 1.758099),
+    "elu": (jax.nn.elu, 1),
+    "leaky_relu": (jax.nn.leaky_relu, 1),
+    "hard_swish": (jax.nn.hard_swish, 1.5),
+    "clip": (lambda x: jnp.clip(x, -1, 1), 1),
+}
+
+
+@pytest.mark.parametrize("name", ELEMENTWISE)
+def test_activations_by_their_steepest_slope(name):
+    fn, slope = ELEMENTWISE[name]
+    with jax.enable_x64(True):
+        steepest = jnp.max(jnp.abs(jax.vmap(jax.grad(fn))(jnp.linspace(-20, 20, 400001))))
+    bound = float(jacreg.lipschitz_bound(fn, XS))
+    assert steepest <= bound <= slope * (1 + 1e-4)
+    assert float(jax.jit(lambda: jacreg.lipschitz_bound(fn, XS))()) == bound
+
+
+SHAPED = {
+    "softmax": (jax.nn.softmax, 0.5),
+    "log_softmax": (jax.nn.log_softmax, 2),
+    "logsumexp": (lambda x: jax.nn.logsumexp(x, axis=-1), 1),
+    "residual": (lambda x: x + jnp.tanh(x @ MATRIX) / 2, 1 + NORM / 2),
+    "concatenation": (lambda x: jnp.concatenate([x, jax.nn.relu(x)], -1), 2**0.5),
+    "max-pooling": (lambda x: nnx.max_pool(x, (2, 2), (2, 2)), 1),
+    "overlapping windows": (lambda x: nnx.max_pool(x, (3, 3), (2, 2)), 2),
+    "average pooling": (lambda x: nnx.avg_pool(x, (2, 2), (2, 2)), 0.5),
+    "global mean": (lambda x: x.mean((1, 2)), 1 / 6),
+    "sort": (lambda x: jnp.sort(x, axis=-1), 1),
+    "max": (lambda x: x.max(-1), 1),
+    "gelu of a matrix": (lambda x: jax.nn.gelu(x @ MATRIX), 1.129 * NORM),
+    "larger of two": (lambda x: jnp.maximum(x, -x), 2**0.5),
+}
+
+
+@pytest.mark.parametrize("name", SHAPED)
+def test_functions(name):
+    fn, constant = SHAPED[name]
+    found = float(jacreg.lipschitz_bound([fn], XS))
+    assert constant * (1 - 1e-6) <= found <= 1.01 * constant
+    points = jax.random.normal(jax.random.key(0), (2, *XS.shape))
+    steps = jax.random.normal(jax.random.key(1), points.shape) * 1e-2
+    moved = jax.vmap(lambda p, s: jnp.linalg.norm(fn(p + s) - fn(p)))(points, steps)
+    assert bool((moved <= found * jax.vmap(jnp.linalg.norm)(steps) * 1.001).all())
+
+
+def test_a_network_of_modules_is_above_every_jacobian_and_differentiable():
+    rngs = nnx.Rngs(0)
+    norm = nnx.BatchNorm(5, use_running_average=True, rngs=rngs)
+    layers = [
+        nnx.Conv(4, 5, (3, 3), rngs=rngs), norm, jax.nn.gelu,
+        lambda x: nnx.max_pool(x, (2, 2), (2, 2)),
+        lambda x: x.reshape(len(x), -1), nnx.Linear(45, 3, rngs=rngs),
+    ]  # fmt: skip
+
+    def network(xs):
+        for layer in layers:
+            xs = layer(xs)
+        return xs
+
+    bound = jacreg.lipschitz_bound(layers, XS)
+    assert float(bound) <= 1.01 * float(jacreg.lipschitz_bound(network, XS))
+    xs = jax.random.normal(jax.random.key(1), XS.shape)
+    lin = jacreg.linearize(network, xs)
+    assert bool((jacreg.spectral_norm(lin, key=jax.random.key(0)) <= bound).all())
+
+    def of(scale):
+        return jacreg.lipschitz_bound([lambda x: scale * (x @ MATRIX), jnp.tanh], XS)
+
+    np.testing.assert_allclose(jax.grad(of)(2.0), NORM, rtol=1e-2)
+
+
+@pytest.mark.parametrize(
+    ("fn", "named"),
+    [
+        (nnx.LayerNorm(4, rngs=nnx.Rngs(0)), "LayerNorm.*square"),
+        (nnx.BatchNorm(4, rngs=nnx.Rngs(0)), "BatchNorm"),
+        (jnp.exp, "exp"),
+        (lambda x: jax.nn.softmax(x) * x, "mul"),
+        (jnp.round, "round"),
+        (lambda x: x @ jnp.swapaxes(x, -1, -2), "dot_general"),
+    ],
+)
+def test_what_has_no_bound_is_named(fn, named):
+    with pytest.raises(ValueError, match=f"layer 1.*{named}"):
+        jacreg.lipschitz_bound([jnp.tanh, fn], XS)
+
+
+def test_bad_calls():
+    with pytest.raises(TypeError, match="layers must be"):
+        jacreg.lipschitz_bound([MATRIX], XS)
+    with pytest.raises(ValueError, match=r"layer 1 .* does not take a batch"):
+        jacreg.lipschitz_bound([jnp.tanh, lambda x: x @ jnp.ones((3, 3))], XS)
+    with pytest.raises(ValueError, match="one array"):
+        jacreg.lipschitz_bound(lambda x: (x, x), XS)

@@ -1,0 +1,168 @@
+"""operator_norm_bound against dense singular values, and against norms on unbounded images."""
+
+from math import prod
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from random_maps import dense_norm, random_convolution, unbounded_norm
+
+import jacreg
+from jacreg._bounds import _dense
+from jacreg._bounds._gram_iteration import spectral_bound
+from jacreg._bounds._verified import matrix_bound
+
+KEY = jax.random.key(5)
+
+
+@pytest.fixture
+def never_dense(monkeypatch):
+    """Bounds of convolutions as on large images, whatever the size."""
+    monkeypatch.setattr(_dense, "MOST_ENTRIES", -1)
+
+
+def _check(seed, monkeypatch):
+    fn = random_convolution(seed)
+    truth = dense_norm(fn, fn.in_shape)
+    own = float(jacreg.operator_norm_bound(fn, fn.in_shape))
+    assert truth <= own <= 1.01 * truth, (seed, fn.options, own, truth)
+    with monkeypatch.context() as patch:
+        patch.setattr(_dense, "MOST_ENTRIES", -1)
+        anywhere = float(jacreg.operator_norm_bound(fn, fn.in_shape))
+    rank = fn.kernel.ndim - 2
+    if rank < 3 or prod(fn.kernel.shape) < 60:
+        unbounded = unbounded_norm(fn, {1: 200, 2: 24, 3: 12}[rank])
+        assert unbounded <= anywhere, (seed, fn.options, anywhere, unbounded)
+        # The sampled norm is low by what lies between so few frequencies.
+        assert anywhere <= 1.01 * unbounded * {1: 1.001, 2: 1.06, 3: 1.2}[rank]
+    assert truth <= anywhere * (1 + 1e-12), (seed, fn.options, anywhere, truth)
+
+
+@pytest.mark.parametrize("seed", [0, 3, 7, 12, 21, 30])
+def test_random_convolutions(seed, monkeypatch):
+    _check(seed, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(0, 500, 20))
+def test_five_hundred_random_convolutions(seed, monkeypatch):
+    for each in range(seed, seed + 20):
+        _check(each, monkeypatch)
+
+
+def _kernel_gradients(bound, kernel):
+    direction = jax.random.normal(jax.random.key(1), kernel.shape, kernel.dtype)
+    step = 1e-6
+    difference = (bound(kernel + step * direction) - bound(kernel - step * direction)) / (2 * step)
+    gradient = jax.grad(bound)(kernel)
+    np.testing.assert_allclose(jnp.sum(gradient * direction), difference, rtol=1e-5)
+    tangent = jax.jvp(bound, (kernel,), (direction,))[1]
+    np.testing.assert_allclose(tangent, difference, rtol=1e-5)
+
+
+@pytest.mark.parametrize("in_shape", [(4, 5, 2), (60, 60, 2)])
+def test_gradients_by_central_differences(x64, in_shape):
+    def bound(kernel):
+        fn = lambda x: jax.lax.conv_general_dilated(  # noqa: E731
+            x[None], kernel, (2, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+        )[0]
+        return jacreg.operator_norm_bound(fn, in_shape)
+
+    _kernel_gradients(jax.jit(bound), jax.random.normal(KEY, (3, 3, 2, 3)))
+
+
+def test_single_precision_holds_in_exact_arithmetic():
+    matrix = np.asarray(jax.random.normal(KEY, (40, 30)))
+    for scale in (1e-30, 1.0, 1e30):
+        bound = jax.jit(lambda m: jacreg.operator_norm_bound(lambda x: m @ x, 30))(matrix * scale)
+        truth = np.linalg.norm((matrix * np.float32(scale)).astype(np.float64), 2)
+        assert bound.dtype == jnp.float32
+        assert truth <= float(bound) <= 1.01 * truth
+
+
+def test_the_flattest_spectrum_and_a_large_matrix(x64):
+    rotation = jnp.linalg.qr(jax.random.normal(KEY, (300, 300)))[0]
+    for bound in (spectral_bound, matrix_bound):
+        assert 1 <= float(bound(rotation)) <= 1.01
+    assert float(matrix_bound(jnp.zeros((300, 300)))) == 0
+    assert jnp.isnan(matrix_bound(rotation.at[0, 0].set(jnp.nan)))
+    _kernel_gradients(jax.jit(matrix_bound), jax.random.normal(KEY, (260, 270)))
+
+
+def test_gram_iteration_answers_where_the_proof_fails(x64, monkeypatch):
+    from jacreg._bounds import _verified
+
+    weak = jax.random.normal(KEY, (260, 260)).at[0, 0].set(400.0)
+    truth = np.linalg.norm(np.asarray(weak), 2)
+    monkeypatch.setattr(_verified, "_leading", lambda gram: jnp.zeros(260).at[1].set(1.0))
+    assert truth <= float(matrix_bound(weak)) <= 1.01 * truth
+
+
+MATRIX = np.random.default_rng(0).standard_normal((6, 6)).astype(np.float32)
+LINEAR = {
+    "composition": lambda x: jnp.tanh(MATRIX) @ (MATRIX @ x),
+    "bias": lambda x: MATRIX @ x + 100.0,
+    "residual": lambda x: x - 0.5 * MATRIX @ x,
+    "concatenation": lambda x: jnp.concatenate([MATRIX @ x, jnp.ones(3), x[::-1]]),
+    "slices": lambda x: x[1:4] + x[:3] / 2,
+    "gather": lambda x: x[jnp.array([0, 0, 0, 1])],
+    "mask": lambda x: jnp.where(MATRIX[0] > 0, x, -2 * x + 1),
+    "cumsum": jnp.cumsum,
+    "mean": jnp.mean,
+    "wrapped": lambda x: jnp.convolve(jnp.pad(x, 2, mode="wrap"), MATRIX[0], mode="valid"),
+    "outer": lambda x: x[:, None] * MATRIX,
+    "batch of matrices": lambda x: jnp.einsum(
+        "bij,bj->bi", MATRIX.reshape(3, 6, 2), x.reshape(3, 2)
+    ),
+    "scalar spread out": lambda x: x.sum() * MATRIX + jnp.zeros((6, 6)),
+    "pooling": lambda x: jax.lax.reduce_window(x, 0.0, jax.lax.add, (3,), (2,), "SAME"),
+    "correlation with the argument": lambda x: jnp.convolve(MATRIX[0], x),
+}
+
+
+@pytest.mark.parametrize("name", LINEAR)
+def test_linear_maps(name, never_dense):
+    fn, truth = LINEAR[name], dense_norm(LINEAR[name], (6,))
+    if name != "correlation with the argument":
+        assert truth <= float(jacreg.operator_norm_bound(fn, 6)) * (1 + 1e-12)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_dense, "MOST_ENTRIES", 4096)
+        assert truth <= float(jacreg.operator_norm_bound(fn, (6,))) <= 1.01 * truth
+
+
+def test_zero_kernels_have_bound_zero_and_finite_gradients(monkeypatch):
+    for most in (4096, -1):
+        monkeypatch.setattr(_dense, "MOST_ENTRIES", most)
+
+        def bound(kernel):
+            fn = lambda x: jax.lax.conv(x[None], kernel, (1, 1), "SAME")[0]  # noqa: E731
+            return jacreg.operator_norm_bound(fn, (2, 5, 5))
+
+        value, gradient = jax.value_and_grad(bound)(jnp.zeros((2, 2, 3, 3)))
+        assert value == 0
+        assert jnp.all(jnp.isfinite(gradient))
+
+
+@pytest.mark.parametrize(
+    ("fn", "named"),
+    [
+        (jax.nn.relu, "max"),
+        (jnp.sin, "sin"),
+        (lambda x: x * x.sum(), "mul"),
+        (lambda x: MATRIX @ (x / x[0]), "div"),
+        (lambda x: jnp.where(x > 0, x, 0), "gt"),
+        (lambda x: x.astype(int), "convert_element_type"),
+    ],
+)
+def test_a_nonlinear_map_is_named(fn, named):
+    with pytest.raises(ValueError, match=named) as caught:
+        jacreg.operator_norm_bound(fn, (6,))
+    assert "not linear" in str(caught.value)
+
+
+def test_what_does_not_fit_raises():
+    with pytest.raises(TypeError, match="function"):
+        jacreg.operator_norm_bound(MATRIX, 6)
+    with pytest.raises(ValueError, match="in_shape"):
+        jacreg.operator_norm_bound(lambda x: MATRIX @ x, 5)
