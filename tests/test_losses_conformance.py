@@ -98,6 +98,16 @@ CASES = {
     ],
     "path_length_penalty": [lambda xs: losses.path_length_penalty(square, xs, key=KEY, mean=0.1)],
     "path_lengths": [lambda xs: losses.path_lengths(square, xs, key=KEY)],
+    "lipschitz_margin_loss": [
+        lambda xs: losses.lipschitz_margin_loss(
+            square(xs), jnp.arange(len(xs)) % 3, margin=0.5, temperature=0.5
+        )
+    ],
+    "certified_radius": [
+        lambda xs: losses.certified_radius(
+            square(xs), jnp.argmax(square(xs), axis=1), lipschitz=2.0
+        )
+    ],
 }
 NOT_PER_EXAMPLE = {
     "FlowRegularizers", "bernoulli", "every", "ramp", "right_singular_vector", "subsample"

@@ -16,7 +16,7 @@ import jax.nn as nn
 import jax.numpy as jnp
 import numpy as np
 
-from .._group_sort import max_min
+from .._lipschitz._group_sort import max_min
 from ._program import Known, Program, Step, Tracked, read_program
 
 # The largest slopes, rounded up; those of x times a gate lie beside 0 and above 1.

@@ -4,6 +4,8 @@ The plain batch mean is the term: `task + weight * jnp.mean(loss)`. The table of
 docs/losses.md compares our weights with those of the papers.
 """
 
+from ._certified import certified_radius as certified_radius
+from ._certified import lipschitz_margin_loss as lipschitz_margin_loss
 from ._contractive import contractive_penalty as contractive_penalty
 from ._contractive_hessian import contractive_hessian_penalty as contractive_hessian_penalty
 from ._denoising import denoising_score_matching as denoising_score_matching

@@ -10,5 +10,12 @@ from ._differential import DifferentialMLP as DifferentialMLP
 from ._function import function as function
 from ._functional import functional as functional
 from ._gaussian_noise import GaussianNoise as GaussianNoise
+from ._group_sort import GroupSort as GroupSort
+from ._group_sort import MaxMin as MaxMin
 from ._jacobian_tracked import JacobianTracked as JacobianTracked
+from ._lipschitz import AOLConv as AOLConv
+from ._lipschitz import LipschitzSequential as LipschitzSequential
+from ._lipschitz import OrthogonalDense as OrthogonalDense
+from ._lipschitz import SLLConv as SLLConv
+from ._lipschitz import SLLDense as SLLDense
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized

@@ -1,0 +1,239 @@
+"""Layers in nnx that are 1-Lipschitz in the l2 norm whatever their parameters are."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax.numpy as jnp
+from flax import nnx
+
+from .._lipschitz._layers import (
+    aol_convolution,
+    check_sizes,
+    draw_aol,
+    draw_sll,
+    sll_convolution,
+    sll_dense,
+)
+from .._lipschitz._layout import Convolution, Padding
+from .._lipschitz._orthogonal import orthogonal
+from .._lipschitz._sequential import check_layers, sequential_bound
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+_LAST = ("NHWC", "HWIO", "NHWC")
+
+
+class _OneLipschitz(nnx.Module):
+    def lipschitz_bound(self) -> float:
+        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
+        return 1.0
+
+
+class OrthogonalDense(_OneLipschitz):
+    """Dense layer whose matrix has orthonormal rows or columns: all singular values are 1.
+
+    The Cayley transform of the kernel (Trockman and Kolter 2021, arXiv:2104.07167), for which
+    any kernel will do. With as many outputs as inputs it keeps the norm of every gradient.
+
+    Attributes:
+        kernel: `[in, out]`, free.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        *,
+        use_bias: bool = True,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the layer; `rngs` gives the kernel.
+
+        Raises:
+            ValueError: a size is no positive int.
+        """
+        check_sizes("OrthogonalDense", in_features=in_features, out_features=out_features)
+        kernel = draw_sll((in_features, out_features), in_features, rngs.params(), param_dtype)
+        self.kernel = nnx.Param(kernel)
+        self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else None
+        self.in_features, self.out_features = in_features, out_features
+
+    def __call__(self, xs: Float[Array, "*N in"]) -> Float[Array, "*N out"]:
+        """Return xs W + b."""
+        ys = xs @ orthogonal(self.kernel[...]).astype(xs.dtype)
+        return ys if self.bias is None else ys + self.bias[...].astype(xs.dtype)
+
+
+class SLLDense(_OneLipschitz):
+    """Residual dense layer x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
+
+    T is the diagonal matrix that makes it 1-Lipschitz for any W.
+
+    Attributes:
+        kernel: W, `[features, features]`, free.
+        scale: `[features]`, free: the paper's q before it is made positive.
+        bias: `[features]`.
+    """
+
+    def __init__(self, features: int, *, param_dtype: Any = jnp.float32, rngs: nnx.Rngs) -> None:
+        """Make the layer; `rngs` gives the kernel.
+
+        Raises:
+            ValueError: `features` is no positive int.
+        """
+        check_sizes("SLLDense", features=features)
+        self.kernel = nnx.Param(
+            draw_sll((features, features), features, rngs.params(), param_dtype)
+        )
+        self.scale = nnx.Param(jnp.zeros(features, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(features, param_dtype))
+        self.features = features
+
+    def __call__(self, xs: Float[Array, "*N features"]) -> Float[Array, "*N features"]:
+        """Return the residual layer's output."""
+        return sll_dense(xs, self.kernel[...], self.scale[...], self.bias[...]).astype(xs.dtype)
+
+
+class AOLConv(_OneLipschitz):
+    """Almost orthogonal convolution (Prach and Lampert 2022, arXiv:2208.03160).
+
+    The kernel's input channels are scaled so that the convolution's norm is at most 1 for any
+    kernel, stride, padding with zeros and image size, in one to three dimensions; with strides
+    each pixel between two places of the kernel has a scale of its own.
+
+    Attributes:
+        kernel: in the layout's order, free.
+        bias: `[out]`, or None.
+    """
+
+    def __init__(
+        self,
+        in_features: int,
+        out_features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        strides: int | Sequence[int] = 1,
+        padding: Padding = "SAME",
+        groups: int = 1,
+        layout: Sequence[str] = _LAST,
+        use_bias: bool = True,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the layer.
+
+        Args:
+            in_features: channels of the input.
+            out_features: channels of the output.
+            kernel_size: one number, or one a spatial axis in the kernel's order.
+            strides: the same.
+            padding: "SAME", "VALID", or numbers or pairs a spatial axis, of zeros.
+            groups: of channels.
+            layout: axes of inputs, kernel and outputs, lax's three strings.
+            use_bias: whether a vector is added.
+            param_dtype: of the parameters.
+            rngs: for the kernel.
+
+        Raises:
+            ValueError: an argument that does not fit the others.
+        """
+        check_sizes("AOLConv", in_features=in_features, out_features=out_features)
+        self.convolution = Convolution.of("AOLConv", layout, kernel_size, strides, padding, groups)
+        self.convolution.kernel_shape(in_features, out_features)
+        self.kernel = nnx.Param(
+            draw_aol(self.convolution, in_features, out_features, rngs.params(), param_dtype)
+        )
+        self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else None
+        self.in_features, self.out_features = in_features, out_features
+
+    def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
+        """Return the convolution of a batch in the layout's order."""
+        bias = None if self.bias is None else self.bias[...]
+        return aol_convolution(xs, self.kernel[...], bias, self.convolution).astype(xs.dtype)
+
+
+class SLLConv(_OneLipschitz):
+    """Residual convolution x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
+
+    W^T is a convolution with as many channels, padded with zeros to the same size.
+
+    Attributes:
+        kernel: of W^T, in the layout's order, free.
+        scale: `[features]`, free: the paper's q before it is made positive.
+        bias: `[features]`.
+    """
+
+    def __init__(
+        self,
+        features: int,
+        kernel_size: int | Sequence[int],
+        *,
+        layout: Sequence[str] = _LAST,
+        param_dtype: Any = jnp.float32,
+        rngs: nnx.Rngs,
+    ) -> None:
+        """Make the layer; arguments as `AOLConv`.
+
+        Raises:
+            ValueError: an argument that does not fit the others.
+        """
+        check_sizes("SLLConv", features=features)
+        self.convolution = Convolution.of("SLLConv", layout, kernel_size)
+        shape = self.convolution.kernel_shape(features, features)
+        fan = features * prod(self.convolution.kernel_size)
+        self.kernel = nnx.Param(draw_sll(shape, fan, rngs.params(), param_dtype))
+        self.scale = nnx.Param(jnp.zeros(features, param_dtype))
+        self.bias = nnx.Param(jnp.zeros(features, param_dtype))
+        self.features = features
+
+    def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
+        """Return the residual layer's output, in the layout's order."""
+        return sll_convolution(
+            xs, self.kernel[...], self.scale[...], self.bias[...], self.convolution
+        ).astype(xs.dtype)
+
+
+class LipschitzSequential(nnx.Module):
+    """Layers in a row that say their Lipschitz constant.
+
+    Attributes:
+        layers: modules and functions of a batch.
+        in_shape: shape of one input, or None.
+    """
+
+    def __init__(
+        self, layers: Sequence[Callable[..., Any]], *, in_shape: Sequence[int] | None = None
+    ) -> None:
+        """Keep the layers.
+
+        Args:
+            layers: those of this file, activations, and with `in_shape` any that
+                `jacreg.lipschitz_bound` reads.
+            in_shape: shape of one input without the batch axis, for the bounds that depend on it.
+
+        Raises:
+            TypeError: `layers` is no list of callables.
+        """
+        self.layers = nnx.List(check_layers(layers))
+        self.in_shape = None if in_shape is None else tuple(in_shape)
+
+    def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
+        """Apply the layers one after the other."""
+        for layer in self.layers:
+            xs = layer(xs)
+        return xs
+
+    def lipschitz_bound(self) -> Float[Array, ""]:
+        """The product of the layers' bounds: ||f(x) - f(y)|| <= L ||x - y||.
+
+        Raises:
+            ValueError: a layer has no bound, or one that depends on its input's size where
+                `in_shape` was not given.
+        """
+        return sequential_bound(list(self.layers), self.in_shape)

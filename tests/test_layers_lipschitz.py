@@ -1,0 +1,202 @@
+"""1-Lipschitz layers by the singular values of their matrices, before and after training."""
+
+import equinox as eqx
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import pytest
+from flax import linen, nnx
+from random_maps import dense_norm
+
+import jacreg
+import jacreg.eqx
+import jacreg.linen
+import jacreg.nnx
+from models.conv import ConvLayout
+
+KEY = jax.random.key(2)
+FIRST = ("NCHW", "OIHW", "NCHW")
+MOST = 1 + 1e-5
+
+# In nnx: how it is made, and the shape of one example.
+LAYERS = {
+    "dense": (lambda r: jacreg.nnx.OrthogonalDense(5, 7, rngs=r), (5,)),
+    "dense, square": (lambda r: jacreg.nnx.OrthogonalDense(6, 6, rngs=r), (6,)),
+    "dense, fewer": (lambda r: jacreg.nnx.OrthogonalDense(7, 3, rngs=r), (7,)),
+    "residual": (lambda r: jacreg.nnx.SLLDense(6, rngs=r), (6,)),
+    "aol": (lambda r: jacreg.nnx.AOLConv(2, 4, 3, rngs=r), (5, 4, 2)),
+    "aol, strides": (
+        lambda r: jacreg.nnx.AOLConv(2, 6, (3, 4), strides=(2, 3), padding=1, rngs=r), (6, 7, 2)
+    ),
+    "aol, groups": (
+        lambda r: jacreg.nnx.AOLConv(4, 6, 2, strides=2, groups=2, layout=FIRST, rngs=r), (4, 4, 5)
+    ),
+    "aol, volumes": (
+        lambda r: jacreg.nnx.AOLConv(
+            2, 2, 2, padding="VALID", layout=("NHWDC", "WHDIO", "NCDWH"), rngs=r
+        ), (3, 3, 2, 2)
+    ),
+    "aol, sequences": (
+        lambda r: jacreg.nnx.AOLConv(3, 2, 5, layout=ConvLayout("NWC", "WIO", "NWC"), rngs=r),
+        (9, 3),
+    ),
+    "residual convolution": (lambda r: jacreg.nnx.SLLConv(3, 3, rngs=r), (4, 5, 3)),
+    "residual, other layout": (
+        lambda r: jacreg.nnx.SLLConv(2, (2, 3), layout=("NCHW", "OIWH", "NHWC"), rngs=r), (2, 4, 4)
+    ),
+}  # fmt: skip
+
+
+def _norm_at(layer, shape, point):
+    """The norm of the layer's Jacobian at a point, in float64 from float32 derivatives."""
+    jacobian = jax.jacfwd(lambda x: layer(x[None])[0].ravel())(point)
+    return np.linalg.norm(np.asarray(jacobian, np.float64).reshape(jacobian.shape[0], -1), 2)
+
+
+def _worst(layer, shape):
+    points = jax.random.normal(KEY, (4, *shape)) * jnp.array([0.0, 0.3, 1, 10]).reshape(
+        (-1, *(1,) * len(shape))
+    )
+    return max(_norm_at(layer, shape, point) for point in points)
+
+
+FAST = ("dense, fewer", "residual", "aol, strides", "residual convolution")
+
+
+@pytest.mark.parametrize(
+    "name",
+    [n if n in FAST else pytest.param(n, marks=pytest.mark.slow) for n in LAYERS],
+)
+def test_norm_before_and_after_training_at_a_large_rate(name):
+    make, shape = LAYERS[name]
+    layer = make(nnx.Rngs(0))
+    assert layer.lipschitz_bound() == 1
+    assert _worst(layer, shape) <= MOST
+    graph, params = nnx.split(layer)
+    xs = jax.random.normal(KEY, (8, *shape))
+    targets = 3 * jax.random.normal(jax.random.key(1), layer(xs).shape)
+    optimizer = optax.adam(0.3)
+
+    @jax.jit
+    def train(params):
+        def loss(params):
+            return jnp.mean(jnp.square(nnx.merge(graph, params)(xs) - targets))
+
+        def step(carry, _):
+            params, state = carry
+            value, grads = jax.value_and_grad(loss)(params)
+            updates, state = optimizer.update(grads, state)
+            return (optax.apply_updates(params, updates), state), value
+
+        return jax.lax.scan(step, (params, optimizer.init(params)), None, length=200)
+
+    (params, _), losses = train(params)
+    trained = nnx.merge(graph, params)
+    assert losses[-1] < losses[0]
+    assert 0.3 < _worst(trained, shape) <= MOST
+    for constant in (0.0, 1.0, 1e4):
+        filled = jax.tree.map(lambda p: jnp.full_like(p, constant), params)  # noqa: B023
+        layer = nnx.merge(graph, filled)
+        grads = jax.grad(lambda p: jnp.sum(jnp.square(nnx.merge(graph, p)(xs))))(filled)
+        assert all(bool(jnp.isfinite(g).all()) for g in jax.tree.leaves(grads))
+        assert _norm_at(layer, shape, xs[0]) <= MOST
+
+
+def test_a_square_orthogonal_layer_keeps_every_norm():
+    layer = jacreg.nnx.OrthogonalDense(6, 6, use_bias=False, rngs=nnx.Rngs(0))
+    xs = jax.random.normal(KEY, (5, 6))
+    lengths = jnp.linalg.norm(layer(xs), axis=1)
+    np.testing.assert_allclose(lengths, jnp.linalg.norm(xs, axis=1), rtol=1e-6)
+
+
+def test_group_sort_and_max_min():
+    xs = jnp.array([[3.0, 1.0, 2.0, 5.0, 4.0, 0.0]])
+    np.testing.assert_array_equal(jacreg.nnx.MaxMin()(xs), [[3, 1, 5, 2, 4, 0]])
+    np.testing.assert_array_equal(jacreg.nnx.GroupSort(3)(xs), [[3, 2, 1, 5, 4, 0]])
+    np.testing.assert_array_equal(jacreg.eqx.GroupSort(3)(xs[0]), [3, 2, 1, 5, 4, 0])
+    np.testing.assert_array_equal(jacreg.eqx.MaxMin()(xs[0]), [3, 1, 5, 2, 4, 0])
+    for layer in (jacreg.linen.MaxMin(), jacreg.linen.GroupSort(2)):
+        np.testing.assert_array_equal(layer.apply({}, xs), [[3, 1, 5, 2, 4, 0]])
+    images = jax.random.normal(KEY, (2, 4, 3, 3))
+    found = jacreg.nnx.MaxMin(axis=1)(images)
+    np.testing.assert_array_equal(found[:, 0], images[:, :2].max(1))
+    with pytest.raises(ValueError, match="multiple of 2"):
+        jacreg.nnx.MaxMin()(jnp.ones((1, 3)))
+    with pytest.raises(ValueError, match="at least 1"):
+        jacreg.nnx.GroupSort(0)
+
+
+def test_equinox_and_linen_are_the_same_functions():
+    xs = jax.random.normal(KEY, (3, 4, 5, 6))  # N, C, H, W
+    pairs = [
+        (jacreg.nnx.AOLConv(4, 6, 3, strides=2, layout=FIRST, rngs=nnx.Rngs(0)),
+         jacreg.eqx.AOLConv(4, 6, 3, strides=2, key=KEY)),
+        (jacreg.nnx.SLLConv(4, 3, layout=FIRST, rngs=nnx.Rngs(0)),
+         jacreg.eqx.SLLConv(4, 3, key=KEY)),
+    ]  # fmt: skip
+    for theirs, own in pairs:
+        own = eqx.tree_at(lambda m: m.weight, own, theirs.kernel[...])
+        np.testing.assert_allclose(jax.vmap(own)(xs), theirs(xs), atol=1e-6)
+    flat = xs.reshape(3, -1)[:, :6]
+    for theirs, own in [
+        (
+            jacreg.nnx.OrthogonalDense(6, 4, rngs=nnx.Rngs(0)),
+            jacreg.eqx.OrthogonalDense(6, 4, key=KEY),
+        ),
+        (jacreg.nnx.SLLDense(6, rngs=nnx.Rngs(0)), jacreg.eqx.SLLDense(6, key=KEY)),
+    ]:
+        own = eqx.tree_at(lambda m: m.weight, own, theirs.kernel[...].T)
+        np.testing.assert_allclose(jax.vmap(own)(flat), theirs(flat), atol=1e-5)
+    dense = jacreg.linen.OrthogonalDense(6, 4)
+    variables = dense.init(KEY, flat)
+    assert isinstance(dense, linen.Module)
+    fn = jacreg.linen.function(dense, variables)
+    assert dense_norm(lambda x: fn(x[None])[0], (6,)) <= MOST
+
+
+def test_layers_in_a_row_say_their_bound():
+    def network(adapter, **size):
+        module = jacreg.nnx if adapter == "nnx" else jacreg.eqx
+        random = {"rngs": nnx.Rngs(0)} if adapter == "nnx" else {"key": KEY}
+        return module.LipschitzSequential(
+            [
+                module.AOLConv(1, 4, 2, strides=2, **random),
+                module.MaxMin(),
+                module.SLLConv(4, 3, **random),
+                (lambda x: x.reshape(len(x), -1)) if adapter == "nnx" else jnp.ravel,
+                module.OrthogonalDense(64, 3, **random),
+                jnp.tanh,
+            ],
+            **size,
+        )
+
+    for adapter, shape in (("nnx", (8, 8, 1)), ("eqx", (1, 8, 8))):
+        model = network(adapter, in_shape=shape)
+        fn = model if adapter == "nnx" else jax.vmap(model)
+        assert 1 <= float(model.lipschitz_bound()) <= MOST
+        xs = jax.random.normal(KEY, (2, *shape))
+        assert fn(xs).shape == (2, 3)
+        norms = jacreg.spectral_norm(jacreg.linearize(fn, xs), key=KEY)
+        assert bool((norms <= MOST).all())
+        with pytest.raises(ValueError, match=r"layer 3.*in_shape"):
+            network(adapter).lipschitz_bound()
+    short = jacreg.nnx.LipschitzSequential([jacreg.nnx.SLLDense(4, rngs=nnx.Rngs(0)), jax.nn.relu])
+    assert float(short.lipschitz_bound()) <= MOST
+    with pytest.raises(TypeError, match="list of layers"):
+        jacreg.nnx.LipschitzSequential(jnp.tanh)
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: jacreg.nnx.OrthogonalDense(0, 3, rngs=nnx.Rngs(0)), "in_features"),
+        (lambda: jacreg.nnx.AOLConv(3, 4, 3, groups=2, rngs=nnx.Rngs(0)), "groups"),
+        (lambda: jacreg.nnx.AOLConv(3, 4, 3, padding="FULL", rngs=nnx.Rngs(0)), "padding"),
+        (lambda: jacreg.nnx.AOLConv(3, 4, (3,), rngs=nnx.Rngs(0)), "kernel_size"),
+        (lambda: jacreg.eqx.SLLConv(3, 3, layout=("NCHW", "OIHW"), key=KEY), "three strings"),
+    ],
+)
+def test_bad_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
