@@ -8,10 +8,7 @@ except ImportError as error:
 from ._function import function as function
 from ._functional import functional as functional
 from ._gaussian_noise import GaussianNoise as GaussianNoise
-<<<<<<< HEAD
-from ._spectral_normalized import SpectralNormalized as SpectralNormalized
-=======
 from ._lipschitz import GroupSort as GroupSort
 from ._lipschitz import MaxMin as MaxMin
 from ._lipschitz import OrthogonalDense as OrthogonalDense
->>>>>>> 9ac4336 (Layers that are 1-Lipschitz by construction, margins and certificates)
+from ._spectral_normalized import SpectralNormalized as SpectralNormalized
