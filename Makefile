@@ -39,6 +39,11 @@ release-check: $(VENV)/.dev
 test-slow: $(VENV)/.dev
 	$(BIN)/python -m pytest -m slow
 
+# Random programs against their dense Jacobians; each find is printed with its seed and its text.
+SECONDS ?= 600
+fuzz: $(VENV)/.dev
+	$(BIN)/python -m benchmarks.fuzz --seconds $(SECONDS)
+
 # The site, into site/; a broken link or reference fails the build.
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
