@@ -11,14 +11,23 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from ._coloring import Coloring, color
+from ._coloring import Coloring, color, quantity_name
 from ._errors import DirectionError
-from ._frobenius import frobenius_squared
+from ._frobenius import NORM, frobenius_squared
 from ._linearize import Linearization, linearize
-from ._methods import Exact, Hutchinson, HutchPlusPlus, Method, Projection, XTrace, check_count
+from ._methods import (
+    Auto,
+    Exact,
+    Hutchinson,
+    HutchPlusPlus,
+    Method,
+    Projection,
+    XTrace,
+    check_count,
+)
 from ._probes import sample_probes
 from ._scalar_field import scalar_field_gradient
-from ._trace import divergence
+from ._trace import DIVERGENCE, divergence
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -50,14 +59,14 @@ class Candidate:
     @property
     def is_exact(self) -> bool:
         """Whether the method is exact for every function, not on this batch alone."""
-        return isinstance(self.method, Exact | Coloring)
+        return isinstance(self.method, Auto | Exact | Coloring)
 
 
 def choose(
     fn: Callable[..., Any],
     xs: Float[Array, "N *in"],
     *args: PyTree,
-    quantity: str,
+    quantity: Callable[..., Any] | str,
     budget: int,
     key: Array | None = None,
 ) -> Method:
@@ -72,7 +81,8 @@ def choose(
         fn: as for `linearize`; for "laplacian" a field `[N, *in] -> [N]`.
         xs: `[N, *in]`, concrete values.
         *args: further inputs of `fn`.
-        quantity: "divergence", "frobenius" or "laplacian".
+        quantity: the function, `jacreg.divergence`, `frobenius_squared` or `laplacian`; or the name
+            that a config uses, "divergence", "frobenius" or "laplacian".
         budget: the most products (J v or J^T u of the whole batch) that one evaluation may take.
         key: for the samples; a fixed one by default.
 
@@ -84,8 +94,7 @@ def choose(
         ValueError: unknown quantity, a budget below one, or a Jacobian that does not fit.
         TypeError: called on traced arrays, so inside jit, vmap or grad.
     """
-    if quantity not in _QUANTITIES:
-        raise ValueError(f"choose: quantity must be one of {_QUANTITIES}, got {quantity!r}.")
+    quantity = quantity_name("choose", quantity, _QUANTITIES)
     check_count("choose", "budget", budget)
     key = jax.random.key(0) if key is None else key
     try:
@@ -138,6 +147,9 @@ def _methods(
             found.append((XTrace(budget - budget % 2), budget - budget % 2))
     if not coloring.is_dense:
         found.insert(0, (coloring, coloring.num_colors))
+    planned = (NORM if quantity == "frobenius" else DIVERGENCE).decide(lin, Auto())
+    if all(products != planned.num_products for _, products in found):
+        found.insert(0, (Auto(), planned.num_products))
     return found
 
 
@@ -162,7 +174,7 @@ def _measure(
         start = time.perf_counter()
         jax.block_until_ready(compiled(xs, args, key))
         seconds.append(time.perf_counter() - start)
-    if isinstance(method, Exact | Coloring):
+    if isinstance(method, Auto | Exact | Coloring):
         return Candidate(method, products, min(seconds), 0.0)
     draws = np.asarray(sample_probes(lambda k: compiled(xs, args, k), key, _SAMPLES))
     deviation = draws.std(axis=0, ddof=1)

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ._basis import FlatJacobian, direction, map_chunked, prefer_reverse, sum_chunked
 from ._choice import PRODUCTS, Choice, product_cost
@@ -121,6 +123,17 @@ def jacobian_by_products(lin: Linearization, method: Any, limit: float) -> Choic
         dense_direction(lin),
         lambda lin, chunk_size: dense_jacobian(FlatJacobian(lin), chunk_size),
     )
+
+
+def sparse_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of a sparse `jacobian` without a pattern: all rows, columns and entries `[N, M n]`."""
+    dense = jacobian_by_products(lin, method, limit)
+
+    def run(key: Any) -> tuple[np.ndarray, np.ndarray, Float[Array, "N k"]]:
+        row, column = np.indices((lin.outputs.size, lin.inputs.size)).reshape(2, -1)
+        return row, column, dense.run(key).reshape(lin.num_examples, row.size)
+
+    return replace(dense, run=run)
 
 
 def _by_products(

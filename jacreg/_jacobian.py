@@ -5,11 +5,13 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 
 from . import _coloring as colored
 from ._basis import FlatJacobian
 from ._choice import Quantity
-from ._exact import jacobian_by_products
+from ._exact import jacobian_by_products, sparse_by_products
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Method
 from ._sharding import reshape_rows
@@ -18,7 +20,9 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
-def jacobian(lin: Linearization, method: Method = Auto()) -> Float[Array, "N *out *in"]:
+def jacobian(
+    lin: Linearization, method: Method = Auto(), *, sparse: bool = False
+) -> Float[Array, "N *out *in"]:
     """Dense Jacobian d value / d xs of each example, `[N, *out, *in]`.
 
     No `[N, *out, N, *in]` array ever exists, and the function is never called on
@@ -30,6 +34,8 @@ def jacobian(lin: Linearization, method: Method = Auto()) -> Float[Array, "N *ou
             cheaper direction that exists; its `chunk_size` bounds how many at once), or a
             `Coloring` made with `quantity=jacreg.jacobian`, which needs as many products as it
             has colours.
+        sparse: return the entries that may differ from zero, as `jax.experimental.sparse.BCOO`
+            of the same shape: those that the colours tell apart, else all of them.
 
     Returns:
         `[N, *out, *in]`; for pytrees, the outputs' tree of the inputs' trees, as
@@ -37,8 +43,37 @@ def jacobian(lin: Linearization, method: Method = Auto()) -> Float[Array, "N *ou
 
     Raises:
         TypeError: the method does not give a dense Jacobian.
+        ValueError: a sparse Jacobian of a pytree of several arrays.
     """
+    if sparse:
+        return _sparse(lin, method)
     return _unflatten_blocks(FlatJacobian(lin), JACOBIAN.decide(lin, method).run(None))
+
+
+def _sparse(lin: Linearization, method: Method) -> Any:
+    from jax.experimental.sparse import BCOO  # slow to import, and seldom needed
+
+    if len(lin.inputs.shapes) != 1 or len(lin.outputs.shapes) != 1:
+        raise ValueError(
+            f"jacobian: with sparse=True both sides must be one array, got {lin.inputs.describe()} "
+            f"-> {lin.outputs.describe()}."
+        )
+    (out_shape,), (in_shape,) = lin.outputs.shapes, lin.inputs.shapes
+    row, column, values = SPARSE.decide(lin, method).run(None)
+    place = (
+        *(np.unravel_index(row, out_shape) if out_shape else ()),
+        *(np.unravel_index(column, in_shape) if in_shape else ()),
+    )
+    indices = np.stack(place, axis=1) if place else np.zeros((row.size, 0), int)
+    # One pattern for all examples; several operations of BCOO want it written out.
+    return BCOO(
+        (
+            values,
+            jnp.broadcast_to(jnp.asarray(indices, jnp.int32), (lin.num_examples, *indices.shape)),
+        ),
+        shape=(lin.num_examples, *out_shape, *in_shape),
+        unique_indices=True,
+    )
 
 
 def _unflatten_blocks(flat: FlatJacobian, dense: Float[Array, "N M n"]) -> Any:
@@ -59,4 +94,9 @@ JACOBIAN = Quantity(
     "jacobian",
     {Exact: jacobian_by_products, colored.Coloring: colored.jacobian},
     auto=(jacobian_by_products, colored.jacobian_by_found_colors),
+)
+SPARSE = Quantity(
+    "jacobian",
+    {Exact: sparse_by_products, colored.Coloring: colored.sparse_jacobian},
+    auto=(sparse_by_products, colored.entries_by_found_colors),
 )

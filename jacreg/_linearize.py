@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
@@ -12,6 +13,7 @@ import jax.numpy as jnp
 
 from ._convolution import with_products
 from ._errors import DirectionError, note_mistake
+from ._guard import with_finite_factors
 from ._program import FORWARD, REVERSE, Directions, Program
 from ._sharding import match_varying
 from ._structure import BatchStructure
@@ -224,13 +226,18 @@ def linearize(
         )
     if mode not in _MODES:
         raise ValueError(f"linearize: mode must be one of {_MODES}, got {mode!r}.")
+    given = args
+    _check_no_numbers(xs)
     xs = jax.tree.map(jnp.asarray, xs)
-    args = tuple(jax.tree.map(jnp.asarray, arg) for arg in args)
+    args = tuple(
+        jax.tree.map(partial(_as_argument, number), arg) for number, arg in enumerate(args, start=1)
+    )
     num_examples = _check_inputs(xs, args)
     try:
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
     except Exception as error:
-        note_mistake(error, jax.tree.leaves(xs))
+        if not _note_flag(error, given):
+            note_mistake(error, jax.tree.leaves(xs))
         raise
     if has_aux and not (isinstance(shapes, tuple | list) and len(shapes) == 2):
         raise ValueError(
@@ -246,7 +253,7 @@ def linearize(
         return jax.tree.unflatten(out_tree, outs)
 
     value, aux, tangent_map = _differentiated(primal, xs, has_aux)
-    linear = jax.make_jaxpr(tangent_map)(xs)
+    linear = with_finite_factors(jax.make_jaxpr(tangent_map)(xs), jax.tree.leaves(xs))
     program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode)
     return Linearization(value, aux, xs, args, consts, tuple(linear.consts), program)
 
@@ -271,6 +278,37 @@ def _differentiated(
 
     value, aux = primal(xs) if has_aux else (primal(xs), None)
     return value, aux, differentiate
+
+
+def _check_no_numbers(xs: PyTree) -> None:
+    numbers = [x for x in jax.tree.leaves(xs) if isinstance(x, bool | int | float | complex)]
+    if numbers and isinstance(xs, list | tuple):
+        raise TypeError(
+            f"linearize: xs must be arrays [N, *in], got a {type(xs).__name__} of numbers such as "
+            f"{numbers[0]!r}, which is a tree of scalars to JAX. Pass an array, jnp.asarray(xs)."
+        )
+
+
+def _as_argument(number: int, leaf: Any) -> Array:
+    if isinstance(leaf, str | bytes):
+        raise TypeError(
+            f"linearize: argument {number} after xs is {leaf!r}, which JAX cannot trace. Arguments "
+            "are arrays that share the batch axis; close over options: "
+            "linearize(lambda x: fn(x, option), xs)."
+        )
+    return jnp.asarray(leaf)
+
+
+def _note_flag(error: Exception, args: tuple[Any, ...]) -> bool:
+    """Say of a flag among the arguments that it is traced, if the function tried to read one."""
+    flags = [i for i, arg in enumerate(args, start=1) if isinstance(arg, bool)]
+    if not flags or not isinstance(error, jax.errors.TracerBoolConversionError):
+        return False
+    error.add_note(
+        f"linearize: argument {flags[0]} after xs is a flag. Arguments are traced, so that no `if` "
+        f"may read them; close over flags: linearize(lambda x: fn(x, {args[flags[0] - 1]}), xs)."
+    )
+    return True
 
 
 def _check_inputs(xs: PyTree, args: tuple[PyTree, ...]) -> int:
@@ -310,6 +348,11 @@ def _check_outputs(ys: PyTree, num_examples: int) -> None:
     if not leaves:
         raise ValueError("linearize: fn returned no array; it must return [N, *out].")
     for y in leaves:
+        if jnp.issubdtype(y.dtype, jnp.complexfloating):
+            raise TypeError(
+                f"linearize: fn must return real values, got {y.dtype}; return the real and the "
+                "imaginary part as two outputs, (y.real, y.imag)."
+            )
         if not jnp.issubdtype(y.dtype, jnp.floating):
             raise TypeError(
                 f"linearize: fn must return floating-point values, got {y.dtype}; return logits "

@@ -136,6 +136,11 @@ def _linearize_at_zero(
             "operator_norm: linear_map must be a function of one array, got "
             f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
         )
+    if hasattr(in_shape, "shape"):
+        raise TypeError(
+            "operator_norm: in_shape is the shape of the map's argument, a tuple of integers, got "
+            f"an array of shape {tuple(in_shape.shape)}; pass x.shape."  # type: ignore[union-attr]
+        )
     shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
     dtype = jnp.result_type(float) if dtype is None else dtype
     try:

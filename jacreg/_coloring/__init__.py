@@ -3,11 +3,14 @@
 from ._apply import diagonal as diagonal
 from ._apply import frobenius_squared as frobenius_squared
 from ._apply import jacobian as jacobian
+from ._apply import sparse_jacobian as sparse_jacobian
 from ._apply import trace as trace
 from ._automatic import diagonal_by_found_colors as diagonal_by_found_colors
+from ._automatic import entries_by_found_colors as entries_by_found_colors
 from ._automatic import jacobian_by_found_colors as jacobian_by_found_colors
 from ._automatic import norm_by_found_colors as norm_by_found_colors
 from ._automatic import trace_by_found_colors as trace_by_found_colors
 from ._color import color as color
 from ._coloring import Coloring as Coloring
 from ._coloring import ColoringError as ColoringError
+from ._coloring import quantity_name as quantity_name

@@ -15,6 +15,7 @@ from .._exact import (
     diagonal_by_products,
     jacobian_by_products,
     norm_by_products,
+    sparse_by_products,
     trace_by_products,
 )
 from .._linearize import Linearization
@@ -130,17 +131,40 @@ def dense_by_colors(
 ) -> Float[Array, "N M n"]:
     """Products spread to the entries they hold."""
     check_dense_fits(flat)
-    compressed = map_chunked(
-        lambda color: _product(flat, method, color)[1],
-        jnp.arange(method.num_colors),
-        flat.chunk(None),
-    )
+    compressed = _compressed(flat, method)
     # [colors, N, other side] -> [N, other side, coloured side]
     spread = jnp.moveaxis(compressed[jnp.asarray(method.colors)], 0, 2)
     allowed = _allowed(relation)
     if method.reverse:
         spread = jnp.swapaxes(spread, 1, 2)
     return jnp.where(allowed, spread, jnp.zeros((), spread.dtype))
+
+
+def sparse_jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
+    """Way of a sparse `jacreg.jacobian`: rows, columns and entries of what may differ from zero."""
+    relation = check("jacobian", "columns", method, lin)
+    if method.is_dense:
+        return _dense(method, sparse_by_products(lin, Exact(), limit))
+    return by_colors(lin, method, lambda key: entries_by_colors(lin, method, relation))
+
+
+def entries_by_colors(
+    lin: Linearization, method: Coloring, relation: Relation
+) -> tuple[np.ndarray, np.ndarray, Float[Array, "N k"]]:
+    """Rows, columns and values `[N, k]` of the entries that may differ from zero."""
+    flat = FlatJacobian(lin)
+    compressed = _compressed(flat, method)
+    row, column = relation.matrix().tocoo().coords
+    colored, other = (row, column) if method.reverse else (column, row)
+    return row, column, compressed[method.colors[colored], :, other].T
+
+
+def _compressed(flat: FlatJacobian, method: Coloring) -> Float[Array, "colors N m"]:
+    return map_chunked(
+        lambda color: _product(flat, method, color)[1],
+        jnp.arange(method.num_colors),
+        flat.chunk(None),
+    )
 
 
 def _allowed(relation: Relation) -> Bool[Array, "M n"]:

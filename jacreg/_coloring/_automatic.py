@@ -9,7 +9,14 @@ from .._basis import FlatJacobian
 from .._choice import Choice, Unfit, check_worth, product_cost
 from .._linearize import Linearization
 from .._recent import Recent, structural_key
-from ._apply import by_colors, dense_by_colors, diagonal_by_colors, norm_by_colors, trace_by_colors
+from ._apply import (
+    by_colors,
+    dense_by_colors,
+    diagonal_by_colors,
+    entries_by_colors,
+    norm_by_colors,
+    trace_by_colors,
+)
 from ._coloring import Coloring
 
 # Colourings of the programs seen last, or why there is none.
@@ -38,6 +45,13 @@ def jacobian_by_found_colors(lin: Linearization, method: Any, limit: float) -> C
         limit,
         "frobenius",
         lambda lin, found: dense_by_colors(FlatJacobian(lin), found, found.relation),
+    )
+
+
+def entries_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of a sparse `jacobian`."""
+    return _by_found_colors(
+        lin, limit, "frobenius", lambda lin, found: entries_by_colors(lin, found, found.relation)
     )
 
 

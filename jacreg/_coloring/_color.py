@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from .._linearize import Linearization, linearize
 from .._scalar_field import scalar_field_gradient
-from ._coloring import KINDS, QUANTITIES, Coloring
+from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
 from ._verify import verify
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ def color(
     fn: Callable[..., Any],
     xs: Float[Array, "N *in"],
     *args: PyTree,
-    quantity: str = "divergence",
+    quantity: Callable[..., Any] | str = "divergence",
 ) -> Coloring:
     """Plan the exact evaluation of a local function's divergence, norm, Laplacian or Jacobian.
 
@@ -52,7 +52,9 @@ def color(
         xs: `[N, *in]`, any batch size; concrete values let numeric probes check the plan
             a second time, `jax.ShapeDtypeStruct` is enough for the plan itself.
         *args: further inputs of `fn`.
-        quantity: "divergence" (serves `diagonal` too), "frobenius", "jacobian", "laplacian".
+        quantity: the function that it is for: `jacreg.divergence` (serves `diagonal` too),
+            `frobenius_squared`, `jacobian` or `laplacian`; or the name that a config uses,
+            "divergence", "frobenius", "jacobian", "laplacian".
 
     Returns:
         A `Coloring`; `is_dense` where colours save nothing.
@@ -61,8 +63,7 @@ def color(
         ValueError: an unknown quantity, or a divergence of a function that is not square.
         ColoringError: (a ValueError) numeric probes refute the plan.
     """
-    if quantity not in QUANTITIES:
-        raise ValueError(f"color: quantity must be one of {QUANTITIES}, got {quantity!r}.")
+    quantity = quantity_name("color", quantity, QUANTITIES)
     function = scalar_field_gradient("color", fn) if quantity == "laplacian" else fn
     lin = _abstract(function, xs, args)
     coloring = plan_of(lin, quantity)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -22,6 +23,31 @@ KINDS = {
     "frobenius": "columns",
     "jacobian": "columns",
 }
+
+
+# Functions of jacreg by the quantity whose colours serve them.
+_SERVED = {
+    "diagonal": "divergence",
+    "hessian_diagonal": "laplacian",
+    "frobenius_squared": "frobenius",
+    "gram": "jacobian",
+}
+
+
+def quantity_name(who: str, quantity: Callable[..., Any] | str, names: Sequence[str]) -> str:
+    """The name that a config uses of a quantity, which may be the function.
+
+    Raises:
+        ValueError: it is none of `names`.
+    """
+    function = getattr(quantity, "__name__", quantity)
+    name = _SERVED.get(function, function) if isinstance(function, str) else function
+    if not isinstance(name, str) or name not in names:
+        raise ValueError(
+            f"{who}: quantity must be one of {tuple(names)} or its function (jacreg.divergence), "
+            f"got {quantity!r}."
+        )
+    return name
 
 
 class ColoringError(ValueError):

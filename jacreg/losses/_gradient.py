@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite
+from math import isfinite, prod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -110,8 +110,8 @@ def _gradient(
         if shapes != [(num_examples,)]:
             raise ValueError(
                 f"{who}: the function must return one number an example, shape "
-                f"({num_examples},), got {shapes[0] if len(shapes) == 1 else shapes}. Squeeze a "
-                "trailing axis of length 1; return losses before their mean."
+                f"({num_examples},), got {shapes[0] if len(shapes) == 1 else shapes}. "
+                + _how_to_one_number(shapes, num_examples)
             )
         return jax.tree.leaves(ys)[0]
 
@@ -119,6 +119,15 @@ def _gradient(
     gradient = lin.vjp(jnp.ones_like(lin.value))
     wide = jax.tree.map(lambda g: g.astype(accumulate_dtype(g.dtype)), gradient)
     return wide, lin.value.dtype
+
+
+def _how_to_one_number(shapes: list[tuple[int, ...]], num_examples: int) -> str:
+    if len(shapes) == 1 and shapes[0][:1] == (num_examples,) and prod(shapes[0][1:]) > 1:
+        return (
+            "A critic of patches gives one number a patch: sum or average them, "
+            "`fn(xs).reshape(len(xs), -1).sum(1)`, or penalise all of them with frobenius_squared."
+        )
+    return "Squeeze a trailing axis of length 1; return losses before their mean."
 
 
 def _check_target(who: str, target: Any) -> bool:

@@ -1,0 +1,96 @@
+"""Conditions over parts that are not finite: both directions give the finite value."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compilation import quick_compilation  # noqa: F401
+
+import jacreg
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+XS = jnp.asarray([[1.0, -1.0, 0.5], [-2.0, 3.0, -0.25]])
+MIX = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), jnp.float32)
+
+
+def where_behind(xs):
+    """Forward finite, reverse nan in JAX."""
+    return jnp.where(xs >= 0, xs, jnp.sqrt(-xs))
+
+
+def where_before(xs):
+    """Reverse finite, forward nan in JAX."""
+    return jnp.sqrt(jnp.where(xs > 0, xs, 0.0))
+
+
+def through_sums(xs):
+    roots = jnp.sqrt(-xs)
+    return jnp.where(xs < 0, -(roots + 2 * roots * xs) / 3, jax.nn.relu(xs))
+
+
+def three_cases(xs):
+    return jax.lax.select_n(
+        (xs > 0).astype(jnp.int32) + (xs > 2), jnp.sqrt(-xs), xs, jnp.log(xs - 2)
+    )
+
+
+def mixed(xs):
+    return jnp.tanh(where_behind(xs @ MIX) @ MIX)
+
+
+# On the derivative itself, free of a part that is left out.
+SLOPES = {
+    where_behind: lambda x: 1.0 if x >= 0 else -0.5 / np.sqrt(-x),
+    where_before: lambda x: 0.5 / np.sqrt(x) if x > 0 else 0.0,
+    through_sums: lambda x: (
+        -(-0.5 / np.sqrt(-x) * (1 + 2 * x) + 2 * np.sqrt(-x)) / 3 if x < 0 else 1.0
+    ),
+    three_cases: lambda x: -0.5 / np.sqrt(-x) if x <= 0 else 1 / (x - 2) if x > 2 else 1.0,
+}
+
+
+@pytest.mark.parametrize("fn", SLOPES, ids=lambda fn: fn.__name__)
+def test_every_quantity_gives_the_finite_derivative(fn):
+    truth = np.vectorize(SLOPES[fn])(np.asarray(XS, float))
+    plain = [jax.jacfwd(fn)(XS), jax.jacrev(fn)(XS)]
+    assert not all(np.isfinite(each).all() for each in plain), "the case is one"
+    for mode in ("both", "forward", "reverse"):
+        lin = jax.jit(lambda xs, m=mode: jacreg.linearize(fn, xs, mode=m))(XS)
+        ones = jnp.ones_like(XS)
+        for found in (lin.jvp(ones), lin.vjp(ones), jacreg.diagonal(lin, jacreg.Exact())):
+            np.testing.assert_allclose(found, truth, rtol=1e-5)
+        dense = np.stack([np.diag(row) for row in truth])
+        np.testing.assert_allclose(jacreg.jacobian(lin, jacreg.Exact()), dense, rtol=1e-5)
+        np.testing.assert_allclose(jacreg.gram(lin), dense @ dense, rtol=1e-5)
+        penalty = jacreg.losses.jacobian_penalty(lin, key=jax.random.key(0))
+        assert np.isfinite(penalty).all()
+
+
+def test_what_lies_between_layers_is_finite_in_both_directions():
+    lin = jacreg.linearize(mixed, XS)
+    rows = jacreg.jacobian(jacreg.linearize(mixed, XS, mode="reverse"), jacreg.Exact())
+    columns = jacreg.jacobian(jacreg.linearize(mixed, XS, mode="forward"), jacreg.Exact())
+    assert np.isfinite(rows).all()
+    np.testing.assert_allclose(rows, columns, rtol=1e-5)
+    np.testing.assert_allclose(jacreg.divergence(lin), np.trace(rows, axis1=1, axis2=2), rtol=1e-4)
+
+
+def test_a_value_that_is_used_twice_keeps_its_derivative():
+    """The root is left out in one place and asked for in another."""
+
+    def twice(xs):
+        roots = jnp.sqrt(xs)
+        return jnp.where(xs > 1, 2 * xs, roots) + 3 * roots
+
+    xs = jnp.asarray([[0.25, 4.0]])
+    found = jacreg.diagonal(jacreg.linearize(twice, xs), jacreg.Exact())
+    np.testing.assert_allclose(found, [[4 * 0.5 / 0.5, 2 + 3 * 0.25]], rtol=1e-6)
+
+
+def test_a_network_without_such_a_factor_keeps_its_program():
+    def relu_network(xs):
+        return jax.nn.relu(xs @ MIX + 1.0) @ MIX
+
+    program = jacreg.linearize(relu_network, XS).program.linear
+    assert str(program).count("select_n") == 1
