@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax.extend.core as jex
+from jax.extend.source_info_util import user_context
 
 JIT = frozenset({"jit", "pjit"})
 # Programs inside a program that are the same as their equations one after the other (a custom
@@ -73,5 +74,7 @@ def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
     found = equation.primitive.get_bind_params({**equation.params, **changed})
     # Older releases of JAX return functions beside the parameters.
     functions, params = found if isinstance(found, tuple) else ((), found)
-    outs = equation.primitive.bind(*functions, *operands, **params)
+    # What is made of it stands where it stood.
+    with user_context(equation.source_info.traceback):
+        outs = equation.primitive.bind(*functions, *operands, **params)
     return list(outs) if equation.primitive.multiple_results else [outs]

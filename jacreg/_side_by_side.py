@@ -57,10 +57,21 @@ def all_basis_products(
         found = block(start + jnp.arange(chunk))
         return jax.lax.dynamic_update_slice_in_dim(whole, found, start, axis=1), None
 
-    # The first block gives the result its place on the devices; the last may overlap.
+    chunk = _even(count, chunk)
+    full = count // chunk * chunk
+    # The first block gives the result its place on the devices.
     whole = jnp.pad(block(jnp.arange(chunk)), ((0, 0), (0, count - chunk), (0, 0)))
-    starts = jnp.minimum(jnp.arange(chunk, count, chunk), count - chunk)
-    return jax.lax.scan(write, whole, starts)[0]
+    whole, _ = jax.lax.scan(write, whole, jnp.arange(chunk, full, chunk))
+    if full == count:
+        return whole
+    rest = block(jnp.arange(full, count))
+    return jax.lax.dynamic_update_slice_in_dim(whole, rest, full, axis=1)
+
+
+def _even(count: int, most: int) -> int:
+    """Vectors at once, so that a shorter last chunk, which is compiled apart, is seldom needed."""
+    even = max(length for length in range(1, most + 1) if count % length == 0)
+    return even if 2 * even > most else -(-count // -(-count // most))
 
 
 def basis_products(

@@ -1,0 +1,305 @@
+"""What `plan` says is what the call does: paths, numbers of products, reasons with their place."""
+
+import equinox as eqx
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from compilation import quick_compilation  # noqa: F401
+from flax import nnx
+
+import jacreg
+import jacreg.eqx
+import jacreg.nnx
+
+pytestmark = pytest.mark.usefixtures("quick_compilation")
+
+RNG = np.random.default_rng(0)
+IMAGES, VECTORS = jnp.ones((1, 8, 8, 2)), jnp.asarray(RNG.normal(size=(1, 6)), jnp.float32)
+
+
+def weights(*shape):
+    return jnp.asarray(RNG.normal(size=shape) / 3, jnp.float32)
+
+
+def conv(xs, kernel, stride=1, padding="SAME", dilation=1):
+    return jax.lax.conv_general_dilated(
+        xs,
+        kernel,
+        (stride,) * 2,
+        padding,
+        rhs_dilation=(dilation,) * 2,
+        dimension_numbers=("NHWC", "HWIO", "NHWC"),
+    )
+
+
+class NormedCNN(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Conv(2, 4, (3, 3), rngs=rngs)
+        self.norm = nnx.BatchNorm(4, use_running_average=True, rngs=rngs)
+        self.last = nnx.Conv(4, 2, (3, 3), rngs=rngs)
+
+    def __call__(self, xs):
+        return self.last(nnx.relu(self.norm(self.first(xs))))
+
+
+class LayerNormed(nnx.Module):
+    def __init__(self, rngs):
+        self.first = nnx.Linear(6, 8, rngs=rngs)
+        self.norm = nnx.LayerNorm(8, rngs=rngs)
+        self.last = nnx.Linear(8, 6, rngs=rngs)
+
+    def __call__(self, xs):
+        return self.last(nnx.gelu(self.norm(self.first(xs))))
+
+
+QUERY, KEY, VALUE = weights(4, 4), weights(4, 4), weights(4, 4)
+K1, K2, K3, DOWN, UP = (
+    weights(3, 3, 2, 2),
+    weights(3, 3, 2, 2),
+    weights(3, 3, 2, 2),
+    weights(3, 3, 2, 4),
+    weights(3, 3, 6, 2),
+)
+MIX = weights(6, 6)
+
+
+def attention(xs):
+    scores = jax.nn.softmax((xs @ QUERY) @ (xs @ KEY).transpose(0, 2, 1))
+    return scores @ (xs @ VALUE)
+
+
+def unet(xs):
+    low = jax.nn.relu(conv(xs, DOWN, 2))
+    up = jnp.repeat(jnp.repeat(low, 2, 1), 2, 2)
+    return conv(jnp.concatenate([up, xs], -1), UP)
+
+
+def periodic(xs):
+    for kernel in (K1, K2):
+        xs = jnp.pad(xs, ((0, 0), (1, 1), (1, 1), (0, 0)), mode="wrap")
+        xs = jnp.tanh(conv(xs, kernel, padding="VALID"))
+    return xs
+
+
+def pooled(xs):
+    low = nnx.avg_pool(jnp.tanh(conv(xs, K1)), (2, 2), (2, 2))
+    return jax.image.resize(low, xs.shape, "nearest")
+
+
+def dilated(xs):
+    return xs + conv(jnp.tanh(conv(xs, K1, dilation=2)), K2)
+
+
+def recurrent(xs):
+    return jax.lax.scan(lambda h, w: (jnp.tanh(h @ w), None), xs, jnp.stack([MIX] * 3))[0]
+
+
+def ordered(xs):
+    return jnp.sort(xs @ MIX, 1)
+
+
+def rolled(xs):
+    return jnp.tanh(xs + 0.5 * jnp.roll(xs, 1, 1))
+
+
+MLP = eqx.nn.MLP(6, 6, 16, 2, activation=jax.nn.softplus, key=jax.random.key(0))
+# Divergence, then Frobenius norm: path and number of products.
+CASES = {
+    "nnx, running norms": (
+        jacreg.nnx.function(NormedCNN(nnx.Rngs(0))),
+        IMAGES,
+        ("closed form", 0),
+        ("colouring", 50),
+    ),
+    "nnx, layer norm": (
+        jacreg.nnx.function(LayerNormed(nnx.Rngs(0))),
+        VECTORS,
+        ("products", 6),
+        ("products", 6),
+    ),
+    "eqx MLP": (jacreg.eqx.function(MLP), VECTORS, ("closed form", 0), ("products", 6)),
+    "vmapped": (
+        jax.vmap(lambda x: jnp.tanh(MIX @ x)),
+        VECTORS,
+        ("closed form", 0),
+        ("products", 6),
+    ),
+    "attention": (attention, jnp.ones((1, 3, 4)), ("products", 12), ("products", 12)),
+    "U-Net": (unet, IMAGES, ("colouring", 28), ("colouring", 50)),
+    "periodic": (periodic, IMAGES, ("colouring", 31), ("products", 128)),
+    "pooled": (pooled, IMAGES, ("colouring", 18), ("colouring", 32)),
+    "dilated residual": (dilated, IMAGES, ("colouring", 32), ("colouring", 98)),
+    "recurrent": (recurrent, VECTORS, ("products", 6), ("products", 6)),
+    "ordered": (ordered, VECTORS, ("products", 6), ("products", 6)),
+    "rolled": (rolled, VECTORS, ("colouring", 2), ("colouring", 2)),
+    "elementwise": (lambda xs: jnp.sin(xs) * xs, VECTORS, ("colouring", 1), ("colouring", 1)),
+}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_paths_and_numbers_of_products(name):
+    fn, xs, trace, norm = CASES[name]
+    lin = jacreg.linearize(fn, xs)
+    for quantity, expected in ((jacreg.divergence, trace), (jacreg.frobenius_squared, norm)):
+        plan = jacreg.plan(quantity, lin)
+        assert (plan.path, plan.num_products) == expected, plan
+        assert f"\nproducts  {plan.num_products}\n" in str(plan)
+        if plan.path == "products":
+            assert "colours save nothing" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("name", "operation"),
+    [("recurrent", "scan"), ("ordered", "gather"), ("attention", "add_any")],
+)
+def test_the_reason_names_the_operation_and_the_line(name, operation):
+    fn, xs, *_ = CASES[name]
+    reason = jacreg.plan(jacreg.divergence, jacreg.linearize(fn, xs)).reason
+    first = fn.__code__.co_firstlineno
+    line = int(reason.split(f"{operation} at test_plan.py:")[1].split(")")[0])
+    assert first < line <= first + 3
+
+
+def test_a_plan_is_the_same_under_jit_and_of_a_mapped_linearization():
+    seen = []
+
+    def step(xs):
+        lin = jacreg.linearize(unet, xs)
+        seen.append(jacreg.plan(jacreg.divergence, lin))
+        return jacreg.divergence(lin)
+
+    eager = jacreg.plan(jacreg.divergence, jacreg.linearize(unet, IMAGES))
+    jax.eval_shape(jax.jit(step), IMAGES)
+    jax.eval_shape(jax.vmap(step), jnp.stack([IMAGES, IMAGES]))
+    assert seen == [eager, eager]
+
+
+def _contractions(jaxpr, wide):
+    """Operations of all products with a matrix of that many rows or columns, loops counted."""
+    total = 0
+    for equation in jaxpr.eqns:
+        if equation.primitive.name == "dot_general":
+            shapes = [v.aval.shape for v in equation.invars]
+            (contracted, _), _ = equation.params["dimension_numbers"]
+            if any(wide in shape for shape in shapes):
+                total += equation.outvars[0].aval.size * np.prod(
+                    [shapes[0][axis] for axis in contracted], dtype=int
+                )
+        inner = sum(_contractions(each, wide) for each in jex.jaxprs_in_params(equation.params))
+        total += inner * equation.params.get("length", 1)
+    return int(total)
+
+
+WIDE = 97
+INTO, OUT = weights(6, WIDE), weights(WIDE, 6)
+
+
+def through_wide(xs):
+    """No closed form is known behind a sort; every product passes both matrices."""
+    return jnp.sort(jnp.sort(xs @ INTO, 1) @ OUT, 1)
+
+
+def tall(xs):
+    return jnp.sort(jnp.sort(xs @ INTO, 1) @ OUT, 1)[:, :4]
+
+
+COLORED = jacreg.color(through_wide, VECTORS)
+KEYS = jax.random.key(0)
+METHODS = {
+    jacreg.divergence: (jacreg.Auto(), jacreg.Exact(), jacreg.Exact(2), COLORED,
+                        jacreg.Hutchinson(3), jacreg.HutchPlusPlus(5), jacreg.HutchPlusPlus(30)),
+    jacreg.diagonal: (jacreg.Auto(), jacreg.Exact(4), jacreg.Hutchinson(3),
+                      jacreg.HutchPlusPlus(5)),
+    jacreg.frobenius_squared: (jacreg.Auto(), jacreg.Exact(), jacreg.Exact(4),
+                               jacreg.Projection(3), jacreg.Projection(2, mode="forward"),
+                               jacreg.NoiseInjection(0.1), jacreg.CoupledBatch(3)),
+    jacreg.jacobian: (jacreg.Auto(), jacreg.Exact(), jacreg.Exact(4)),
+    jacreg.gram: (jacreg.Auto(), jacreg.Exact(), jacreg.Exact(4)),
+    jacreg.log_pseudo_determinant: (jacreg.Exact(), jacreg.Exact(4)),
+}  # fmt: skip
+CALLS = [(q, m, fn) for q, ms in METHODS.items() for m in ms for fn in (through_wide, tall)
+         if fn is through_wide or q not in (jacreg.divergence, jacreg.diagonal)]  # fmt: skip
+
+
+@pytest.mark.parametrize(("quantity", "method", "fn"), CALLS)
+def test_the_call_takes_as_many_products_as_the_plan_says(quantity, method, fn):
+    lin = jacreg.linearize(fn, VECTORS)
+    plan = jacreg.plan(quantity, lin, method)
+    options = {"method": method}
+    if quantity not in (jacreg.jacobian, jacreg.gram):
+        options["key"] = KEYS
+    taken = _contractions(jax.make_jaxpr(lambda: quantity(lin, **options))().jaxpr, WIDE)
+    one = _contractions(jax.make_jaxpr(lin.jvp)(VECTORS).jaxpr, WIDE)
+    if isinstance(method, jacreg.NoiseInjection):
+        assert plan == jacreg.Plan("finite differences", 0, plan.reason)
+    else:
+        assert plan.path == "products"
+        assert taken == plan.num_products * one, plan
+
+
+def test_a_table_that_is_traced_counts_as_unknown():
+    table = jnp.asarray([1, 2, 3, 4, 5, 0])
+
+    def neighbours(table):
+        def fn(xs):
+            return jnp.sin(xs) * xs[:, table]
+
+        return fn
+
+    known = jacreg.plan(jacreg.divergence, jacreg.linearize(neighbours(table), VECTORS))
+    assert (known.path, known.num_products) == ("colouring", 2)
+    seen = []
+
+    @jax.jit
+    def step(table):
+        lin = jacreg.linearize(neighbours(table), VECTORS)
+        seen.append(jacreg.plan(jacreg.divergence, lin))
+        return jacreg.divergence(lin)
+
+    found = step(table)
+    assert seen[0].path == "products"
+    assert "gather" in seen[0].reason
+    assert "test_plan.py" in seen[0].reason
+    np.testing.assert_allclose(
+        found, jacreg.divergence(jacreg.linearize(neighbours(table), VECTORS)), rtol=1e-5
+    )
+    # The other table has another pattern, and its own colours.
+    crossed = jnp.asarray([1, 0, 3, 2, 5, 4])
+    lin = jacreg.linearize(neighbours(crossed), VECTORS)
+    truth = jacreg.divergence(lin, jacreg.Exact())
+    np.testing.assert_allclose(jacreg.divergence(lin), truth, rtol=1e-5)
+
+
+def test_empty_batches_take_nothing():
+    lin = jacreg.linearize(jnp.sin, jnp.ones((0, 3)))
+    assert jacreg.plan(jacreg.divergence, lin).path == "empty"
+    assert jacreg.divergence(lin).shape == (0,)
+
+
+def test_what_is_no_quantity_is_refused():
+    lin = jacreg.linearize(jnp.sin, VECTORS)
+    with pytest.raises(TypeError, match="one of the functions divergence"):
+        jacreg.plan("divergence", lin)
+    with pytest.raises(TypeError, match="Linearization"):
+        jacreg.plan(jacreg.divergence, jnp.sin)
+    with pytest.raises(TypeError, match="method must be one of Auto, Exact"):
+        jacreg.plan(jacreg.divergence, lin, jacreg.Projection())
+    with pytest.raises(ValueError, match="square"):
+        jacreg.plan(jacreg.divergence, jacreg.linearize(lambda xs: xs[:, :2], VECTORS))
+
+
+def test_sparse_jacobians_hold_what_the_colours_tell_apart():
+    lin = jacreg.linearize(lambda xs: rolled(xs)[:, ::2], VECTORS)
+    coloring = jacreg.color(lambda xs: rolled(xs)[:, ::2], VECTORS, quantity=jacreg.jacobian)
+    dense = jacreg.jacobian(lin, jacreg.Exact())
+    for method, entries in ((jacreg.Auto(), 6), (coloring, 6), (jacreg.Exact(), 18)):
+        found = jacreg.jacobian(lin, method, sparse=True)
+        assert (found.nse, found.shape) == (entries, (1, 3, 6))
+        np.testing.assert_allclose(found.todense(), dense, rtol=1e-6)
+    image = jacreg.linearize(lambda xs: jnp.sin(xs) * xs[:, ::-1], IMAGES)
+    found = jacreg.jacobian(image, sparse=True)
+    np.testing.assert_allclose(found.todense(), jacreg.jacobian(image), rtol=1e-6)
+    with pytest.raises(ValueError, match="one array"):
+        jacreg.jacobian(jacreg.linearize(lambda xs: (xs, xs), VECTORS), sparse=True)
