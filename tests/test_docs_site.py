@@ -24,7 +24,7 @@ PACKAGES = [
     "models.nnx",
     "models.linen",
     "models.eqx",
-    "models.flow",
+    "jacreg.flow",
     "models.equilibrium",
 ]
 NEEDS = {"nnx": "flax", "linen": "flax", "eqx": "equinox", "flow": "diffrax"}

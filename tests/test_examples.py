@@ -64,7 +64,7 @@ def test_exact_divergence():
 
 def test_flow_divergence_is_that_of_the_closed_form():
     found = run("flow_divergence")
-    np.testing.assert_allclose(found["found"], found["true"], rtol=1e-4)
+    np.testing.assert_allclose(found["found"].log_density, found["true"], rtol=1e-4)
 
 
 def test_the_equilibrium_penalty_flattens_the_cell():

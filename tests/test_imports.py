@@ -43,6 +43,7 @@ def loaded_by(statement: str) -> set[str]:
 
 def test_importing_the_library_imports_no_framework():
     assert loaded_by("import jacreg") == set()
+    assert loaded_by("import jacreg.equilibrium") == set()
 
 
 @pytest.mark.parametrize("name", ["flax", "equinox", "optax", "matplotlib", "datasets"])
@@ -59,14 +60,15 @@ def test_adapters_import_their_own_framework_alone():
 
 @pytest.mark.parametrize(
     ("adapter", "framework"),
-    [("nnx", "flax"), ("linen", "flax"), ("eqx", "equinox")],
+    [("nnx", "flax"), ("linen", "flax"), ("eqx", "equinox"), ("flow", "diffrax")],
 )
 def test_a_missing_framework_is_named(adapter, framework):
     code = f"import sys; sys.modules[{framework!r}] = None; import jacreg.{adapter}"
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True)
     assert done.returncode == 1
     assert done.stderr.splitlines()[-1].startswith("ImportError: jacreg.")
-    assert f"pip install {framework}" in done.stderr
+    install = 'pip install "jacreg[flows]"' if adapter == "flow" else f"pip install {framework}"
+    assert install in done.stderr
 
 
 def imported(source: str) -> list[str]:

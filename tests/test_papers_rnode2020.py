@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models.flow
+import jacreg.flow
 from train import config, data
 from train.config import parse
 from train.reproduce import Results, Settings
@@ -110,11 +110,12 @@ def test_errors_of_fixed_steps_fall_with_the_fourth_power():
 def test_the_weight_of_the_divergence(monkeypatch):
     def solved(field, zs, **options):
         ones = jnp.ones(len(zs))
-        return models.flow.FlowResult(
-            5 * ones, zs, None, None, jnp.int32(7), jnp.asarray(True), jnp.zeros(())
+        counts = (jnp.int32(7), jnp.int32(1))
+        return jacreg.flow.FlowResult(
+            5 * ones, zs, None, None, *counts, jnp.asarray(True), jnp.zeros(())
         )
 
-    monkeypatch.setattr(models.flow, "log_density", solved)
+    monkeypatch.setattr(jacreg.flow, "log_density", solved)
     losses = {}
     for weight in (0.0, 0.25, 1.0):
         made = tiny(divergence_weight=weight)

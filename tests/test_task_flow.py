@@ -7,7 +7,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-import models.flow
+import jacreg.flow
 from train import data
 from train.config import parse
 from train.errors import ConfigError, DivergedError
@@ -168,13 +168,13 @@ def test_the_final_evaluation_against_a_plain_loop():
 
 def test_integrals_are_made_where_a_penalty_needs_them(monkeypatch):
     seen = []
-    original = models.flow.log_density
+    original = jacreg.flow.log_density
 
     def spy(*arguments, **options):
         seen.append(options["regularize"])
         return original(*arguments, **options)
 
-    monkeypatch.setattr(models.flow, "log_density", spy)
+    monkeypatch.setattr(jacreg.flow, "log_density", spy)
     for penalties in (PENALTIES, [{**each, "weight": 0} for each in PENALTIES]):
         made = problem({"solver": "rk4", "method": "hutchinson"}, penalty=penalties)
         names = set(jax.eval_shape(lambda made=made: metrics_of(made, 4)))
@@ -184,8 +184,10 @@ def test_integrals_are_made_where_a_penalty_needs_them(monkeypatch):
 
 
 def test_images_are_coloured():
-    made = problem({"solver": "rk4", "pixels": "logit"}, **IMAGES)
-    assert made.notes["divergence"] == "coloring, 9 products"
+    task = {"solver": "rk4", "pixels": "logit", "method": "coloring"}
+    made = problem(task, **IMAGES)
+    assert made.notes["divergence"] == "Coloring: colouring, 9 products"
+    assert made.notes["test_divergence"] == "Auto(): closed form, 0 products"
     # The colouring is of the function that training traces: another would be refused.
     assert "bits_per_dimension" in jax.eval_shape(lambda: metrics_of(made, 4))
 
@@ -194,9 +196,10 @@ def test_images_are_coloured():
 def test_the_loss_of_images_in_nats_and_bits(converged, monkeypatch):
     def solved(field, zs, **options):
         ones, flag = jnp.ones(len(zs)), jnp.asarray(converged)
-        return models.flow.FlowResult(-3 * ones, zs, None, None, jnp.int32(7), flag, jnp.ones(()))
+        counts = (jnp.int32(7), jnp.int32(1))
+        return jacreg.flow.FlowResult(-3 * ones, zs, None, None, *counts, flag, jnp.ones(()))
 
-    monkeypatch.setattr(models.flow, "log_density", solved)
+    monkeypatch.setattr(jacreg.flow, "log_density", solved)
     task = {"pixels": {"name": "scaled", "levels": 17}}
     made = problem(task, **{**IMAGES, "data": {**DIGITS, "std": 0.5}})
     found = metrics_of(made, 4)
@@ -209,18 +212,22 @@ def test_the_loss_of_images_in_nats_and_bits(converged, monkeypatch):
     assert found["solver_failures"] == (not converged)
 
 
-def test_what_is_not_local_takes_every_product():
-    assert problem().notes["divergence"] == "Exact(chunk_size=None)"
+def test_the_summary_says_how_the_divergence_is_taken():
+    made = problem({"method": "exact", "test_method": "hutchinson"})
+    assert made.notes["divergence"] == "Exact(chunk_size=None): products, 2 products"
+    assert made.notes["test_divergence"].startswith("Hutchinson(")
+    assert made.notes["test_divergence"].endswith("products, 1 products")
+    assert problem({"method": "coloring"}).notes["divergence"].startswith("Auto(): ")
 
 
 @pytest.mark.parametrize("converged", [True, False])
 def test_a_step_whose_solver_gave_up_changes_nothing(converged, monkeypatch):
     def solved(field, zs, **options):
         values = field(zs, jnp.zeros(len(zs))).sum(1)
-        flag, left = jnp.asarray(converged), jnp.asarray(0.5)
-        return models.flow.FlowResult(values, zs, values, values, jnp.int32(7), flag, left)
+        counts, flag, left = (jnp.int32(7), jnp.int32(1)), jnp.asarray(converged), jnp.asarray(0.5)
+        return jacreg.flow.FlowResult(values, zs, values, values, *counts, flag, left)
 
-    monkeypatch.setattr(models.flow, "log_density", solved)
+    monkeypatch.setattr(jacreg.flow, "log_density", solved)
     made = problem(penalty=PENALTIES)
     xs, targets = made.prepare({name: array[:4] for name, array in made.examples.items()})
 

@@ -18,8 +18,8 @@ import models
 from benchmarks._clock import in_turns
 from benchmarks._comparison import Comparison, assert_equal, timed
 from jacreg._probes import draw
-from models.flow import FlowSolver, log_density
-from models.flow._runge_kutta import RungeKutta4
+from jacreg.flow import FlowSolver, log_density
+from jacreg.flow._runge_kutta import RungeKutta4
 
 _KEY = jax.random.key(0)
 _ADAM = optax.adam(1e-3)
@@ -57,7 +57,7 @@ def _flows() -> list[Comparison]:
 
 
 def _our_flow(solver: FlowSolver, probes: bool) -> Callable[[Any, Any], Any]:
-    method = jacreg.Hutchinson() if probes else jacreg.Exact()
+    method = jacreg.Hutchinson() if probes else jacreg.Auto()
 
     def loss(model: Any, xs: Any) -> Any:
         field = jacreg.eqx.function(model)

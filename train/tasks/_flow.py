@@ -31,7 +31,7 @@ from train.tasks._flow_space import PIXELS, FlowSpace
 from train.terms import make_terms
 
 if TYPE_CHECKING:
-    from models.flow import FlowResult, FlowSolver
+    from jacreg.flow import FlowResult, FlowSolver
     from train.config import Config
     from train.data import Dataset
 
@@ -127,8 +127,8 @@ def flow(
         report=report.report,
         check=make_check(on_failure),
         notes={
-            "divergence": describe(divergence),
-            "test_divergence": describe(test_divergence),
+            "divergence": describe(divergence, start_field, sample),
+            "test_divergence": describe(test_divergence, start_field, sample),
             "dimensions": space.dimensions,
         },
     )
@@ -154,7 +154,7 @@ def make_forward(
     def forward(
         params: Any, state: Any, raw: Any, targets: Any, key: Any, needs: frozenset[str]
     ) -> Pass:
-        from models.flow import bits_per_dimension, log_density
+        from jacreg.flow import bits_per_dimension, log_density
 
         noise_key, probe_key = jax.random.split(key)
         zs, volume = space.encode(raw, noise_key)

@@ -16,7 +16,7 @@ from train.methods import METHODS, make_method, resolved
 from train.named import Named
 
 if TYPE_CHECKING:
-    from models.flow import FlowSolver
+    from jacreg.flow import FlowSolver
 
 Tolerance = Annotated[float, number(above=0, most=1)]
 
@@ -28,14 +28,14 @@ def dopri5(
     max_steps: Annotated[int, integer(least=1, most=100_000)] = 1000,
 ) -> FlowSolver:
     """Dormand and Prince's adaptive steps, one size for the batch; gives up after `max_steps`."""
-    from models.flow import FlowSolver
+    from jacreg.flow import FlowSolver
 
     return FlowSolver("dopri5", rtol=rtol, atol=atol, max_steps=max_steps)
 
 
 def rk4(*, step_size: Annotated[float, number(above=0)] = 0.25) -> FlowSolver:
     """The classical Runge-Kutta method with steps of `step_size`."""
-    from models.flow import FlowSolver
+    from jacreg.flow import FlowSolver
 
     return FlowSolver("rk4", step_size=step_size)
 
@@ -68,11 +68,24 @@ def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any
     return method
 
 
-def describe(method: Any) -> str:
-    """Return a method in one line, for the summary."""
-    if isinstance(method, jacreg.Coloring):
-        return f"coloring, {method.num_colors} products"
-    return repr(method)
+def describe(method: Any, field: Callable[..., Any], sample: Any) -> str:
+    """Return how a field's divergence is taken in one line, for the summary.
+
+    Args:
+        method: of the divergence.
+        field: `(xs, ts) -> [N, *in]`.
+        sample: a batch.
+    """
+    plans = []
+
+    def read(xs: Any, ts: Any) -> Any:
+        lin = jacreg.linearize(field, xs, ts)
+        plans.append(jacreg.plan(jacreg.divergence, lin, method))
+        return xs
+
+    jax.eval_shape(read, sample, jnp.zeros(len(sample), sample.dtype))
+    name = "Coloring" if isinstance(method, jacreg.Coloring) else repr(method)
+    return f"{name}: {plans[0].path}, {plans[0].num_products} products"
 
 
 def check_one_probe(method: Any) -> None:

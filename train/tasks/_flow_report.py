@@ -19,7 +19,7 @@ from train.step import EVALUATION_PURPOSE, purpose_key
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from models.flow import FlowSolver
+    from jacreg.flow import FlowSolver
     from train.config import Config
     from train.data import Dataset
     from train.tasks._flow_space import FlowSpace
@@ -108,7 +108,7 @@ class FlowReport:
         def integrate(
             weights: Any, raw: Any, key: Any, regularize: bool, solver: FlowSolver = solver
         ) -> dict[str, Any]:
-            from models.flow import log_density
+            from jacreg.flow import log_density
 
             noise_key, probe_key = jax.random.split(key)
             zs, volume = space.encode(raw, noise_key)
@@ -129,7 +129,7 @@ class FlowReport:
             return {"values": values, "converged": found.converged}
 
         def draw(weights: Any, key: Any) -> Any:
-            from models.flow import sample
+            from jacreg.flow import sample
 
             return sample(
                 lambda xs, ts: field(weights, xs, ts),
@@ -148,7 +148,7 @@ class FlowReport:
         rows = self._integrals(weights, test, solves)
         found = {"nll": -_mean(rows["log_density"]), "nfe": _mean(rows["nfe"])}
         if self.space.levels is not None:
-            from models.flow import bits_per_dimension
+            from jacreg.flow import bits_per_dimension
 
             mean = jnp.asarray([-found["nll"]])
             bits = bits_per_dimension(mean, self.space.dimensions, levels=self.space.levels)

@@ -32,7 +32,7 @@ def one_probe(
     import jax.numpy as jnp
 
     import jacreg
-    from models.flow import FlowSolver, log_density
+    from jacreg.flow import FlowSolver, log_density
 
     field = random_field(dimensions, (16,), seed)
     solver = FlowSolver("rk4", step_size=0.25)
