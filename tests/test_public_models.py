@@ -1,5 +1,8 @@
 """Public models, each in three lines: a penalty, its gradient, the dense Jacobian beside them."""
 
+import re
+from pathlib import Path
+
 import adapter_nets as nets
 import jax
 import jax.numpy as jnp
@@ -14,6 +17,12 @@ import jacreg
 quick_compilation = nets.quick_compilation
 pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
 MODELS = {**public_models_eqx.MODELS, **public_models_nnx.MODELS, **public_models_linen.MODELS}
+
+
+def test_the_page_lists_each_of_them_and_no_other():
+    page = Path(__file__).parent.parent / "docs" / "tutorials" / "your-model.md"
+    rows = re.findall(r"^\| (.+?) \| (eqx|nnx|linen) \|", page.read_text(), re.MULTILINE)
+    assert [f"{model} ({framework})" for model, framework in rows] == list(MODELS)
 
 
 def flat(tree, num_examples):
