@@ -73,7 +73,7 @@ def dominant_modulus(
         projected = jnp.where(finite[:, None, None], space.projected, 0)
         normal, scale = normalized_matrices(projected)
         values, left, right = one_by_one(jax.lax.linalg.eig)(normal)
-        values = values * scale[:, None]
+        values = values * scale[:, None].astype(values.dtype)
         order = jnp.argsort(-jnp.abs(values), axis=1, stable=True)
         modulus = jnp.where(finite, jnp.max(jnp.abs(values), axis=1), jnp.nan)
         dual, ritz = (_columns(vectors, order[:, :1])[:, :, 0] for vectors in (left, right))
@@ -126,7 +126,7 @@ def _expand(product: Callable[[Array], Array], space: Krylov) -> tuple[Krylov, F
         beyond = jnp.where(beyond > 8 * eps * before, beyond, 0)
         following = image / jnp.where(beyond > 0, beyond, 1)[:, None]
         following = jnp.where((beyond > 0)[:, None], following, 0)
-        column = column + (jnp.arange(steps) == j + 1) * beyond[:, None]
+        column = column + jnp.where((jnp.arange(steps) == j + 1)[None], beyond[:, None], 0)
         projected = jax.lax.dynamic_update_index_in_dim(projected, column, j, axis=2)
         return basis, projected, following, beyond
 
@@ -157,7 +157,7 @@ def _restart(
     spanning = jnp.where((values.imag < 0)[:, None, :], vectors.imag, vectors.real)
     q = one_by_one(jnp.linalg.qr)(spanning)[0]
     split = jnp.sum(values.imag > 0, axis=1) != jnp.sum(values.imag < 0, axis=1)
-    last = jnp.arange(kept) == kept - 1
+    last = (jnp.arange(kept) == kept - 1)[None]
     q = jnp.where((split[:, None] & last)[:, None, :], 0, q)
     image = jnp.einsum("nij,njk->nik", space.projected, q, precision="highest")
     small = jnp.einsum("nij,nik->njk", q, image, precision="highest")

@@ -146,7 +146,7 @@ def _begin(start: Float[Array, "N n"], limit: int, *, keep: bool = False) -> _St
         step=jnp.array(0),
         previous=jnp.zeros_like(start),
         vector=start,
-        total=jnp.zeros((limit, 1, 1), start.dtype) + jnp.zeros_like(start)
+        total=jnp.zeros((limit, 1, 1), start.dtype) + jnp.zeros_like(start)[None]
         if keep
         else jnp.zeros_like(start),
         alphas=coefficients,
@@ -192,7 +192,7 @@ def _recur(
             total=keep(state.total, state.step, state.vector),
             alphas=_store(state.alphas, state.step, jnp.where(running, alpha, 0)),
             betas=_store(state.betas, state.step, jnp.where(running, beta, 0)),
-            steps=state.steps + running,
+            steps=state.steps + running.astype(state.steps.dtype),
         )
 
     def body(state: _State) -> _State:
@@ -230,8 +230,9 @@ def _log_polynomial(
         before, crossed, log_p = carry
         beta = jnp.where(j > 0, _column(state.betas, j - 1), 0)[:, None]
         here = points - _column(state.alphas, j)[:, None] - beta * (beta / before)
-        used = (j < state.steps)[:, None]
-        crossed = jnp.where(used & (here <= 0) & (crossed == 0), j + 1, crossed)
+        used = (j.astype(state.steps.dtype) < state.steps)[:, None]
+        now = (j + 1).astype(crossed.dtype)
+        crossed = jnp.where(used & (here <= 0) & (crossed == 0), now, crossed)
         safe = jnp.where(here > 0, here, 1)
         term = jnp.log(safe) - jnp.log(jnp.maximum(_column(state.betas, j), tiny))[:, None]
         return safe, crossed, log_p + jnp.where(used, term, 0)
@@ -246,13 +247,16 @@ def _largest_root(state: _State, resolution: float) -> Float[Array, " N"]:
     """Largest eigenvalue of T_k from below, by section into many parts at once."""
     passes = ceil(log(4 / resolution) / log(_GRID))
     # The last beta couples to the next step and is no entry of T_k.
-    column, steps = jnp.arange(state.betas.shape[1]), state.steps[:, None]
+    column, steps = (
+        jnp.arange(state.betas.shape[1], dtype=state.steps.dtype)[None],
+        state.steps[:, None],
+    )
     inner = jnp.where(column < steps - 1, state.betas, 0)
     radius = inner + jnp.pad(inner, ((0, 0), (1, 0)))[:, :-1]
     alphas = jnp.where(column < steps, state.alphas, 0)
     lower = jnp.maximum(state.lower, jnp.max(alphas, axis=1))
     upper = jnp.max(alphas + radius, axis=1)
-    fractions = jnp.arange(1, _GRID + 1, dtype=state.alphas.dtype) / _GRID
+    fractions = jnp.arange(1, _GRID + 1, dtype=state.alphas.dtype)[None] / _GRID
 
     def narrow(_: int, bracket: tuple[Array, Array]) -> tuple[Array, Array]:
         lower, upper = bracket
@@ -260,6 +264,7 @@ def _largest_root(state: _State, resolution: float) -> Float[Array, " N"]:
         points = lower[:, None] + (upper - lower)[:, None] * fractions
         crossed = _log_polynomial(state, points)[0]
         count = jnp.sum(crossed > 0, axis=1)
+        count = count.astype(step.dtype)
         return lower + count * step, lower + (count + 1) * step
 
     return jax.lax.fori_loop(0, passes, narrow, (lower, upper))[0]
@@ -277,7 +282,7 @@ def _ritz_weights(state: _State, resolution: float) -> Float[Array, "N K"]:
     steps = jnp.where(crossed > 0, crossed, state.steps)
     root = _largest_root(state._replace(steps=steps, lower=target), resolution)
     shift = root * (1 + 2 * resolution) + jnp.finfo(root.dtype).tiny
-    column = jnp.arange(state.alphas.shape[1])
+    column = jnp.arange(state.alphas.shape[1], dtype=state.steps.dtype)[None]
     used = column < steps[:, None]
     inner = jnp.where(column < steps[:, None] - 1, state.betas, 0)
     below = jnp.pad(inner, ((0, 0), (1, 0)))[:, :-1]

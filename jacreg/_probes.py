@@ -84,7 +84,8 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     """
     count = len(probes)
     # Traced once, read, then run.
-    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(probes[0])
+    like = jax.eval_shape(lambda probes: probes[0], probes)  # a look at a key is a use of it
+    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(like)
     run, treedef = jex.jaxpr_as_fun(closed), jax.tree.structure(shapes)
 
     def one(probe: Array) -> PyTree:

@@ -80,8 +80,9 @@ def _by_factor(dense: Float[Array, "N M n"]) -> Float[Array, " N"]:
     # The entries of R span as many decades as the singular values: their logs add.
     logs = jnp.sum(jnp.log(jnp.abs(jnp.diagonal(factor, axis1=1, axis2=2))), axis=1)
     finite = jnp.all(jnp.isfinite(tall), axis=(1, 2))
-    result = jnp.where(full_rank, logs, jnp.where(finite, -jnp.inf, jnp.nan))
-    return result.astype(dtype)
+    # Log 1, log 0 and log -1: no infinity where there is none, for who has JAX look for them.
+    known = jnp.where(full_rank, 1, jnp.where(finite, 0, -1)).astype(logs.dtype)
+    return (logs + jnp.log(known)).astype(dtype)
 
 
 def _lanczos_products(lin: Linearization, method: Lanczos) -> int:

@@ -90,7 +90,7 @@ def basis_products(
     examples, size = shape
     vector = jax.ShapeDtypeStruct(shape, dtype)
     closed = jax.make_jaxpr(product)(vector)
-    basis = (jnp.arange(size) == indices[:, None]).astype(dtype)
+    basis = (jnp.arange(size)[None] == indices[:, None]).astype(dtype)
     start = _Beside(basis[None], True)
     (found,) = interpret(closed.jaxpr, closed.consts, [start], partial(_apply, examples))
     if isinstance(found, _Beside):

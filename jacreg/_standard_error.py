@@ -13,11 +13,11 @@ import jax.numpy as jnp
 
 from ._methods import Method, XTrace
 from ._probes import sample_probes
-from ._structure import accumulate_dtype
+from ._structure import error_of_mean
 from ._xtrace import xtrace_with_standard_error
 
 if TYPE_CHECKING:
-    from jaxtyping import Array
+    pass
 
 
 def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
@@ -74,18 +74,9 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
 
         samples = sample_probes(single, key, count)
         mean = jax.tree.map(lambda x: jnp.mean(x, axis=0), samples)
-        return mean, jax.tree.map(_deviation_of_mean, samples)
+        return mean, jax.tree.map(error_of_mean, samples)
 
     return estimate
-
-
-def _deviation_of_mean(samples: Array) -> Array:
-    """Over the largest sample, whose square may be too large or too small a number."""
-    wide = samples.astype(accumulate_dtype(samples.dtype))
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=0, keepdims=True))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    deviation = jnp.std(wide / scale, axis=0, ddof=1) * scale[0]
-    return (deviation / len(samples) ** 0.5).astype(samples.dtype)
 
 
 def _probes(name: str, method: Any, arguments: dict[str, Any]) -> int:

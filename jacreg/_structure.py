@@ -142,6 +142,18 @@ def example_norm(tree: PyTree) -> Float[Array, " N"]:
     return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
 
 
+def error_of_mean(samples: Float[Array, "..."], ddof: int = 1) -> Float[Array, "..."]:
+    """Sample deviation along the first axis over the root of the number of samples.
+
+    Over the largest sample, whose square may be too large or too small a number.
+    """
+    wide = samples.astype(accumulate_dtype(samples.dtype))
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(wide), axis=0, keepdims=True))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    deviation = jnp.std(wide / scale, axis=0, ddof=ddof) * scale[0]
+    return (deviation / len(samples) ** 0.5).astype(samples.dtype)
+
+
 def example_squared_norm(tree: PyTree) -> Float[Array, " N"]:
     """Squared Euclidean norm of each example."""
     return example_sum(tree, jnp.square)

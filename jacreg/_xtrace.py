@@ -21,7 +21,7 @@ from ._methods import XTrace, require_key
 from ._one_by_one import one_by_one
 from ._probes import multiply_columns
 from ._sharding import match_sharding
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, error_of_mean
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -56,7 +56,7 @@ def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> 
         trace = exact_trace(lin)
         return trace, jnp.zeros_like(trace)
     traces, dtype = _traces(lin, method, key), lin.outputs.dtype
-    error = jnp.std(traces, axis=1) / traces.shape[1] ** 0.5
+    error = error_of_mean(traces.T, ddof=0)
     return jnp.mean(traces, axis=1).astype(dtype), error.astype(dtype)
 
 

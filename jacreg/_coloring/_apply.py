@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 def _product(flat: FlatJacobian, coloring: Coloring, color: Int[Array, ""]) -> Any:
     """Mask of a colour, and the product of the Jacobian with it."""
     side = flat.outputs if coloring.reverse else flat.inputs
-    mask = (jnp.asarray(coloring.colors) == color).astype(side.dtype)
+    mask = (jnp.asarray(coloring.colors, color.dtype) == color).astype(side.dtype)
     vector = jnp.broadcast_to(mask, (flat.num_examples, side.size))
     return mask, (flat.vjp if coloring.reverse else flat.jvp)(vector)
 
@@ -45,7 +45,7 @@ def colored_diagonal(lin: Linearization, coloring: Coloring) -> Float[Array, "N 
 
     def part(color: Int[Array, ""]) -> Float[Array, "N n"]:
         mask, product = _product(flat, coloring, color)
-        return mask * product
+        return mask[None] * product
 
     return sum_chunked(part, coloring.num_colors, flat.chunk(None))
 
@@ -111,7 +111,7 @@ def trace_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
 
     def part(color: Int[Array, ""]) -> Float[Array, " N"]:
         mask, product = _product(flat, method, color)
-        return jnp.sum(mask.astype(wide) * product.astype(wide), axis=1)
+        return jnp.sum(mask.astype(wide)[None] * product.astype(wide), axis=1)
 
     return sum_chunked(part, method.num_colors, flat.chunk(None)).astype(flat.outputs.dtype)
 

@@ -118,6 +118,7 @@ class _Run:
             (result,) = bind(equation, arrays)
         if self.taps is not None:
             result = result + self.taps[len(self.uses)]
+            # Not while reading, whose trace ends before this would be looked at.
+            self.seen.append(Seen(activation, weight.scale))
         self.uses.append(use)
-        self.seen.append(Seen(activation, weight.scale))
         return [result]

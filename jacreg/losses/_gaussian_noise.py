@@ -89,9 +89,10 @@ def _cross_entropy_trace(lin: Linearization) -> Float[Array, " N"]:
     num_classes = flat.outputs.size
 
     def centred_row(index: Int[Array, ""]) -> Float[Array, " N"]:
-        cotangent = (jnp.arange(num_classes) == index) - probabilities
+        one = (jnp.arange(num_classes) == index).astype(probabilities.dtype)
+        cotangent = one[None] - probabilities
         squared = example_squared_norm(flat.vjp(cotangent))
-        return jnp.take(probabilities, index, axis=1) * squared
+        return jnp.take(probabilities, index, axis=1) * squared.astype(probabilities.dtype)
 
     def column(index: Int[Array, ""]) -> Float[Array, " N"]:
         entries = flat.column(index).astype(probabilities.dtype)

@@ -1,0 +1,123 @@
+"""Every public call under the options that users set: strict types, checks, other keys."""
+
+import contextlib
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from every_call import CALLS, Net, batch, prepare
+
+import jacreg
+
+# What these run eagerly in the fast suite; all others are slow tests.
+SAMPLE = (
+    "jacobian local", "diagonal coloring", "divergence hutch++", "frobenius_squared coupled",
+    "log_pseudo_determinant", "spectral_norm", "empirical_ntk", "gram", "gradient_penalty",
+    "layerwise_log_frobenius",
+)  # fmt: skip
+SOME = [
+    pytest.param(name, marks=() if name in SAMPLE else pytest.mark.slow, id=name) for name in CALLS
+]
+
+
+@contextlib.contextmanager
+def option(name, value):
+    before = getattr(jax.config, name)
+    jax.config.update(name, value)
+    try:
+        yield
+    finally:
+        jax.config.update(name, before)
+
+
+def trace_all(dtype=jnp.float32, key=None):
+    """Trace every call; return what each raised."""
+    prepare(dtype)
+    xs, failed = batch(4, dtype), {}
+    key = jax.random.key(0) if key is None else key
+    for name, call in CALLS.items():
+        try:
+            jax.jit(lambda xs, key, call=call: call(Net(), xs, key)).trace(xs, key)
+        except Exception as error:  # all of them are shown together
+            failed[name] = f"{type(error).__name__}: {str(error)[:200]}"
+    return failed
+
+
+def test_no_rank_is_promoted():
+    with jax.numpy_rank_promotion("raise"):
+        assert trace_all() == {}
+
+
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
+def test_no_dtype_is_promoted(dtype):
+    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("strict"):
+        assert trace_all(jnp.dtype(dtype)) == {}
+
+
+def test_no_rank_and_no_dtype_in_double_precision():
+    with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
+        assert trace_all() == {}
+
+
+def test_no_tracer_leaks():
+    with jax.checking_leaks():
+        assert trace_all() == {}
+
+
+def test_keys_of_raw_numbers():
+    assert trace_all(key=jax.random.PRNGKey(0)) == {}
+
+
+@pytest.mark.parametrize("name", ["rbg", "unsafe_rbg"])
+def test_keys_of_another_generator(name):
+    assert trace_all(key=jax.random.key(0, impl=name)) == {}
+
+
+def test_the_options_are_on():
+    def widens(xs):
+        return xs * jnp.ones((2, 4))[0]
+
+    with jax.numpy_rank_promotion("raise"), pytest.raises(ValueError, match="rank_promotion"):
+        widens(batch(2))
+    with (
+        jax.numpy_dtype_promotion("strict"),
+        pytest.raises(Exception, match="strict"),
+    ):
+        batch(2) + jnp.ones(4, jnp.bfloat16)
+    with option("jax_debug_key_reuse", True), pytest.raises(Exception, match="already consumed"):
+        key = jax.random.key(0)
+        jax.random.normal(key), jax.random.normal(key)
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_no_key_is_used_twice(name):
+    with option("jax_debug_key_reuse", True):
+        run = jax.jit(lambda xs, key: CALLS[name](Net(), xs, key))
+        jax.block_until_ready(run(batch(2), jax.random.key(0)))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_no_nan_and_no_infinity_on_the_way(name):
+    with option("jax_debug_nans", True), option("jax_debug_infs", True):
+        jax.block_until_ready(CALLS[name](Net(), batch(2), jax.random.key(0)))
+
+
+@pytest.mark.parametrize("name", SOME)
+def test_without_compilation(name):
+    xs, key = batch(2), jax.random.key(0)
+    expected = jax.jit(lambda xs, key: CALLS[name](Net(), xs, key))(xs, key)
+    with jax.disable_jit():
+        found = CALLS[name](Net(), xs, key)
+    for one, other in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        np.testing.assert_allclose(one, other, rtol=2e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize("value", [jnp.inf, jnp.nan])
+def test_a_log_pseudo_determinant_says_singular_and_not_finite_as_before(value):
+    scales = jnp.array([1.0, 0.0, value])[:, None]
+    lin = jacreg.linearize(lambda xs: xs * scales, jnp.ones((3, 4)))
+    found = np.asarray(jacreg.log_pseudo_determinant(lin))
+    assert found[0] == 0
+    assert found[1] == -np.inf
+    assert np.isnan(found[2])
