@@ -59,11 +59,16 @@ def die(folder, *, seed):
     return {"value": 1.0}
 
 
-EXTRA = {"fail": fail, "wait": wait, "die": die}
+def always(folder, *, seed):
+    """End the process as a kill does, every time."""
+    os.kill(os.getpid(), signal.SIGKILL)
 
 
-def paper(extra=()):
-    """Return the paper, with jobs of `EXTRA` besides."""
+EXTRA = {"fail": fail, "wait": wait, "die": die, "always": always}
+
+
+def paper(extra=(), needing=None):
+    """Return the paper, with jobs of `EXTRA` besides and claims that need one of them."""
 
     def jobs(settings):
         found = []
@@ -75,8 +80,20 @@ def paper(extra=()):
             found.append(measurement("deep/high", seed, number, level=3.0))
         return [*found, *(measurement(name, 0, EXTRA[name]) for name in extra)]
 
+    def about_extra():
+        if needing is None:
+            return []
+        value = exact(lambda results: results.metric(needing, "value")[0], "read")
+        # Leaves out what is not a number, as a paper may.
+        quiet = exact(lambda results: np.nansum(results.metric(needing, "value")), "summed")
+        return [
+            Claim("failing", "It is small.", "here", 0.0, value, below=1.0),
+            Claim("quiet", "Their sum is small.", "here", 0.0, quiet, below=1.0),
+        ]
+
     def claims(settings):
         return [
+            *about_extra(),
             Claim(
                 "higher",
                 "High is above low.",

@@ -69,6 +69,8 @@ class TestDryRun:
         workdir = tmp_path / "run"
         assert main([config_file, "--dry-run", "--workdir", str(workdir)]) == 0
         shown = capsys.readouterr().out
+        assert shown.startswith("tiny: compiling a step")
+        assert "now the step without penalties" in shown
         for word in ("910 parameters", "4 steps of 32 examples", "FLOPs a step", "KiB", "(new)"):
             assert word in shown, word
         assert not workdir.exists()
@@ -208,11 +210,11 @@ _SHOW = (
 )
 
 
-def shown(terminal, **variables):
+def shown(terminal, script=_SHOW, **variables):
     """What the reporter writes to a terminal, or to a pipe."""
     environment = {k: v for k, v in os.environ.items() if k not in ("NO_COLOR", "FORCE_COLOR")}
     environment |= {"TERM": "xterm-256color", **variables}
-    command = [sys.executable, "-c", _SHOW]
+    command = [sys.executable, "-c", script]
     if not terminal:
         return subprocess.run(
             command, cwd=ROOT, env=environment, capture_output=True, text=True, check=True
@@ -247,3 +249,65 @@ def test_no_colours_where_there_is_no_terminal():
 def test_no_colours_where_they_are_unwanted():
     assert COLOR.search(shown(terminal=True))  # so that the next line means something
     assert not COLOR.search(shown(terminal=True, NO_COLOR="1"))
+
+
+def test_the_bar_shows_the_loss_between_the_lines():
+    script = (
+        "from train.progress import Reporter\n"
+        "reporter = Reporter('title', 9)\n"
+        "with reporter:\n"
+        "    assert reporter.has_bar\n"
+        "    reporter.advance(1, 0.625)\n    reporter._bar.refresh()\n"
+        "    reporter.metrics(2, {'test/accuracy': 0.5})\n    reporter.advance(3)\n"
+    )
+    text = shown(terminal=True, script=script)
+    last = [line for line in re.split(r"[\r\n]", text) if "/9" in line][-1]
+    assert "loss 0.625" in last, "a line without a loss takes nothing away"
+    assert not progress.Reporter("title", 9).has_bar
+
+
+WRONG = [
+    ("confgs/quickstart.toml", "configs/quickstart.toml"),
+    ("quikstart.toml", "configs/quickstart.toml"),
+    ("configs/hoffman/jacobain.toml", "configs/hoffman/jacobian.toml"),
+    ("/nowhere/papers/hoffman2019/none.toml", "none.toml"),
+    ("mine.toml", "mine2.toml"),
+]
+
+
+@pytest.mark.parametrize(("path", "near"), WRONG)
+def test_a_wrong_path_names_the_nearest_that_exists(path, near, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path if near == "mine2.toml" else ROOT)
+    (tmp_path / "mine2.toml").write_text("")
+    assert main([path]) == 2
+    told = capsys.readouterr().err
+    assert told.startswith(f"error: {path}: no such config file. The nearest that exists is ")
+    assert near in told.split("nearest that exists is ")[1].split(";")[0]
+    assert told.count("\n") == 1
+
+
+@pytest.mark.parametrize("module", ["train"])
+def test_a_wrong_path_is_answered_before_jax_is_loaded(module):
+    code = (
+        f"import sys; import {module}{'.__main__' if module == 'train' else ''} as m\n"
+        "main = m.main\n"
+        "assert main(['absent.toml']) == 2\n"
+        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
+
+
+@pytest.mark.parametrize("code", [0, 2, 130])
+def test_a_signal_at_the_very_end_prints_nothing(code):
+    """Ctrl-C while libraries shut down, and while the exit code is on its way."""
+    script = (
+        "import atexit, os, signal\n"
+        "from train.command import leave\n"
+        "atexit.register(lambda: os.kill(os.getpid(), signal.SIGINT))\n"
+        "def main():\n"
+        f"    if {code} == 130: os.kill(os.getpid(), signal.SIGINT)\n"
+        f"    return {code}\n"
+        "leave(main)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True)
+    assert (done.returncode, done.stdout, done.stderr) == (code, "", "")

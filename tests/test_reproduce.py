@@ -19,7 +19,7 @@ from train.reproduce import CONFIGS, Claim, Estimate, Settings, judge, measureme
 from train.reproduce.__main__ import main
 from train.reproduce._page import BEGIN, END, joined_page
 from train.reproduce._run import check, command, reproduce, within
-from train.reproduce._runner import FailedJob, run_jobs
+from train.reproduce._runner import run_jobs
 from train.statistics import rank_correlation, student_interval
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -196,23 +196,69 @@ class TestReproduction:
 
 
 class TestTrouble:
-    def test_a_run_that_fails_is_named_and_the_rest_kept(self, tmp_path):
-        fake = fake_paper.paper(["fail"])
-        with pytest.raises(FailedJob, match=r"fail/0 failed: RuntimeError: this one breaks"):
-            reproduce(fake, Settings(seeds=2), tmp_path, 1)
-        log = tmp_path / "runs" / "fail" / "0" / "log.txt"
-        assert "Traceback" in log.read_text()
-        assert not (tmp_path / "claims.json").exists()
+    def test_a_run_that_fails_is_a_result(self, tmp_path):
+        """The report is written, names it, and the claims that need it are not held."""
+        fake = fake_paper.paper(["fail"], needing="fail")
+        report, verdicts = reproduce(fake, Settings(seeds=2), tmp_path, 2)
+        holds = {verdict.claim.id: verdict.holds for verdict in verdicts}
+        kept = ["higher", "thrice", "mean", "sum", "rank"]
+        assert holds == {
+            **dict.fromkeys(kept, True),
+            "tie": False,
+            "failing": False,
+            "quiet": False,
+        }
+        text = report.read_text()
+        assert "## Runs that failed" in text
+        assert "**fail/0**: RuntimeError: this one breaks" in text
+        assert "runs/fail/0/log.txt" in text
+        assert str(tmp_path) not in text
+        assert "Traceback" in (tmp_path / "runs" / "fail" / "0" / "log.txt").read_text()
+        listed = {each["id"]: each for each in json.loads((tmp_path / "claims.json").read_text())}
+        assert "fail/0 failed" in listed["failing"]["notes"][0]
+        assert listed["failing"]["ours"] is None
+        assert "not held" in joined_page(tmp_path).read_text()
+        # The same command tries it again, and the rest is not done twice.
         (tmp_path / "mended").touch()
-        reproduce(fake, Settings(seeds=2), tmp_path, 1)
-        assert (tmp_path / "claims.json").exists()
+        report, verdicts = reproduce(fake, Settings(seeds=2), tmp_path, 1)
+        assert {verdict.claim.id for verdict in verdicts if not verdict.holds} == {"tie"}
+        assert "failed" not in report.read_text()
+        assert [path.read_text() for path in (tmp_path / "runs").rglob("calls")] == ["x"] * 4
 
-    def test_a_worker_that_is_killed(self, tmp_path):
-        jobs = fake_paper.paper(["die"]).jobs(Settings(seeds=2))
-        with pytest.raises(FailedJob, match="its process ended"):
-            run_jobs(jobs, tmp_path, title="t", workers=1)
-        assert run_jobs(jobs, tmp_path, title="t", workers=1) >= 1
-        assert run_jobs(jobs, tmp_path, title="t", workers=1) == 0
+    def test_what_needs_a_run_that_failed_fails_too(self, tmp_path):
+        jobs = [
+            measurement("last", 0, fake_paper.total, needs=["sum/0"], arms=["sum"]),
+            measurement("sum", 0, fake_paper.total, needs=["fail/0"], arms=["fail"]),
+            measurement("fail", 0, fake_paper.fail),
+        ]
+        run_jobs(jobs, tmp_path, title="t", workers=1)
+        summary = json.loads((tmp_path / "runs" / "last" / "0" / "summary.json").read_text())
+        assert summary == {"status": "failed", "reason": "it needs sum/0, which failed"}
+
+    @pytest.mark.parametrize(("kind", "dies"), [("die", False), ("always", True)])
+    def test_a_worker_that_is_killed(self, tmp_path, kind, dies, monkeypatch):
+        """It is tried again alone; only where it dies again has it failed. The others go on."""
+        jobs = fake_paper.paper([kind]).jobs(Settings(seeds=2))
+        run_jobs(jobs, tmp_path, title="t", workers=2)
+        found = {
+            path.parent.relative_to(tmp_path / "runs").as_posix(): json.loads(path.read_text())
+            for path in (tmp_path / "runs").rglob("summary.json")
+        }
+        assert len(found) == len(jobs)
+        assert {name for name, each in found.items() if each["status"] == "failed"} == (
+            {"always/0"} if dies else set()
+        )
+        if dies:
+            assert "its process ended" in found["always/0"]["reason"]
+        assert run_jobs(jobs, tmp_path, title="t", workers=1) == dies
+
+    def test_the_command_says_which_runs_failed(self, tmp_path, monkeypatch, capsys):
+        fake = fake_paper.paper(["fail"])
+        monkeypatch.setattr("train.reproduce.papers.PAPERS", {"fake2000": lambda: fake})
+        assert main(["fake2000", "--seeds", "2", "--workdir", str(tmp_path)]) == 1
+        shown = capsys.readouterr()
+        assert shown.err == "error: 1 runs failed: fail/0; see the report.\n"
+        assert f"Report: {tmp_path / 'report.md'}" in shown.out
 
     def test_a_need_that_nothing_makes(self, tmp_path):
         job = measurement("sum", 0, fake_paper.total, needs=["nowhere/0"], arms=[])

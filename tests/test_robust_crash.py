@@ -274,3 +274,36 @@ class TestNotFinite:
         pictures[1, 0, 1] = bad
         with pytest.raises(DataError, match="outside 0"):
             read()
+
+
+def test_a_step_that_raises_is_one_message(tmp_path, monkeypatch):
+    """A check inside the compiled step, of a solver for instance, ends the run as a result."""
+    import dataclasses
+
+    from train.tasks import TASKS
+
+    def check(xs):
+        if check.calls >= 4:
+            raise ValueError("the solver met what is not finite")
+        check.calls += 1
+        return xs
+
+    check.calls = 0
+
+    def checked(config, dataset, **options):
+        problem = TASKS["classification"](config, dataset, **options)
+
+        def prepare(rows):
+            xs, targets = problem.prepare(rows)
+            return jax.pure_callback(check, jax.ShapeDtypeStruct(xs.shape, xs.dtype), xs), targets
+
+        return dataclasses.replace(problem, prepare=prepare)
+
+    monkeypatch.setattr("train.run.TASKS", {"classification": checked})
+    with pytest.raises(DivergedError, match="solver met what is not finite") as caught:
+        run(short(training={"steps": 8, "checkpoint_every": 3}), tmp_path)
+    assert "checkpoint of step 3 is kept" in str(caught.value)
+    assert len(str(caught.value)) < 1500
+    summary = records.read_json(tmp_path / records.SUMMARY)
+    assert summary["status"] == "diverged"
+    assert "solver" in summary["reason"]

@@ -11,7 +11,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from train.command import leave
 from train.errors import UserError
+from train.tables import read_tables
 
 _DESCRIPTION = """\
 Train a network from a config file, with Jacobian penalties.
@@ -109,7 +111,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(chosen: argparse.Namespace) -> int:
-    # JAX takes seconds to import: --help should not.
+    if not chosen.list:
+        read_tables(Path(chosen.config))
+    # JAX takes seconds to import: --help and a wrong path should not.
     from train import config as configs
     from train import listing, plan, records
     from train.progress import silence
@@ -152,4 +156,4 @@ def _print(text: str) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main, at_once=True)

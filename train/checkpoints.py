@@ -97,6 +97,10 @@ class Checkpoints:
         names = [path.name for path in self.folder.iterdir() if path.is_dir()]
         return sorted(int(name) for name in names if name.isascii() and name.isdecimal())
 
+    def is_empty(self) -> bool:
+        """Return whether the folder holds nothing, not even what is torn."""
+        return not self.folder.is_dir() or not any(self.folder.iterdir())
+
     def restore(self, like: PyTree, warn: Callable[[str], None]) -> Restored | None:
         """Return the newest whole checkpoint, None where there is none.
 
@@ -148,6 +152,26 @@ class Checkpoints:
         if digest(leaves) != index.get("sha256"):
             raise ValueError("its digest does not match its arrays")
         return leaves, index.get("recorded") is not False
+
+
+class NoCheckpoints:
+    """Of a run without a workdir: nothing is kept."""
+
+    folder = None
+
+    def save(self, step: int, tree: PyTree, recorded: bool = True) -> None:
+        """Write nothing."""
+
+    def steps(self) -> list[int]:
+        """Return no step."""
+        return []
+
+    def is_empty(self) -> bool:
+        """Return True."""
+        return True
+
+    def restore(self, like: PyTree, warn: Callable[[str], None]) -> Restored | None:
+        """Return None: there is none."""
 
 
 class Restored(NamedTuple):

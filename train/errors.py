@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 EXIT_FINISHED = 0
+EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
 EXIT_STORAGE = 4
@@ -29,6 +30,14 @@ class DataError(UserError):
     """A data set that is absent, torn or not what the config says."""
 
 
+class ArgumentError(UserError, ValueError):
+    """An argument of a function of `train` with a value that does not fit."""
+
+
+class ArgumentTypeError(UserError, TypeError):
+    """An argument of a function of `train` that is of another kind."""
+
+
 class WorkdirError(UserError):
     """A workdir that is in use or belongs to another config."""
 
@@ -37,6 +46,16 @@ class DivergedError(UserError):
     """The loss or a gradient stopped being finite. Exit code 3."""
 
     exit_code = EXIT_DIVERGED
+
+
+class OutOfMemory(UserError):
+    """A run that does not fit in memory."""
+
+
+class FailedRun(UserError):
+    """A run that raised. Exit code 1: what is done is kept."""
+
+    exit_code = EXIT_FAILED
 
 
 class StorageError(UserError):

@@ -18,6 +18,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 REQUIRED = inspect.Parameter.empty
+NO_KEY = "no key"  # in a field's metadata: it is no key of a table
 
 
 @dataclass(frozen=True)
@@ -149,7 +150,10 @@ def optional(expect: Expect) -> Expect:
 def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
     """Return the keys that a dataclass's fields or a function's keyword-only parameters make."""
     parameters = inspect.signature(target).parameters.values()
-    if not dataclasses.is_dataclass(target):
+    if dataclasses.is_dataclass(target):
+        hidden = [each.name for each in dataclasses.fields(target) if NO_KEY in each.metadata]
+        parameters = [each for each in parameters if each.name not in hidden]
+    else:
         parameters = [each for each in parameters if each.kind is inspect.Parameter.KEYWORD_ONLY]
     names = vars(sys.modules[target.__module__])
     keys = {}

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from train import records
-from train.checkpoints import Checkpoints
+from train.checkpoints import Checkpoints, NoCheckpoints
 from train.errors import ConfigError, DivergedError, InterruptedRun
 from train.interrupt import Interrupt, Stop
 from train.memory import USABLE
@@ -62,7 +62,8 @@ class Loop:
     """One run of a problem in a workdir.
 
     Args:
-        config, problem, workdir, reporter: of the run.
+        config, problem, reporter: of the run.
+        workdir: its folder; None keeps records in memory and writes no checkpoint.
         debug: where a loss or gradient is not finite, look for the primitive that made it.
     """
 
@@ -70,7 +71,7 @@ class Loop:
         self,
         config: Config,
         problem: Problem,
-        workdir: Path,
+        workdir: Path | None,
         reporter: Reporter,
         debug: bool = False,
     ) -> None:
@@ -79,8 +80,11 @@ class Loop:
         self.problem = problem
         self.reporter = reporter
         self.workdir = workdir
-        self.checkpoints = Checkpoints(workdir / "checkpoints")
-        self.log = records.MetricsLog(workdir / records.METRICS)
+        self.checkpoints: Checkpoints | NoCheckpoints = NoCheckpoints()
+        self.log: records.MetricsLog | records.MemoryLog = records.MemoryLog()
+        if workdir is not None:
+            self.checkpoints = Checkpoints(workdir / "checkpoints")
+            self.log = records.MetricsLog(workdir / records.METRICS)
         self.timing = Timing()
         self.step = 0
         size = len(next(iter(problem.examples.values())))
@@ -126,19 +130,22 @@ class Loop:
                 jax.device_put((self._rows(step, end), np.int32(step))), self.mesh
             )
             begun = jax.tree.map(jnp.copy, state) if self.debug else None
-            for taken, objective in enumerate(objectives, step):
-                state = programs[objective](state, examples, order, first, self.keys)
-                if interrupt.received is not None and jax.process_count() == 1:
-                    end = taken + 1
-                    break
-            first_bad = int(state.first_bad)
+            try:
+                for taken, objective in enumerate(objectives, step):
+                    state = programs[objective](state, examples, order, first, self.keys)
+                    if interrupt.received is not None and jax.process_count() == 1:
+                        end = taken + 1
+                        break
+                first_bad = int(state.first_bad)
+            except jax.errors.JaxRuntimeError as error:
+                raise self._raised(step, end, error) from None
             self.timing.chunks.append((end - step, time.perf_counter() - started))
             if first_bad >= 0:
                 arguments = (examples, order, first, self.keys)
                 found = begun and self._explained(begun, first_bad, programs, arguments)
                 raise self._diverged(first_bad, found)
             self.step = step = end
-            self.reporter.advance(step)
+            self.reporter.advance(step, self._mean_loss(state) if self.reporter.has_bar else None)
             # All processes stop at one step.
             received = first_signal(interrupt.received) if step < steps else None
             recorded = True
@@ -164,7 +171,7 @@ class Loop:
             state, lambda text: self.reporter.say(f"{self.reporter.title}: {text}")
         )
         if found is None:
-            if (self.checkpoints.folder).is_dir() and any(self.checkpoints.folder.iterdir()):
+            if not self.checkpoints.is_empty():
                 self.reporter.say(
                     f"{self.reporter.title}: no checkpoint is whole, so it starts at step 0 again"
                 )
@@ -262,6 +269,10 @@ class Loop:
         last = step in (self.config.training.steps, *(each.end for each in self.problem.earlier))
         return last or (every > 0 and step % every == 0)
 
+    def _mean_loss(self, state: TrainState) -> float:
+        """Return the mean loss since the last line, for the bar."""
+        return float(fetch(state.sums["loss"])) / (self.step - self._last_line(self.step))
+
     def _last_line(self, step: int) -> int:
         """Return the step of the training line before that of `step`, 0 before the first."""
         every = self.config.training.log_every
@@ -335,14 +346,31 @@ class Loop:
         xs, targets = self.problem.prepare(rows)
         return explain(gradient, state.params, state.model_state, xs, targets, keys, state.step)
 
-    def _diverged(self, step: int, found: str | None = None) -> DivergedError:
+    def _raised(self, step: int, end: int, error: Exception) -> Exception:
+        """Return what ends a run whose compiled step raised, a check of a solver for instance."""
+        text = str(error)
+        if "RESOURCE_EXHAUSTED" in text:
+            return error
+        # A callback's traceback ends with what was raised.
+        said = [line for line in text.splitlines() if line.strip()][-1:]
+        return DivergedError(
+            f"a step from {step + 1} to {end} raised ({' '.join(said)[:300]}): training stopped, "
+            f"{self._kept()}."
+        )
+
+    def _kept(self) -> str:
         kept = self.checkpoints.steps()
-        where = f"the checkpoint of step {kept[-1]} is kept" if kept else "no checkpoint was due"
+        if not kept:
+            return "no checkpoint was due"
+        return f"the checkpoint of step {kept[-1]} is kept in {self.checkpoints.folder}"
+
+    def _diverged(self, step: int, found: str | None = None) -> DivergedError:
         why = f" ({found})" if found else ""
         hint = "" if self.debug else " There, --debug finds what made it."
         return DivergedError(
             f"the loss or its gradient is not finite at step {step}{why}: training stopped, "
-            f"{where} in {self.checkpoints.folder}. Lower optimizer.learning_rate or the penalty's "
-            "weight, or set optimizer.clip_norm, and give the changed config another --workdir."
+            f"{self._kept()}. Lower optimizer.learning_rate or the "
+            "penalty's weight, or set optimizer.clip_norm, and give the changed config another "
+            "--workdir."
             f"{hint}"
         )

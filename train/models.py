@@ -14,13 +14,15 @@ import numpy as np
 import jacreg
 import models
 from models._networks import NETWORKS
-from train.errors import ConfigError
+from train.errors import ConfigError, shown
 from train.expect import Key, keys_of
+from train.own import applied, own_functional
 from train.precision import computed_in
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
+    from jacreg._functional import Functional
     from train.config import Model
     from train.data import Dataset
 
@@ -41,7 +43,7 @@ def model_keys(name: str) -> dict[str, Key]:
 
 def with_framework(config: Model) -> Model:
     """Return the section with its framework filled in: the network's first."""
-    if config.framework is not None:
+    if config.framework is not None or config.target is not None:
         return config
     return replace(config, framework=NETWORKS[config.name].frameworks[0])
 
@@ -52,6 +54,9 @@ def check_model(config: Model) -> None:
     Raises:
         ConfigError: with the path of the key at fault.
     """
+    if config.target is not None:
+        _layout(config)
+        return
     network = NETWORKS[config.name]
     if config.framework not in network.frameworks:
         raise ConfigError(
@@ -112,12 +117,16 @@ class BuiltModel:
         """
         try:
             ys = jax.eval_shape(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
-        except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:400]
+        except Exception as error:  # a model of the user's own may raise any
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
                 f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
                 f"({reason})."
             ) from None
+        if getattr(ys, "shape", None) is None:
+            raise ConfigError(
+                f'model.name: "{self.name}" returns {shown(ys)} for a batch, expected one array.'
+            )
         if ys.shape != (sample.shape[0], width):
             raise ConfigError(
                 f'model.name: "{self.name}" returns shape {ys.shape} for a batch of '
@@ -144,6 +153,29 @@ def build_model(
         ConfigError: the framework, layout or an option does not fit the network.
     """
     layout = _layout(config)
+    if config.target is not None:
+        functional = own_functional(config, key)
+        apply = applied(functional)
+    else:
+        functional = _network(config, layout, dataset, num_outputs, key)
+        apply = functional.apply
+    axes = None
+    apply = computed_in(apply, precision)
+    # A model of one's own takes the data as it is, unless it asks for an order.
+    if len(dataset.input_shape) == 3 and (config.target is None or config.layout is not None):
+        order = "N" + layout.inputs.replace("N", "")
+        axes = tuple("NHWC".index(letter) for letter in order)
+        per_example = config.framework == "equinox" or config.target is not None
+        if layout.batch_axis != 0 and not per_example:
+            apply = _batch_first(apply, layout.batch_axis)
+    return BuiltModel(
+        functional.params, functional.state, apply, axes, config.name, functional.merge
+    )
+
+
+def _network(
+    config: Model, layout: Any, dataset: Dataset, num_outputs: int, key: Array
+) -> Functional:
     options = dict(config.options)
     known = NETWORKS[config.name].options
     if "input_shape" in known:
@@ -155,19 +187,9 @@ def build_model(
         built = models.build(
             config.name, framework=config.framework, layout=layout, key=key, **options
         )
-        functional = _functional(built, config.framework)
+        return _functional(built, config.framework)
     except (TypeError, ValueError) as error:
         raise ConfigError(f"model: {' '.join(str(error).split())[:600]}") from None
-    axes = None
-    apply = computed_in(functional.apply, precision)
-    if len(dataset.input_shape) == 3:
-        order = "N" + layout.inputs.replace("N", "")
-        axes = tuple("NHWC".index(letter) for letter in order)
-        if layout.batch_axis != 0 and config.framework != "equinox":
-            apply = _batch_first(apply, layout.batch_axis)
-    return BuiltModel(
-        functional.params, functional.state, apply, axes, config.name, functional.merge
-    )
 
 
 def _layout(config: Model) -> Any:

@@ -6,13 +6,17 @@ Each row is a function `(rate, momentum, weight_decay) -> optax.GradientTransfor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import optax
 
 from train.schedules import make_schedule
 
 if TYPE_CHECKING:
+    from jaxtyping import PyTree
+
     from train.config import Optimizer
 
 
@@ -50,6 +54,8 @@ OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
 
 def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformation:
     """Return the gradient transformation of `[optimizer]` for a run of `steps`."""
+    if config.given is not None:
+        return config.given
     factor = make_schedule(config.schedule, steps)
     transformation = OPTIMIZERS[config.name](
         lambda count: config.learning_rate * factor(count), config.momentum, config.weight_decay
@@ -57,3 +63,19 @@ def make_optimizer(config: Optimizer, steps: int) -> optax.GradientTransformatio
     if config.clip_norm is None:
         return transformation
     return optax.chain(optax.clip_by_global_norm(config.clip_norm), transformation)
+
+
+def first_steps(optimizer: optax.GradientTransformation, params: PyTree) -> dict[str, Any]:
+    """Return the norms of an optimiser's first updates for gradients that are always the same.
+
+    They tell one that Python gave from another, its rate and kind, where no config does.
+    """
+    gradients = jax.tree.map(
+        lambda leaf: jnp.sin(1.0 + jnp.arange(leaf.size)).reshape(leaf.shape).astype(leaf.dtype),
+        params,
+    )
+    state, norms = optimizer.init(params), []
+    for _ in range(3):
+        updates, state = optimizer.update(gradients, state, params)
+        norms.append(float(jnp.sqrt(sum(jnp.sum(leaf**2) for leaf in jax.tree.leaves(updates)))))
+    return {"first_steps": norms}

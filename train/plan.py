@@ -41,11 +41,19 @@ def plan(config: Config, workdir: Path) -> dict[str, Any]:
     if workdir.exists():
         check_config(workdir, config)
     dataset = data.load(config.data)
-    with silence(), tempfile.TemporaryDirectory() as unread:
-        loop, step = _compiled(config, dataset, Path(unread))
+    reporter = Reporter(config.experiment.name, config.training.steps)
+    reporter.say(f"{reporter.title}: compiling a step, which is all that takes time here")
+    with tempfile.TemporaryDirectory() as unread:
+        with silence():
+            loop, step = _compiled(config, dataset, Path(unread))
         costs = _costs(step)
         if any(penalty.weight for penalty in config.penalty):
-            plain = _costs(_compiled(without_penalty(config), dataset, Path(unread))[1])
+            reporter.say(
+                f"{reporter.title}: compiled in {step['seconds']:.1f} s; now the step without "
+                "penalties"
+            )
+            with silence():
+                plain = _costs(_compiled(without_penalty(config), dataset, Path(unread))[1])
             costs["flops_without_penalties"] = plain["flops"]
     sizes = dataset.describe()
     return {
@@ -55,7 +63,7 @@ def plan(config: Config, workdir: Path) -> dict[str, Any]:
         "data": sizes,
         "model": {
             "name": config.model.name,
-            "framework": config.model.framework,
+            "framework": config.model.framework or "a framework of its own class",
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(loop.problem.params)),
         },
         "task": config.task.name,
@@ -137,7 +145,7 @@ def _state(workdir: Path) -> str:
 
 
 def _penalty(penalty: Penalty) -> dict[str, Any]:
-    parameters = inspect.signature(PENALTIES[penalty.name]).parameters
+    parameters = inspect.signature(penalty.given or PENALTIES[penalty.name]).parameters
     default = parameters["method"].default if "method" in parameters else None
     method = repr(default) if default is not None else "its own"
     return {

@@ -59,17 +59,26 @@ class Reporter:
             self._bar.stop()
             self._bar = None
 
-    def advance(self, step: int) -> None:
-        """Move the bar."""
+    @property
+    def has_bar(self) -> bool:
+        """Whether a bar is shown."""
+        return self._bar is not None
+
+    def advance(self, step: int, loss: float | None = None) -> None:
+        """Move the bar; beside it stands the loss, as a mean over the last steps."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
+            self._note(loss)
+
+    def _note(self, loss: float | None) -> None:
+        if self._bar is not None and loss is not None:
+            self._bar.update(self._task, note=f"loss {loss:.4g}")
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show a line of metrics."""
         note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
         if self._bar is not None:
-            loss = metrics.get("train/loss")
-            self._bar.update(self._task, note="" if loss is None else f"loss {loss:.4g}")
+            self._note(metrics.get("train/loss"))
         else:
             self.say(f"{self.title}  step {step}/{self.steps}  {note}")
 

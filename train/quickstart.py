@@ -8,6 +8,7 @@ import time
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.command import leave
 from train.errors import UserError
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
@@ -67,4 +68,4 @@ def _compare(folder: Path, overrides: Sequence[str]) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main, at_once=True)

@@ -133,6 +133,28 @@ class MetricsLog:
         return lines
 
 
+class MemoryLog:
+    """The lines of a run without a workdir."""
+
+    def __init__(self) -> None:
+        self._lines: list[dict[str, Any]] = []
+
+    def truncate(self, last_step: int) -> None:
+        """Keep the lines up to a step."""
+        self._lines = [line for line in self._lines if line["step"] <= last_step]
+
+    def append(self, step: int, metrics: Mapping[str, float]) -> None:
+        """Add one line."""
+        self._lines.append({"step": step, **metrics})
+
+    def sync(self) -> None:
+        """Write nothing."""
+
+    def read(self) -> list[dict[str, Any]]:
+        """Return the lines."""
+        return self._lines
+
+
 def _line(record: Mapping[str, Any]) -> str:
     return json.dumps(_finite(record), allow_nan=False) + "\n"
 

@@ -45,13 +45,22 @@ def restore(workdir: Path) -> Trained:
     if summary.get("status") != "finished":
         raise WorkdirError(f"{workdir}: holds no finished run; finish it first.")
     path = workdir / records.CONFIG
-    config = configs.parse(configs.read_tables(path), str(path))
+    return restored(configs.parse(configs.read_tables(path), str(path)), workdir)
+
+
+def restored(config: Config, workdir: Path) -> Trained:
+    """Return the model that the finished run of a config ended with.
+
+    Raises:
+        WorkdirError: its last checkpoint is gone or another's.
+    """
+    summary = records.read_json(workdir / records.SUMMARY) or {}
     dataset = data.load(config.data)
     problem = TASKS[config.task.name](config, dataset, **config.task.options)
     loop = Loop(config, problem, workdir, Reporter(config.experiment.name, config.training.steps))
     like = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
     found = loop.checkpoints.restore(like, loop.reporter.say)
-    if found is None or tree_digest(found[1].params) != summary["params_sha256"]:
+    if found is None or tree_digest(found[1].params) != summary.get("params_sha256"):
         raise WorkdirError(
             f"{workdir}: its last checkpoint is gone or is not that of the finished run."
         )

@@ -4,22 +4,32 @@ from __future__ import annotations
 
 import tempfile
 import time
-from collections.abc import Mapping
-from contextlib import suppress
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import numpy as np
 
 from train import data, environment, figures, records
 from train.allocator import settle_allocator
 from train.cache import cache_dir
 from train.checkpoints import tree_digest
 from train.choices import choices_of, with_choices
-from train.errors import DivergedError, InterruptedRun, StorageError, UserError, WorkdirError
+from train.errors import (
+    DivergedError,
+    InterruptedRun,
+    OutOfMemory,
+    StorageError,
+    UserError,
+    WorkdirError,
+)
 from train.interrupt import Interrupt, Stop
 from train.loop import Loop
 from train.methods import noting_choices
+from train.optimizers import first_steps
+from train.own import described
 from train.parallel import evaluating_on, join_hosts, make_mesh
 from train.precision import check_precision
 from train.progress import Reporter, shown_metric
@@ -28,6 +38,7 @@ from train.workdir import check_config, locked, record_config
 
 if TYPE_CHECKING:
     from train.config import Config
+    from train.problem import Problem
 
 FINISHED = "finished"
 
@@ -51,16 +62,41 @@ def run(
             interrupted run; each with its exit code.
     """
     settle_allocator()
+    return run_for_weights(config, workdir, pictures=pictures, debug=debug).summary
+
+
+class Ended(NamedTuple):
+    """What a run ended with.
+
+    Attributes:
+        summary: as in `summary.json`.
+        weights: the pair (params, state); None where the run had ended before.
+    """
+
+    summary: dict[str, Any]
+    weights: tuple[Any, Any] | None
+
+
+def run_for_weights(
+    config: Config, workdir: Path | None, *, pictures: bool = True, debug: bool = False
+) -> Ended:
+    """As `run`, for the trained weights as well; without a workdir nothing is written."""
     check_precision(config)
     join_hosts(config)
     make_mesh(config)
     if jax.process_index() != 0:
         with tempfile.TemporaryDirectory() as unread:
             return _run(config, Path(unread), False, False)
+    if workdir is None:
+        reporter = Reporter(config.experiment.name, config.training.steps)
+        with _one_message("the run"):
+            ended = _train(config, None, reporter, Interrupt(), False, debug)
+        show(reporter, ended.summary)
+        return ended
     return _run(config, workdir, pictures, debug)
 
 
-def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> dict[str, Any]:
+def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> Ended:
     reporter = Reporter(config.experiment.name, config.training.steps)
     reporter.console.quiet |= jax.process_index() != 0
     with locked(workdir):
@@ -70,43 +106,55 @@ def _run(config: Config, workdir: Path, pictures: bool, debug: bool) -> dict[str
         if summary is not None and summary.get("status") == FINISHED:
             reporter.say(f"{reporter.title}: finished already, in {workdir}")
             show(reporter, summary)
-            return summary
+            return Ended(summary, None)
         if moved:
             reporter.say(f"{reporter.title}: goes on with other devices: {'; '.join(moved)}")
-        try:
-            with Interrupt() as interrupt:
-                summary = _train(config, workdir, reporter, interrupt, pictures, debug)
-        except Stop as stop:
-            raise InterruptedRun(
-                "stopped by a signal outside the steps of training, where nothing is lost. The "
-                f"same command goes on with what is in {workdir}.",
-                stop.signal_number,
-            ) from None
-        except OSError as error:
-            raise StorageError(
-                f"{error.filename or workdir}: cannot be written ({error.strerror or error}); the "
-                "records and checkpoints before that are kept. Make room, then the same command "
-                "goes on."
-            ) from None
-        except (MemoryError, jax.errors.JaxRuntimeError) as error:
-            if (told := _out_of_memory(error)) is None:
-                raise
-            raise told from None
-        show(reporter, summary)
+        with _one_message(workdir), Interrupt() as interrupt:
+            ended = _train(config, workdir, reporter, interrupt, pictures, debug)
+        show(reporter, ended.summary)
         reporter.say(f"{reporter.title}: records, checkpoints and figures are in {workdir}")
-        return summary
+        return ended
+
+
+@contextmanager
+def _one_message(workdir: Path | str) -> Iterator[None]:
+    """Word what ends a run from outside it: a signal, a full disk, no memory."""
+    try:
+        yield
+    except Stop as stop:
+        raise InterruptedRun(
+            "stopped by a signal outside the steps of training, where nothing is lost. The "
+            f"same command goes on with what is in {workdir}.",
+            stop.signal_number,
+        ) from None
+    except OSError as error:
+        raise StorageError(
+            f"{error.filename or workdir}: cannot be written ({error.strerror or error}); the "
+            "records and checkpoints before that are kept. Make room, then the same command "
+            "goes on."
+        ) from None
+    except (MemoryError, jax.errors.JaxRuntimeError) as error:
+        if (told := _out_of_memory(error)) is None:
+            raise
+        raise told from None
 
 
 def _train(
     config: Config,
-    workdir: Path,
+    workdir: Path | None,
     reporter: Reporter,
     interrupt: Interrupt,
     pictures: bool,
     debug: bool,
-) -> dict[str, Any]:
+) -> Ended:
     started = time.perf_counter()
     dataset = data.load(config.data)
+    if config.model.target is not None and config.model.given is None:
+        own = described(config.model)
+        reporter.say(
+            f"{reporter.title}: model.target {config.model.target} is imported from "
+            f"{own.get('file', 'no file')}"
+        )
     with noting_choices() as found:
         problem = TASKS[config.task.name](config, dataset, **config.task.options)
     for path, chosen in found.items():
@@ -118,8 +166,10 @@ def _train(
             f"{reporter.title}: the training split has {loop.batch_size} examples, fewer than "
             f"data.batch_size={config.data.batch_size}: every batch is the whole split"
         )
-    record_config(workdir, config)
-    _record_environment(workdir, environment.describe(dataset, loop.batch_size))
+    if workdir is not None:
+        found = environment.describe(dataset, loop.batch_size) | _origins(config, problem)
+        _record_environment(workdir, found)
+        record_config(workdir, config)
     base = {"experiment": config.experiment.name, "seed": config.experiment.seed}
     try:
         with reporter, evaluating_on(loop.mesh):
@@ -133,13 +183,15 @@ def _train(
         status = "diverged" if isinstance(error, DivergedError) else "interrupted"
         record = {**base, "status": status, "steps": loop.step, "reason": str(error)}
         with suppress(OSError):  # a full disk must not hide why the run ended
-            records.write_json(workdir / records.SUMMARY, record)
+            if workdir is not None:
+                records.write_json(workdir / records.SUMMARY, record)
         raise
     if remark:
         reporter.say(f"{reporter.title}: {remark}")
-    problem.report(state.params, state.model_state, workdir)
-    if pictures:
-        figures.draw_run(workdir)
+    if workdir is not None:
+        problem.report(state.params, state.model_state, workdir)
+        if pictures:
+            figures.draw_run(workdir)
     summary = {
         **base,
         "status": FINISHED,
@@ -153,8 +205,20 @@ def _train(
             "seconds": time.perf_counter() - started,
         },
     }
-    records.write_json(workdir / records.SUMMARY, summary)
-    return summary
+    if workdir is not None:
+        records.write_json(workdir / records.SUMMARY, summary)
+    return Ended(summary, (state.params, state.model_state))
+
+
+def _origins(config: Config, problem: Problem) -> dict[str, Any]:
+    """Return what tells a model, and an optimiser, of the user's own from another."""
+    found: dict[str, Any] = {}
+    if config.model.target is not None:
+        start = tree_digest((problem.params, problem.state))
+        found["model"] = {**described(config.model), "start_sha256": start}
+    if config.optimizer.given is not None:
+        found["optimizer"] = first_steps(config.optimizer.given, problem.params)
+    return found
 
 
 def _out_of_memory(error: Exception) -> UserError | None:
@@ -162,7 +226,7 @@ def _out_of_memory(error: Exception) -> UserError | None:
     text = " ".join(str(error).split())
     if not isinstance(error, MemoryError) and "RESOURCE_EXHAUSTED" not in text:
         return None
-    return UserError(
+    return OutOfMemory(
         f"the run does not fit in memory ({text[:200] or 'MemoryError'}). Lower data.batch_size "
         "or evaluation.batch_size, set training.accumulate or training.remat, or make the network "
         "smaller."
@@ -179,7 +243,26 @@ def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:
             f"{old['data']['sha256'][:12]}..., now {found['data']['sha256'][:12]}...). "
             "Restore the data, or use another --workdir."
         )
+    for part, keys in (("model", ("sha256", "start_sha256")), ("optimizer", ("first_steps",))):
+        before, now = (old or {}).get(part, {}), found.get(part, {})
+        changed = [key for key in keys if not _alike(before.get(key), now.get(key))]
+        if changed:
+            what = {"sha256": f"another version of {now.get('file', 'its file')}"}.get(
+                changed[0], f"another {part} ({', '.join(changed)} differ)"
+            )
+            raise WorkdirError(
+                f"--workdir {workdir}: was begun with {what}. Restore it, or use another workdir."
+            )
     records.write_json(path, found)
+
+
+def _alike(before: Any, now: Any) -> bool:
+    """Return whether two records agree, numbers to what another machine may round; None does."""
+    if before is None or now is None:
+        return True
+    if isinstance(before, list):
+        return len(before) == len(now) and bool(np.allclose(before, now, rtol=1e-3))
+    return before == now
 
 
 def show(reporter: Reporter, summary: Mapping[str, Any]) -> None:

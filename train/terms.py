@@ -137,7 +137,7 @@ def make_terms(
 
 
 def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
-    reads = sources_of(PENALTIES[penalty.name])
+    reads = ("lin",) if penalty.given is not None else sources_of(PENALTIES[penalty.name])
     missing = [name for name in reads if name not in offers]
     if missing:
         fitting = [
@@ -160,9 +160,9 @@ def sources_of(row: Callable[..., Any]) -> tuple[str, ...]:
 def _bind(
     penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
 ) -> Callable[..., Any]:
-    row = PENALTIES[penalty.name]
+    row = penalty.given or PENALTIES[penalty.name]
     options = dict(penalty.options)
-    takes_method = "method" in inspect.signature(row).parameters
+    takes_method = penalty.given is None and "method" in inspect.signature(row).parameters
     blocks = coupled and penalty.statistics == "batch"
     if penalty.every != 1 and penalty.probability != 1:
         raise ConfigError(
@@ -197,7 +197,24 @@ def _bind(
             '"coupled_batch": with statistics = "batch" and train-mode BatchNorm any other '
             "method mixes the examples of the batch."
         )
+    if penalty.given is not None:
+        return lambda lin, key: _one_each(row(lin, key), lin, penalty.name)
     return lambda *sources: row(*sources, **options)
+
+
+def _one_each(values: Any, lin: Any, name: str) -> Any:
+    """Return the values of a penalty of the user's own, which are one an example.
+
+    Raises:
+        ValueError: they are not.
+    """
+    rows = len(jax.tree.leaves(lin.value)[0])
+    if jnp.shape(values) != (rows,):
+        raise ValueError(
+            f"penalty {name}: (lin, key) -> values of shape {jnp.shape(values)}, expected "
+            f"({rows},): one value an example of the batch."
+        )
+    return jnp.asarray(values)
 
 
 def _resolved(method: Deferred, resolve: Callable[[Deferred], Any] | None) -> Any:

@@ -6,13 +6,17 @@ import fcntl
 import os
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from pathlib import Path
 
 from train import records
-from train.config import Config, differences, dump, parse, read_tables
+from train.config import GIVEN, Config, differences, dump, parse, read_tables
 from train.errors import ConfigError, UserError, WorkdirError
+from train.penalties import PENALTIES
 
 LOCK = ".lock"
+# What runs and reproductions leave.
+_RECORDS = (records.METRICS, "checkpoints", "claims.json", "plan.json")
 
 
 @contextmanager
@@ -74,7 +78,7 @@ def check_config(workdir: Path, config: Config) -> list[str]:
     """
     path = workdir / records.CONFIG
     if not path.exists():
-        made = [name for name in (records.METRICS, "checkpoints") if (workdir / name).exists()]
+        made = [name for name in _RECORDS if (workdir / name).exists()]
         if made:
             raise WorkdirError(
                 f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
@@ -82,7 +86,7 @@ def check_config(workdir: Path, config: Config) -> list[str]:
             )
         return []
     try:
-        old = parse(read_tables(path), str(path))
+        old = recorded_config(workdir, config)
     except ConfigError as error:
         raise WorkdirError(
             f"--workdir {workdir}: its {records.CONFIG} does not parse ({error}). "
@@ -100,6 +104,34 @@ def check_config(workdir: Path, config: Config) -> list[str]:
     return devices
 
 
+def recorded_config(workdir: Path, config: Config) -> Config:
+    """Return the config that a folder records; what Python gave is that of `config`.
+
+    Raises:
+        ConfigError: there is none, or it does not parse.
+    """
+    path = workdir / records.CONFIG
+    tables = read_tables(path)
+    given = config.optimizer.given is not None and tables.get("optimizer") == {"name": GIVEN}
+    if given:
+        del tables["optimizer"]
+    labels = {}
+    if config.data.given is not None:
+        for index, table in enumerate(tables.get("penalty", [])):
+            if table.get("name") not in PENALTIES:
+                # A callable's: any row without options takes its place while the rest is parsed.
+                labels[index], table["name"] = table.get("name"), "jacobian"
+    old = parse(tables, str(path))
+    penalty = tuple(
+        replace(each, name=str(labels.get(index, each.name)))
+        for index, each in enumerate(old.penalty)
+    )
+    return replace(old, penalty=penalty, optimizer=config.optimizer if given else old.optimizer)
+
+
 def record_config(workdir: Path, config: Config) -> None:
     """Write the resolved config, once it has shown that data and model can be made from it."""
-    records.write_bytes(workdir / records.CONFIG, dump(config).encode())
+    text = dump(config)
+    if any(each.given is not None for each in (config.data, config.model, *config.penalty)):
+        text = f"# Written by train.fit: the same call goes on with it, no command.\n\n{text}"
+    records.write_bytes(workdir / records.CONFIG, text.encode())

@@ -3,7 +3,7 @@
 from train.config._load import differences as differences
 from train.config._load import dump as dump
 from train.config._load import load as load
-from train.config._load import read_tables as read_tables
+from train.config._parse import GIVEN as GIVEN
 from train.config._parse import parse as parse
 from train.config._parse import resolved as resolved
 from train.config._schema import SECTIONS as SECTIONS
@@ -15,3 +15,4 @@ from train.config._schema import Optimizer as Optimizer
 from train.config._schema import Penalty as Penalty
 from train.config._schema import Training as Training
 from train.named import Named as Named
+from train.tables import read_tables as read_tables

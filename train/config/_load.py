@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import tomllib
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +10,7 @@ from train.config._overrides import override
 from train.config._parse import parse, resolved
 from train.config._schema import Config
 from train.config._write import to_toml
-from train.errors import ConfigError
+from train.tables import read_tables
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -26,22 +25,6 @@ def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
     if not overrides:
         return config
     return parse(override(tables, overrides), "command line")
-
-
-def read_tables(path: Path) -> dict[str, Any]:
-    """Return the tables of a TOML file, or say why it has none."""
-    try:
-        return tomllib.loads(path.read_bytes().decode("utf-8-sig"))
-    except FileNotFoundError:
-        raise ConfigError(
-            f"{path}: no such config file; configs/quickstart.toml is one to start from."
-        ) from None
-    except OSError as error:
-        raise ConfigError(f"{path}: cannot read the config: {error.strerror}.") from None
-    except UnicodeDecodeError as error:
-        raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}).") from None
-    except (tomllib.TOMLDecodeError, RecursionError) as error:
-        raise ConfigError(f"{path}: not valid TOML: {str(error)[:200]}.") from None
 
 
 def dump(config: Config) -> str:

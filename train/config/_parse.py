@@ -6,13 +6,16 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from train.config._schema import SECTIONS, Config, Data, Experiment, Penalty
+from train.config._schema import SECTIONS, Config, Data, Experiment, Model, Optimizer, Penalty
 from train.errors import ConfigError, shown
-from train.expect import REQUIRED, Key, keys_of, nearest
+from train.expect import REQUIRED, Expect, Key, keys_of, nearest
 from train.models import check_model, with_framework
 from train.named import Choice, Named
+from train.own import is_target
 
 T = TypeVar("T")
+# How a file names what Python gave in its place.
+GIVEN = "given"
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -71,6 +74,8 @@ def _section(section: type[T], table: Any, path: str) -> T:
         )
     keys = keys_of(section)
     keys.pop("options", None)
+    if section is Model and "target" in table:
+        return _own_model(table, keys, path)
     option_keys = getattr(section, "option_keys", None)
     if option_keys is None:
         return section(**_values(table, keys, path))
@@ -83,6 +88,29 @@ def _section(section: type[T], table: Any, path: str) -> T:
     own = {key: values[key] for key in values if key in keys}
     options = {key: values[key] for key in values if key not in keys}
     return section(**{**own, "options": options})
+
+
+def _own_model(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> Any:
+    """Parse a model of the user's own; its options are a table, which its class alone can check."""
+    if "name" in table:
+        raise ConfigError(
+            f"{path}: got a name and a target, expected one of them: a network of models.build, or "
+            "a class of your own."
+        )
+    own = {name: key for name, key in keys.items() if name != "name"}
+    own["options"] = Key(Expect("a table, for instance { width = 64 }", _table), {})
+    values = _values(table, own, path)
+    if not is_target(values["target"]):
+        raise ConfigError(
+            f'{path}.target: got {shown(values["target"])}, expected "package.module:Name".'
+        )
+    return Model(name=values["target"], **values)
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        raise ValueError
+    return dict(value)
 
 
 def _values(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> dict[str, Any]:
@@ -122,9 +150,10 @@ def _mismatch(value: Any, key: Key, path: str) -> ConfigError:
 
 
 def _missing(name: str, key: Key, path: str) -> ConfigError:
+    own = ', or target = "package.module:Name" for a class of your own' if path == "model" else ""
     return ConfigError(
         f"{path}.{name} is missing: expected {key.expect.what}. "
-        f"Write `{name} = ...` in section [{path}]."
+        f"Write `{name} = ...` in section [{path}]{own}."
     )
 
 
@@ -220,11 +249,16 @@ def resolved(config: Config) -> dict[str, Any]:
 def _plain(value: Any) -> Any:
     if isinstance(value, Named):
         return {"name": value.name, **_plain(value.options)} if value.options else value.name
+    if isinstance(value, Model) and value.target is not None:
+        kept = ("target", "framework", "layout", "options")
+        return _plain({name: getattr(value, name) for name in kept})
+    if isinstance(value, Optimizer) and value.given is not None:
+        return {"name": GIVEN}
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         table = {
             field.name: _plain(getattr(value, field.name))
             for field in dataclasses.fields(value)
-            if field.name != "options" and getattr(value, field.name) is not None
+            if field.name not in ("options", "given") and getattr(value, field.name) is not None
         }
         return {**table, **_plain(getattr(value, "options", {}))}
     if isinstance(value, Mapping):

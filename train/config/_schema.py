@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any, ClassVar
 
 from models._networks import FRAMEWORKS, NETWORKS
 from train.data import builtin_keys
-from train.expect import Key, boolean, either, integer, keys_of, number, sequence, string
+from train.expect import NO_KEY, Key, boolean, either, integer, keys_of, number, sequence, string
 from train.methods import METHODS, make_method
 from train.models import model_keys
 from train.named import Choice, Named
@@ -21,11 +21,18 @@ from train.penalties import PENALTIES
 from train.schedules import SCHEDULES, make_schedule
 from train.tasks import TASKS
 
+if TYPE_CHECKING:
+    from optax import GradientTransformation
+
+    from train.data import Dataset
+
 NUMBERS = either(number(), sequence(number()))
 SCALES = either(number(above=0), sequence(number(above=0)))
 LEVELS = sequence(number(above=0, most=1))
 PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
+# What Python gives in place of a name: no key, and in no file.
+_NO_KEY: Mapping[str, Any] = {NO_KEY: True}
 Schedule = Annotated[Named, Choice(SCHEDULES, make_schedule)]
 Method = Annotated[Named, Choice(METHODS, make_method)]
 
@@ -64,6 +71,7 @@ class Data:
     background: Annotated[str | None, string(("white", "black"))] = None
     test_fraction: Annotated[float, number(above=0, most=0.9)] = 0.2
     options: Mapping[str, Any] = field(default_factory=dict)
+    given: Dataset | None = field(default=None, compare=False, repr=False, metadata=_NO_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,6 +79,10 @@ class Model:
     """A network of `models.build`, its framework and layout; other keys are the network's own.
 
     `framework` is nnx where it is left out, or the first that the network exists in.
+
+    Or a class of one's own: `target = "package.module:Name"`, with `options = {...}` for its
+    constructor, which gets `rngs=` (nnx) or `key=` (Equinox) beside them. `name` is then the
+    target, and `layout` brings images, N, H, W, C, into the order of axes that it takes.
     """
 
     option_keys: ClassVar[Callable[[str], dict[str, Key]]] = model_keys
@@ -78,7 +90,9 @@ class Model:
     name: Annotated[str, string(NETWORKS)]
     framework: Annotated[str | None, string(FRAMEWORKS)] = None
     layout: Annotated[tuple[str, str, str] | None, sequence(string(), 3)] = None
+    target: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
+    given: Any = field(default=None, compare=False, repr=False, metadata=_NO_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -112,6 +126,9 @@ class Penalty:
     fraction: Annotated[float, number(above=0, most=1)] = 1.0
     statistics: Annotated[str, string(("running", "batch"))] = "running"
     options: Mapping[str, Any] = field(default_factory=dict)
+    given: Callable[..., Any] | None = field(
+        default=None, compare=False, repr=False, metadata=_NO_KEY
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -128,6 +145,9 @@ class Optimizer:
     weight_decay: Annotated[float, number(least=0)] = 0.0
     clip_norm: Annotated[float | None, number(above=0)] = None
     schedule: Schedule = CONSTANT
+    given: GradientTransformation | None = field(
+        default=None, compare=False, repr=False, metadata=_NO_KEY
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -15,3 +15,4 @@ from train.data._functions import KnownFunction as KnownFunction
 from train.data._load import BUILTINS as BUILTINS
 from train.data._load import builtin_keys as builtin_keys
 from train.data._load import load as load
+from train.data._pixels import Pixels as Pixels

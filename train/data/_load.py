@@ -59,7 +59,8 @@ def builtin_keys(name: str) -> dict[str, Key]:
 
 
 def load(options: Data) -> Dataset:
-    """Return the data set of `[data]`: `path` where given, else a built-in, else the hub's.
+    """Return the data set of `[data]`: what Python gave, else `path`, else a built-in, else
+    the hub's.
 
     A table's name (`TABLES`) goes with its path; any other name gives way to one.
 
@@ -67,6 +68,8 @@ def load(options: Data) -> Dataset:
         DataError: it is unknown, absent, torn, out of reach, or does not fit the options.
     """
     name = str(options.name)
+    if options.given is not None:
+        return options.given
     if name in TABLES:
         refuse_keys(options, f"the table {name}")
         dataset = TABLES[name](options, **options.options)

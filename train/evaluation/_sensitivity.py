@@ -50,7 +50,8 @@ def sensitivity(
         found.append(matrices.reshape(*matrices.shape[:2], -1)[start - first :])
     values = np.linalg.svd(np.concatenate(found), compute_uv=False)
     record = {"singular_values": values.astype(np.float32)}
-    if np.ndim(examples.inputs) != 4:
+    back = (0, 1, 2, 3) if axes is None else np.argsort(axes)
+    if np.ndim(examples.inputs) != 4 or examples.inputs.shape[back[3]] not in (1, 3):
         return record
     labels = np.asarray(examples.targets)
     _, firsts = np.unique(labels, return_index=True)
@@ -59,7 +60,6 @@ def sensitivity(
     padded = np.resize(chosen, max(len(chosen), min(count, _CHUNK)))
     maps = np.asarray(jacobians(weights, examples.inputs[padded]))
     maps = maps[np.arange(len(chosen)), labels[chosen]]
-    back = (0, 1, 2, 3) if axes is None else np.argsort(axes)
     images = np.asarray(model.pixels(examples.inputs[chosen]))
     return record | {
         "images": np.transpose(images, back).astype(np.float32),

@@ -106,13 +106,18 @@ def _borders(axis: Any, scores: Float[np.ndarray, "R C classes"], extent: Any) -
         )
 
 
+def _are_pictures(images: np.ndarray) -> bool:
+    """Return whether arrays can be shown: grey `[N, H, W]`, or with 1 or 3 channels at the end."""
+    return images.ndim == 3 or (images.ndim == 4 and images.shape[-1] in (1, 3))
+
+
 def _corners(axis: Any, record: Mapping[str, np.ndarray], names: list[str]) -> None:
     from matplotlib.offsetbox import AnnotationBbox, OffsetImage
 
     images = record.get("images")
     for number, (across, up) in enumerate(record["corners"]):
         name = names[int(record["labels"][number])]
-        if images is None or images.ndim not in (3, 4):
+        if images is None or not _are_pictures(images):
             axis.plot(across, up, "o", color="white", markeredgecolor="black", markersize=7)
             axis.annotate(
                 name, (across, up), xytext=(6, 6), textcoords="offset points", fontweight="bold"

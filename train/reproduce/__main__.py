@@ -7,6 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from train.command import leave
 from train.errors import UserError
 
 _DESCRIPTION = """\
@@ -25,8 +26,8 @@ that does not hold is reported as such; that is no error.
 --break penalty runs the same with every penalty weight 0: the claims about the penalty must
 then fall, or they show nothing.
 
-Exit codes: 0 done, 1 a run failed (its log is named), 2 bad input (nothing is overwritten),
-130 or 143 stopped.
+Exit codes: 0 done, 1 done with runs that failed (the report names them), 2 bad input (nothing is
+overwritten), 130 or 143 stopped.
 """
 
 
@@ -102,7 +103,9 @@ def _main(chosen: argparse.Namespace) -> int:
     if chosen.workers is not None and chosen.workers < 1:
         raise UserError(f"--workers: got {chosen.workers}, expected at least 1.")
 
+    from train import records
     from train.reproduce._paper import Settings
+    from train.reproduce._report import RUN
     from train.reproduce._run import default_folder, reproduce
     from train.reproduce._runner import default_workers
     from train.reproduce._signals import terminated
@@ -126,7 +129,11 @@ def _main(chosen: argparse.Namespace) -> int:
         )
     held = sum(verdict.holds for verdict in verdicts)
     print(f"{held} of {len(verdicts)} claims hold. Report: {report}")
-    return 0
+    failed = (records.read_json(report.parent / RUN) or {}).get("failed", {})
+    if failed:
+        listed = ", ".join(list(failed)[:10])
+        print(f"error: {len(failed)} runs failed: {listed}; see the report.", file=sys.stderr)
+    return 1 if failed else 0
 
 
 def _listing() -> str:
@@ -160,4 +167,4 @@ def _data(words: Sequence[str]) -> dict[str, str]:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

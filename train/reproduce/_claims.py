@@ -9,14 +9,12 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 
+from train.reproduce._results import Results, unless_failed
 from train.statistics import rank_correlation, student_interval
-
-if TYPE_CHECKING:
-    from train.reproduce._results import Results
 
 STUDENT = "Student's t over {count} seeds"
 PAIRED = "Student's t over {count} pairs of the same seed"
@@ -32,7 +30,7 @@ class Estimate(NamedTuple):
     values: tuple[float, ...]
 
 
-Statistic = Callable[["Results"], Estimate]
+Statistic = Callable[[Results], Estimate]
 
 
 @dataclass(frozen=True)
@@ -92,12 +90,21 @@ class Verdict:
 
 
 def judge(claim: Claim, results: Results) -> Verdict:
-    """Return whether a claim holds."""
-    found = claim.statistic(results)
+    """Return whether a claim holds; one that reads a run that failed does not."""
+    found, failed = unless_failed(claim.statistic, results)
+    if failed:
+        nothing = Estimate(math.nan, math.nan, math.nan, "none: a run failed", ())
+        note = f"not known: {_listed(failed)} failed"
+        return Verdict(claim, nothing, False, (note,))
     if not all(math.isfinite(value) for value in found[:3]):
         note = "a run that it needs diverged, or a value is not finite"
         return Verdict(claim, found, False, (note,))
     return Verdict(claim, found, claim.above < found.low and found.high < claim.below)
+
+
+def _listed(names: Sequence[str]) -> str:
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return ", ".join(names[:3]) + more
 
 
 def mean(metric: str, arm: str, *, scale: float = 1.0) -> Statistic:

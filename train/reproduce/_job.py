@@ -19,7 +19,8 @@ from train.errors import DivergedError, UserError, WorkdirError
 
 JOB = "job.json"
 ARRAYS = "arrays.npz"
-FINISHED, DIVERGED = "finished", "diverged"
+LOG = "log.txt"
+FINISHED, DIVERGED, FAILED = "finished", "diverged", "failed"
 
 Measure = Callable[..., Mapping[str, Any]]
 
@@ -140,6 +141,8 @@ def measurement(
 def is_done(job: Job, folder: Path, broken: bool) -> bool:
     """Return whether the folder holds the job's result; a run that diverged is one.
 
+    One that failed is not: the same command tries it again.
+
     Raises:
         WorkdirError: the folder was begun for another plan.
     """
@@ -168,6 +171,12 @@ def perform(job: Job, folder: Path, broken: bool) -> float:
         found = job.measure(folder, seed=job.seed, **job.options, **asked)
         _write(folder, found, time.perf_counter() - started)
     return time.perf_counter() - started
+
+
+def record_failure(folder: Path, reason: str) -> None:
+    """Write that the job of a folder failed: a result like any other."""
+    folder.mkdir(parents=True, exist_ok=True)
+    records.write_json(folder / records.SUMMARY, {"status": FAILED, "reason": reason})
 
 
 def _train(job: Job, folder: Path, broken: bool) -> None:

@@ -86,6 +86,20 @@ class Progress:
             self._said = time.perf_counter()
             self.say(f"{self.title}: {self.count} of {self.total} runs, {self.remaining()}")
 
+    def failed(self, job: Job, reason: str) -> None:
+        """Note that a job failed; the plan goes on."""
+        if job.name in self._running:
+            self._running.remove(job.name)
+        self.count += 1
+        self.left -= job.cost
+        self.say(f"{self.title}: {job.name} FAILED: {reason}")
+        self._show()
+
+    def dropped(self, job: Job) -> None:
+        """Note that a job stopped on the way; it will be tried again."""
+        self._running.remove(job.name)
+        self._show()
+
     def tick(self) -> None:
         """Refresh the bar."""
         self._show()

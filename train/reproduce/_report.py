@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import platform
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train import records
 from train.reproduce._claims import Verdict, judge
+from train.reproduce._job import LOG
 from train.reproduce._paper import Paper, Table
 from train.reproduce._results import Results
 
@@ -30,9 +33,9 @@ def write_report(
     verdicts = [judge(claim, results) for claim in paper.claims(settings)]
     pictures = folder / FIGURES
     pictures.mkdir(exist_ok=True)
-    figures = list(paper.figures(results, pictures))
-    tables = list(paper.tables(results))
-    seconds = float(sum(results.seconds(arm).sum() for arm in results.arms))
+    figures = _shown_or_none(lambda: list(paper.figures(results, pictures)), results)
+    tables = _shown_or_none(lambda: list(paper.tables(results)), results)
+    seconds = float(sum(np.nansum(results.seconds(arm)) for arm in results.arms))
     about = {
         "name": paper.name,
         "reference": paper.reference,
@@ -48,13 +51,29 @@ def write_report(
         "workers": workers,
         "machine": _machine(results),
         "diverged": {arm: found for arm in results.arms if (found := results.diverged(arm))},
+        "failed": results.failed(),
     }
     listed = [verdict.record() for verdict in verdicts]
     records.write_json(folder / CLAIMS, listed)
     records.write_json(folder / RUN, about)
-    page = _page(paper, results, verdicts, tables, figures, about)
+    page = _page(paper, results, verdicts, tables or [], figures or [], about)
+    kinds = " and ".join(
+        kind for kind, made in (("tables", tables), ("figures", figures)) if made is None
+    )
+    if kinds:
+        page += f"\nThe {kinds} need runs that failed, so they are not here.\n"
     records.write_bytes(folder / REPORT, page.encode())
     return folder / REPORT, verdicts
+
+
+def _shown_or_none(make: Callable[[], list[Any]], results: Results) -> list[Any] | None:
+    """Return tables or figures; None where they cannot be made without a run that failed."""
+    try:
+        return make()
+    except Exception:
+        if not results.failed():
+            raise
+        return None
 
 
 def _page(
@@ -75,6 +94,9 @@ def _page(
             "",
         ]
     lines += [f"**{held} of {len(verdicts)} claims hold** at scale {settings.scale}.", ""]
+    if about["failed"]:
+        listed = ", ".join(list(about["failed"])[:5])
+        lines += [f"**{len(about['failed'])} runs failed** (see below): {listed}.", ""]
     lines += [f"{paper.scales[settings.scale]}", ""]
     if about["part"]:
         lines += [_part(about["part"]), ""]
@@ -99,6 +121,18 @@ def _page(
         lines += ["## Figures", ""]
         for name, caption in figures:
             lines += [f"![{caption}]({FIGURES}/{name})", "", caption, ""]
+    if about["failed"]:
+        lines += ["## Runs that failed", ""]
+        lines += [
+            "They are results too: what needs them does not hold. The same command tries them "
+            "again.",
+            "",
+        ]
+        lines += [
+            f"- **{name}**: {reason}. Its log: `runs/{name}/{LOG}`"
+            for name, reason in about["failed"].items()
+        ]
+        lines += [""]
     if about["diverged"]:
         lines += ["## Runs that diverged", ""]
         lines += [

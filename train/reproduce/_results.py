@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from train import records
-from train.reproduce._job import ARRAYS, Job
+from train.reproduce._job import ARRAYS, FAILED, Job
 from train.reproduce._paper import Settings
 
 if TYPE_CHECKING:
@@ -26,6 +27,7 @@ class Results:
         for job in jobs:
             self.seeds.setdefault(job.arm, []).append(job.seed)
         self._summaries: dict[tuple[str, int], dict[str, Any]] = {}
+        self._read: set[tuple[str, int]] = set()
 
     @property
     def arms(self) -> list[str]:
@@ -34,10 +36,12 @@ class Results:
 
     def workdir(self, arm: str, seed: int) -> Path:
         """Return the folder of a job."""
+        self._read.add((arm, seed))
         return self.folder / "runs" / arm / str(seed)
 
     def summary(self, arm: str, seed: int) -> dict[str, Any]:
         """Return a job's summary."""
+        self._read.add((arm, seed))
         if (arm, seed) not in self._summaries:
             path = self.workdir(arm, seed) / records.SUMMARY
             self._summaries[arm, seed] = records.read_json(path) or {}
@@ -45,10 +49,25 @@ class Results:
 
     def diverged(self, arm: str) -> list[int]:
         """Return the seeds whose run stopped with a loss that is not finite."""
-        return [seed for seed in self.seeds[arm] if "metrics" not in self.summary(arm, seed)]
+        found = {seed: self.summary(arm, seed) for seed in self.seeds[arm]}
+        return [
+            seed
+            for seed, summary in found.items()
+            if "metrics" not in summary and summary.get("status") != FAILED
+        ]
+
+    def failed(self) -> dict[str, str]:
+        """Return why each run that failed did, by `arm/seed`."""
+        found = {}
+        for arm, seeds in self.seeds.items():
+            for seed in seeds:
+                summary = self.summary(arm, seed)
+                if summary.get("status") == FAILED:
+                    found[f"{arm}/{seed}"] = str(summary.get("reason"))
+        return found
 
     def metric(self, arm: str, name: str) -> Float[np.ndarray, " seeds"]:
-        """Return a metric of an arm, one value a seed; nan where a run diverged.
+        """Return a metric of an arm, one value a seed; nan where a run diverged or failed.
 
         Raises:
             KeyError: the arm does not exist, or a run that finished lacks the metric.
@@ -76,3 +95,23 @@ class Results:
         """Return what each job took."""
         found = [self.summary(arm, seed).get("timing", {}) for seed in self.seeds[arm]]
         return np.asarray([each.get("seconds", np.nan) for each in found])
+
+    def runs_read(self, read: Callable[[], Any]) -> set[str]:
+        """Return the runs, as `arm/seed`, whose records a function reads, also where it raises."""
+        before, self._read = self._read, set()
+        with suppress(Exception):
+            read()
+        touched, self._read = self._read, before | self._read
+        return {f"{arm}/{seed}" for arm, seed in touched}
+
+
+def unless_failed(read: Callable[[Results], Any], results: Results | None) -> tuple[Any, list[str]]:
+    """Return what a function makes of the results, or None and the failed runs that it reads.
+
+    What it would make of them means nothing.
+    """
+    failed = {} if results is None else results.failed()
+    if results is None or not failed:
+        return read(results), []  # pyright: ignore[reportArgumentType]
+    touched = sorted(results.runs_read(lambda: read(results)) & failed.keys())
+    return (None, touched) if touched else (read(results), [])

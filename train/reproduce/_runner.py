@@ -20,27 +20,20 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from train.errors import UserError
-from train.reproduce._job import Job, is_done, perform
+from train.errors import OutOfMemory, StorageError, UserError
+from train.reproduce._job import LOG, Job, is_done, perform, record_failure
 from train.reproduce._progress import Progress
-
-_LOG = "log.txt"
-
-
-class FailedJob(UserError):
-    """A job that raised. Exit code 1: what is done is kept."""
-
-    exit_code = 1
 
 
 def run_jobs(
     jobs: Sequence[Job], folder: Path, *, title: str, workers: int, broken: bool = False
 ) -> int:
-    """Do all jobs that are not done, and return how many were.
+    """Try all jobs that are not done, and return how many were tried.
+
+    One that fails is recorded as such beside its log and the others go on; what needs it fails too.
 
     Raises:
-        FailedJob: one raised; its log is named.
-        UserError: bad input of a job, or a folder of another plan.
+        UserError: bad input of a job, a full disk, or a folder of another plan.
         KeyboardInterrupt: stopped; what is done is kept.
     """
     done = {job.name for job in jobs if is_done(job, folder / "runs" / job.name, broken)}
@@ -49,30 +42,97 @@ def run_jobs(
     if not waiting:
         progress.say(f"{title}: all {len(jobs)} runs were done already")
         return 0
-    workers = max(1, min(workers, len(waiting)))
     progress.begin()
-    with progress, _pool(workers) as pool:
-        running: dict[Future[float], Job] = {}
-        try:
-            while waiting or running:
-                ready = [job for job in waiting if set(job.needs) <= done]
-                for job in ready[: workers - len(running)]:
-                    waiting.remove(job)
-                    running[pool.submit(_work, job, folder, broken)] = job
-                    progress.started(job)
-                if not running:
-                    needed = sorted(set().union(*(job.needs for job in waiting)) - done)
-                    raise AssertionError(f"no job of the plan makes {', '.join(needed)}")
-                finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
-                for future in finished:
-                    job = running.pop(future)
-                    progress.finished(job, _outcome(future, job, folder))
-                    done.add(job.name)
-                progress.tick()
-        except BaseException:
-            _stop(pool)
-            raise
+    with progress:
+        _Plan(waiting, done, folder, progress, broken).work(max(1, min(workers, len(waiting))))
     return len(jobs) - len(progress.before)
+
+
+class _Plan:
+    """The jobs that are left, and what became of the others."""
+
+    def __init__(
+        self, waiting: list[Job], done: set[str], folder: Path, progress: Progress, broken: bool
+    ) -> None:
+        self.waiting, self.done, self.failed = waiting, done, set[str]()
+        self.folder, self.progress, self.broken = folder, progress, broken
+        self.suspects: list[Job] = []
+
+    def work(self, workers: int) -> None:
+        """Take the jobs, several at a time.
+
+        Where a process ends, nobody knows which of the jobs under way ended it: each is tried
+        again alone, and is to blame if that ends too.
+        """
+        while self.waiting or self.suspects:
+            if self.suspects:
+                job = self.suspects.pop(0)
+                if self._take(1, [job]):
+                    self._fail(job, "its process ended (killed, or out of memory)")
+            else:
+                self.suspects = self._take(workers, self.waiting)
+
+    def _take(self, workers: int, waiting: list[Job]) -> list[Job]:
+        """Take jobs until none waits; return those under way when a process ended."""
+        with _pool(workers) as pool:
+            running: dict[Future[float], Job] = {}
+            try:
+                while waiting or running:
+                    self._submit(pool, workers, waiting, running)
+                    finished, _ = wait(running, timeout=1.0, return_when=FIRST_COMPLETED)
+                    for future in finished:
+                        job = running[future]
+                        self._note(job, future)
+                        del running[future]
+                    self.progress.tick()
+            except BrokenProcessPool:
+                _stop(pool)
+                for job in running.values():
+                    self.progress.dropped(job)
+                return list(running.values())
+            except BaseException:
+                _stop(pool)
+                raise
+        return []
+
+    def _submit(
+        self, pool: ProcessPoolExecutor, workers: int, waiting: list[Job], running: dict[Any, Job]
+    ) -> None:
+        for job in [each for each in waiting if self.failed.intersection(each.needs)]:
+            waiting.remove(job)
+            needed = ", ".join(sorted(self.failed.intersection(job.needs)))
+            self.progress.started(job)
+            self._fail(job, f"it needs {needed}, which failed")
+        ready = [job for job in waiting if set(job.needs) <= self.done]
+        for job in ready[: workers - len(running)]:
+            running[pool.submit(_work, job, self.folder, self.broken)] = job
+            waiting.remove(job)
+            self.progress.started(job)
+        stuck = [job for job in waiting if not self.failed.intersection(job.needs)]
+        if stuck and not running:
+            needed = sorted(set().union(*(job.needs for job in stuck)) - self.done)
+            raise AssertionError(f"no job of the plan makes {', '.join(needed)}")
+
+    def _note(self, job: Job, future: Future[float]) -> None:
+        try:
+            seconds = future.result()
+        except (BrokenProcessPool, StorageError):
+            raise
+        except OutOfMemory as error:
+            self._fail(job, str(error))
+        except UserError as error:
+            raise UserError(f"{job.name}: {error}") from None
+        except Exception as error:
+            self._fail(job, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+        else:
+            self.done.add(job.name)
+            self.progress.finished(job, seconds)
+
+    def _fail(self, job: Job, reason: str) -> None:
+        place = self.folder / "runs" / job.name
+        record_failure(place, reason)
+        self.failed.add(job.name)
+        self.progress.failed(job, f"{reason}. Its log: {place / LOG}")
 
 
 def _pool(workers: int) -> ProcessPoolExecutor:
@@ -119,7 +179,7 @@ def _work(job: Job, folder: Path, broken: bool) -> float:
     place = folder / "runs" / job.name
     place.mkdir(parents=True, exist_ok=True)
     with (
-        (place / _LOG).open("a") as log,
+        (place / LOG).open("a") as log,
         contextlib.redirect_stdout(log),
         contextlib.redirect_stderr(log),
     ):
@@ -130,24 +190,6 @@ def _work(job: Job, folder: Path, broken: bool) -> float:
         except Exception:
             traceback.print_exc()
             raise
-
-
-def _outcome(future: Future[float], job: Job, folder: Path) -> float:
-    try:
-        return future.result()
-    except UserError as error:
-        raise UserError(f"{job.name}: {error}") from None
-    except BrokenProcessPool:
-        raise FailedJob(
-            f"{job.name}: its process ended (killed, or out of memory). What is done is kept; the "
-            "same command goes on. --workers 1 needs less memory."
-        ) from None
-    except Exception as error:
-        log = folder / "runs" / job.name / _LOG
-        raise FailedJob(
-            f"{job.name} failed: {type(error).__name__}: {str(error)[:300]}\n"
-            f"The whole story is in {log}. What is done is kept; the same command goes on."
-        ) from error
 
 
 def _stop(pool: ProcessPoolExecutor) -> None:

@@ -116,6 +116,8 @@ def classification(
         cells = evaluation.decision_cells(
             logits, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
         )
+        if model.axes is not None:  # for the picture, in the order of the data
+            cells["images"] = np.transpose(cells["images"], np.argsort(model.axes))
         labels = np.asarray(test.targets)[rows]
         records.write_arrays(
             workdir / figures.CELLS,

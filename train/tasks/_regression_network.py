@@ -53,8 +53,8 @@ class Network:
         model = self.model
         try:
             ys = jax.eval_shape(lambda xs: self(model.params, model.state, xs), sample)
-        except (AttributeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:400]
+        except Exception as error:  # a model of the user's own may raise any
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
                 f'model.name: "{model.name}" does not take inputs of shape {sample.shape[1:]} '
                 f"({reason})."

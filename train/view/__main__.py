@@ -1,4 +1,4 @@
-"""`python -m train.view WORKDIR [WORKDIR ...] [--out DIR] [--tensorboard DIR]`."""
+"""`python -m train.view WORKDIR [WORKDIR ...] [--workdir DIR] [--tensorboard DIR]`."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from train.command import leave
 from train.errors import UserError
 
 _DESCRIPTION = """\
 Compare runs from their records: a table, PNGs, and one self-contained HTML page.
 
   python -m train.view runs/quickstart-plain runs/quickstart
-  python -m train.view runs/* --out runs/view
+  python -m train.view runs/* --workdir runs/view
 """
 _EPILOG = """\
 Nothing is computed again, so a copied workdir serves as well, and a run that is still going shows
@@ -33,7 +34,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("workdirs", nargs="+", type=Path, metavar="WORKDIR")
     parser.add_argument(
+        "--workdir",
         "--out",
+        dest="out",
+        metavar="DIR",
         type=Path,
         help="folder of index.html and PNGs (default: view, beside the first)",
     )
@@ -67,7 +71,7 @@ def _view(workdirs: Sequence[Path], out: Path, events: Path | None) -> None:
         made = pictures(runs, out)
         records.write_bytes(out / "index.html", page(runs, made).encode())
     except OSError as error:
-        raise UserError(f"--out {out}: cannot be written ({error.strerror}).") from None
+        raise UserError(f"--workdir {out}: cannot be written ({error.strerror}).") from None
     for picture in made:
         print(picture.light)
     for folder in written:
@@ -76,4 +80,4 @@ def _view(workdirs: Sequence[Path], out: Path, events: Path | None) -> None:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)

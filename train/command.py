@@ -1,0 +1,52 @@
+"""How a command of `train` ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from collections.abc import Callable
+
+_INTERRUPTED = 130
+
+
+def leave(main: Callable[[], int], *, at_once: bool = False) -> None:
+    """Call a command's `main` and leave with its exit code, whenever Ctrl-C comes.
+
+    What is left once the code is known, threads and libraries that shut down, is worth no
+    traceback: from then on the signal is ignored.
+
+    Args:
+        main: returns the exit code.
+        at_once: after a signal, end without that: the computation that it cut may be under way in
+            threads of XLA, which then crash.
+    """
+    code = _INTERRUPTED
+    try:
+        code = main()
+    except KeyboardInterrupt:
+        pass
+    except SystemExit as left:  # of argparse
+        _ignore_signal()
+        sys.exit(left.code)
+    _ignore_signal()
+    if at_once and code > 128 and not _has_hosts():
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code)
+    sys.exit(code)
+
+
+def _ignore_signal() -> None:
+    while True:
+        try:
+            signal.signal(signal.SIGINT, signal.SIG_IGN)
+        except KeyboardInterrupt:
+            continue
+        return
+
+
+def _has_hosts() -> bool:
+    """Return whether other processes wait for this one to take its leave."""
+    jax = sys.modules.get("jax")
+    return jax is not None and jax.distributed.is_initialized()
