@@ -193,6 +193,11 @@ def wrong_module(who: str, expected: str, got: Any) -> TypeError:
             f"{who}: expected {expected}, got the method {got.__name__} of {owner}. "
             f'Pass the model and name the method: method="{got.__name__}".'
         )
+    if _framework(type(getattr(got, "__wrapped__", None))) is not None:
+        return TypeError(
+            f"{who}: expected {expected}, got a transformed module, {type(got).__name__}. Pass "
+            "the module itself and jit the step around it."
+        )
     if callable(got):
         name = getattr(got, "__name__", type(got).__name__)
         return TypeError(

@@ -86,7 +86,7 @@ class Target:
         if waiting and not self._has(inspect.Parameter.VAR_POSITIONAL):
             raise self.misfit(
                 f"which has no place for the last {len(waiting)} of {len(inputs)} inputs",
-                "pass those that it takes, in its order, the batch first",
+                self._options_instead(),
             )
         extra = {name: call.options[name] for name in call.options if name not in parameters}
         if batch is not None and batch not in parameters:
@@ -127,6 +127,12 @@ class Target:
         """The error that shows the model's own signature and what to write."""
         text = f"{self.call.who}: the model is called as {self.name}{self.signature}, {problem}. "
         return TypeError(text + advice[0].upper() + advice[1:] + ".")
+
+    def _options_instead(self) -> str:
+        flags = [name for name in self.signature.parameters if name in flag_names(self.signature)]
+        if not flags:
+            return "pass those that it takes, in its order, the batch first"
+        return f"a flag is no input but an option: {self.call.line(f'{flags[0]}=...')}"
 
     def _missing(self, name: str) -> TypeError:
         whole = self.call.line(f"{name}=...")

@@ -17,9 +17,18 @@ if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
 
-def check_model(call: Call, model: Any, state: Any) -> None:
-    """Raise a TypeError unless this is an Equinox model with its state or without one."""
+_JITTED = type(eqx.filter_jit(lambda: None))
+
+
+def check_model(call: Call, model: Any, state: Any) -> Any:
+    """The model, out of `eqx.filter_jit`, which hides its layers from what sets their mode.
+
+    Raises:
+        TypeError: this is no Equinox model with its state or without one.
+    """
     who = call.who
+    if isinstance(model, _JITTED) and isinstance(model.__wrapped__, eqx.Module):
+        model = model.__wrapped__
     if not isinstance(model, eqx.Module):
         raise wrong_module(who, "an eqx.Module", model)
     find_target(call, model)
@@ -28,6 +37,7 @@ def check_model(call: Call, model: Any, state: Any) -> None:
             f"{who}: state must be an eqx.nn.State (from eqx.nn.make_with_state) or None, "
             f"got {type(state).__name__}."
         )
+    return model
 
 
 def function(
@@ -91,7 +101,7 @@ def function(
     """
     who = "jacreg.eqx.function"
     call = Call(who, method, wrt, options)
-    check_model(call, model, state)
+    model = check_model(call, model, state)
     mode = check_mode(who, statistics, dropout_key, options, "key")
     kept = clone_state(state)
     warn_untrained(who, model, kept, mode)

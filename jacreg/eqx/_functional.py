@@ -94,7 +94,7 @@ def functional(
         >>> ys, state = apply(params, state, jnp.ones((4, 3)), train=True)
     """
     call = Call(_WHO, method, wrt, options)
-    check_model(call, model, state)
+    model = check_model(call, model, state)
     mode = check_mode(_WHO, statistics, dropout_key, options, "key")
     # Initial values of state are no parameters, although they are arrays in the model.
     params, static = eqx.partition(eqx.nn.delete_init_state(model), eqx.is_inexact_array)
