@@ -9,6 +9,7 @@ from local_functions import RECTANGULAR, SQUARE, conv
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
+from jacreg._dependence import _read
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -75,13 +76,11 @@ def test_a_pattern_holds_the_edges_of_every_example(first, x64):
     np.testing.assert_array_equal(relation.matrix().toarray(), eye | np.roll(eye, 1, axis=0))
 
 
-def test_unknown_primitive_is_dense(x64):
+def test_a_solve_is_dense_and_says_so(x64):
     def solve(x):
         matrix = jnp.eye(6) * 3 + x[:, :, :, 0]
         return jnp.linalg.solve(matrix, x[..., 1])
 
-    _, _, reader = dependence_of(jacreg.linearize(solve, jnp.ones((2, 6, 6, 3))))
-    assert reader.dense_primitives
     coloring = jacreg.color(solve, jnp.ones((2, 6, 6, 3)), quantity="frobenius")
     assert coloring.is_dense
     assert "dense through" in repr(coloring)
@@ -123,3 +122,28 @@ def test_parameters_that_are_zero_today_are_edges(name):
     }[name]
     xs = jnp.ones((2, 5))
     assert jacreg.color(fn, xs, quantity="frobenius").num_colors == 5
+
+
+ON_NUMPY = {
+    "iota and comparisons": lambda xs: jnp.where(jnp.arange(6) % 2 == 0, jnp.roll(xs, 1, 1), xs),
+    "a triangle": lambda xs: xs @ jnp.tril(jnp.ones((6, 6), int), -2).astype(xs.dtype),
+    "a table that is turned": lambda xs: xs[:, jnp.flip(jnp.arange(12).reshape(2, 6).T[:, 0])],
+    "a window of a table": lambda xs: xs[:, jnp.concatenate([jnp.arange(9)[3:6], jnp.arange(3)])],
+    "a choice of three": lambda xs: (
+        jnp.cumsum(xs, 1) * jax.lax.select_n(jnp.arange(6) % 3, *(jnp.full(6, k) for k in range(3)))
+    ),
+    "the outer of two": lambda xs: (
+        xs @ (jnp.abs(jnp.arange(6)[:, None] - jnp.arange(6)) <= 1).astype(xs.dtype)
+    ),
+}
+
+
+@pytest.mark.parametrize("name", ON_NUMPY)
+def test_values_that_the_program_alone_gives(name, x64, monkeypatch):
+    """By NumPy and by JAX they are the same, so that the pattern is that of the dense Jacobian."""
+    fn = ON_NUMPY[name]
+    lin = jacreg.linearize(fn, jnp.ones((1, 6)))
+    found = dependence_of(lin)[0].matrix().toarray()
+    monkeypatch.setattr(_read, "ON_NUMPY", {})
+    np.testing.assert_array_equal(dependence_of(lin)[0].matrix().toarray(), found)
+    np.testing.assert_array_equal(found, true_pattern(fn, (1, 6), 1))

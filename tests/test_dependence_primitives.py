@@ -54,7 +54,9 @@ REASONS = {name: reason for reason, names in _REASONS.items() for name in names.
 
 
 def is_of_jax(rule):
-    return getattr(rule, "func", rule).__module__.startswith("jax.")
+    """JAX itself: no experiment of its own and no other package, which add theirs when imported."""
+    module = getattr(rule, "func", rule).__module__
+    return module.startswith("jax._src.") and "pallas" not in module
 
 
 def installed():

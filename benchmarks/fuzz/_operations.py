@@ -153,9 +153,12 @@ def _unary(writer: Any, a: str, b: str) -> str:
     return writer.rng.choice(_UNARY).format(a=a)
 
 
-def _binary(writer: Any, a: str, b: str) -> str:
+def _binary(writer: Any, a: str, b: str) -> str | None:
     x = writer.rng.randint(1, max(len(writer.shape(a)), 1))
-    return writer.rng.choice(_BINARY).format(a=a, b=b, x=x)
+    template = writer.rng.choice(_BINARY)
+    if "swapaxes" in template and len(writer.shape(a)) < 2:
+        return None  # it would multiply examples by each other
+    return template.format(a=a, b=b, x=x)
 
 
 def _axis(writer: Any, a: str, b: str) -> str | None:

@@ -86,8 +86,10 @@ def dense(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> Pattern:
 def join(pattern_shape: tuple[int, ...], factors: Sequence[Factor]) -> Factor:
     """One factor over the axes of several."""
     del pattern_shape
-    axes, inputs, matrix = (), (), ones(1, 1)
-    for f in factors:
+    if not factors:
+        return Factor((), (), ones(1, 1))
+    axes, inputs, matrix = factors[0]
+    for f in factors[1:]:
         matrix = boolean(sp.kron(matrix, f.matrix, format="csr"))
         axes, inputs = axes + f.axes, inputs + f.inputs
     return Factor(axes, inputs, matrix)
@@ -182,7 +184,7 @@ def apply_axis(pattern: Pattern, axis: int, relation: Any) -> Pattern:
 
 def union(left: Pattern, right: Pattern) -> Pattern:
     """Entries depend on what they did in either; exact unless the joint matrix were too large."""
-    if left is right:
+    if left is right or left.factors is right.factors:
         return left
     shape, in_shape = left.shape, left.in_shape
     pairs = []
@@ -220,7 +222,7 @@ def merge_axisless(pattern: Pattern) -> Pattern:
 def same(left: Factor, right: Factor) -> bool:
     """Whether two factors over the same axes are one relation."""
     a, b = left.matrix, right.matrix
-    return a.nnz == b.nnz and (a != b).nnz == 0
+    return a is b or (a.nnz == b.nnz and (a != b).nnz == 0)
 
 
 def _contains(big: Factor, small: Factor) -> bool:

@@ -12,6 +12,7 @@ import numpy as np
 
 from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
+from ._on_numpy import ON_NUMPY
 from ._operand import RULES, Equation, Operand, Reader, everything
 from ._pattern import identity
 from ._program import LinearProgram, structural_value
@@ -131,6 +132,10 @@ def _evaluate(
     ):
         return unknown
     values = [operand.value for operand in inputs]
+    if name in ON_NUMPY:
+        (variable,) = equation.outvars
+        found = ON_NUMPY[name](equation.params, *values)
+        return [Operand(shapes[0], value=np.asarray(found, dtype=variable.aval.dtype))]
     try:
         with jax.ensure_compile_time_eval():
             arrays = [
