@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import cached_property
 from typing import TYPE_CHECKING
 
 import jax
@@ -35,6 +36,15 @@ class FlatJacobian:
         self.inputs: BatchStructure = lin.inputs
         self.outputs: BatchStructure = lin.outputs
         self.num_examples = lin.num_examples
+
+    @cached_property
+    def one_by_one(self) -> bool:
+        """Whether products must be taken one after the other.
+
+        A vmap over tangents merges with the batch axis inside convolutions, which would gather a
+        batch that is spread over devices; and checks in a derivative do not stand it.
+        """
+        return is_spread(self.lin.xs) or self.lin.calls_back
 
     def jvp(self, tangent: Float[Array, "N n"]) -> Float[Array, "N M"]:
         """J v on flat vectors."""
@@ -73,10 +83,9 @@ class FlatJacobian:
     def chunk(self, chunk_size: int | None) -> int:
         """Tangents to evaluate at once: as asked, or bounded by their own size.
 
-        One at a time where the batch is spread over devices: a vmap over tangents merges
-        with the batch axis inside convolutions, which would gather it.
+        One at a time where `one_by_one` says so.
         """
-        if is_spread(self.lin.xs):
+        if self.one_by_one:
             return 1
         entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
         if not self.num_examples * self.inputs.size * self.outputs.size:
@@ -106,6 +115,8 @@ def map_chunked(
     otherwise the saved residuals of all chunks would undo the bound on memory.
     """
     count = indices.shape[0]
+    if count == 1:
+        return jax.tree.map(lambda x: x[None], fn(indices[0]))
     if chunk >= count:
         return jax.vmap(fn)(indices)
     body = jax.checkpoint(fn)

@@ -14,7 +14,6 @@ from ._choice import PRODUCTS, Choice, product_cost
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._program import REVERSE
-from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import BatchStructure, example_squared_norm, example_sum
 
@@ -32,10 +31,9 @@ def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[A
     """
     check_dense_fits(flat)
     chunk = flat.chunk(chunk_size)
-    spread = is_spread(flat.lin.xs)
 
     def products(product: Any, one: Any, side: BatchStructure) -> Float[Array, "N k m"]:
-        if spread:
+        if flat.one_by_one:
             return jnp.moveaxis(map_chunked(one, jnp.arange(side.size), chunk), 0, 1)
         return all_basis_products(product, (flat.num_examples, side.size), side.dtype, chunk)
 

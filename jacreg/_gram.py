@@ -14,7 +14,6 @@ from ._jacobian import JACOBIAN
 from ._linearize import Linearization
 from ._memory import check_fits
 from ._methods import Auto, Exact, Method
-from ._sharding import is_spread
 from ._side_by_side import all_basis_products
 from ._structure import accumulate_dtype
 
@@ -159,7 +158,7 @@ def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
 
 def _columns(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M1 M2"]:
     """Column k is J1 (J2^T e_k)."""
-    if not is_spread(right.lin.xs):
+    if not (left.one_by_one or right.one_by_one):
         shape, dtype = (right.num_examples, right.outputs.size), right.outputs.dtype
         found = all_basis_products(lambda us: left.jvp(right.vjp(us)), shape, dtype, chunk)
         return jnp.swapaxes(found, 1, 2)

@@ -23,6 +23,14 @@ def mentions(jaxpr: Any, name: str) -> bool:
     )
 
 
+def calls_back(jaxpr: Any) -> bool:
+    """Whether a program leaves JAX: a check that may raise, a solver of the host's.
+
+    `jax.vmap` has no rule for some of those, and under it a branch that raises is always taken.
+    """
+    return any(mentions(jaxpr, name) for name in ("pure_callback", "io_callback", "ffi_call"))
+
+
 def collective_axes(jaxpr: Any) -> list[Any]:
     """Names of the axes along which a program talks to other devices, each once, in its order."""
     found: dict[Any, None] = {}

@@ -81,6 +81,11 @@ class Linearization:
         return self._residuals
 
     @property
+    def calls_back(self) -> bool:
+        """Whether a product leaves JAX, by a check that may raise, say."""
+        return self._program.calls_back(self.xs, self.value, self._residuals)
+
+    @property
     def convolves(self) -> bool:
         """Whether the function has a convolution."""
         return self._program.convolves

@@ -11,6 +11,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from ._convolution import run_with_products
+from ._interpret import calls_back
 from ._methods import Distribution
 from ._probe_groups import Plan, read_plan
 from ._sharding import explicit_sharding, is_spread, match_varying
@@ -91,6 +92,8 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     def one(probe: Array) -> PyTree:
         return jax.tree.unflatten(treedef, run(probe))
 
+    if calls_back(closed.jaxpr):
+        return jax.lax.map(one, probes)
     plan = Plan(min(count, 8), again=False)
     if jax.default_backend() == "cpu":
         if is_spread(closed.consts):

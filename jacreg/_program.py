@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 
-from ._interpret import mentions
+from ._interpret import calls_back, mentions
 from ._signature import Signature
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ class Program:
         self.has_aux = has_aux
         self.mode = mode
         self._reverse: list[str | None] = []
+        self._reverse_calls_back = False
 
     @cached_property
     def signature(self) -> Signature:
@@ -103,6 +104,13 @@ class Program:
             self._reverse.append(self._transposition_fault(xs, value, residuals))
         return self._reverse[0]
 
+    def calls_back(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
+        """Whether a product, in either direction, leaves JAX."""
+        if calls_back(self.linear):
+            return True
+        # The program of a custom VJP shows when it is transposed.
+        return self.no_reverse(xs, value, residuals) is None and self._reverse_calls_back
+
     def _transposition_fault(
         self, xs: PyTree, value: PyTree, residuals: Sequence[Array]
     ) -> str | None:
@@ -110,7 +118,8 @@ class Program:
             return jax.linear_transpose(lambda t: self.tangent(residuals, t, value), xs)(value)
 
         try:
-            jax.eval_shape(transposed, xs, value, list(residuals))
+            found = jax.make_jaxpr(transposed)(xs, value, list(residuals))
+            self._reverse_calls_back = calls_back(found.jaxpr)
         except (TypeError, ValueError, NotImplementedError) as error:
             text = str(error).strip()
             return text.splitlines()[0][:200] if text else type(error).__name__

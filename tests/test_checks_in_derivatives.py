@@ -1,0 +1,119 @@
+"""Derivatives that leave JAX: checks that may raise, callbacks to the host, solvers with both."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import jacreg
+
+eqx = pytest.importorskip("equinox")
+KEY = jax.random.key(0)
+XS = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)), jnp.float32)
+
+
+def reverse_rule(backward):
+    """The sine with a custom VJP."""
+    sine = jax.custom_vjp(jnp.sin)
+    sine.defvjp(lambda x: (jnp.sin(x), x), lambda x, g: (backward(x, g),))
+    return sine
+
+
+def forward_rule(push):
+    """The sine with a custom JVP."""
+    sine = jax.custom_jvp(jnp.sin)
+    sine.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), push(primals[0], tangents[0])))
+    return sine
+
+
+def on_host(x, g):
+    like = jax.ShapeDtypeStruct(g.shape, g.dtype)
+    return jax.pure_callback(lambda x, g: np.asarray(g) * np.cos(np.asarray(x)), like, x, g)
+
+
+def checked(x, g):
+    return eqx.error_if(g * jnp.cos(x), jnp.any(jnp.isnan(g)), "a cotangent is nan")
+
+
+def checked_at_each(x, g):
+    slope = jax.vmap(lambda x: eqx.error_if(jnp.cos(x), jnp.any(x > 1e6), "too large"))(x)
+    return g * slope
+
+
+FUNCTIONS = {
+    "check in a custom VJP": reverse_rule(checked),
+    "check in a loop of a custom VJP": reverse_rule(
+        lambda x, g: jax.lax.fori_loop(0, 2, lambda i, c: jnp.where(i == 0, checked(x, g), c), g)
+    ),
+    "check of each row": reverse_rule(checked_at_each),
+    "callback in a custom VJP": reverse_rule(on_host),
+    "check in a custom JVP": forward_rule(
+        lambda x, t: jnp.cos(x) * eqx.error_if(t, jnp.any(x > 1e6), "too large")
+    ),
+    "check of the function": lambda xs: jnp.sin(eqx.error_if(xs, jnp.any(xs > 1e6), "too large")),
+    "callback of the function": lambda xs: jnp.sin(xs) + jax.lax.stop_gradient(
+        jax.pure_callback(np.zeros_like, jax.ShapeDtypeStruct(xs.shape, xs.dtype),
+                          jax.lax.stop_gradient(xs))
+    ),
+}  # fmt: skip
+SLOPES = np.cos(np.asarray(XS, np.float64))
+ANSWERS = {
+    "jacobian": (jacreg.jacobian, SLOPES[:, :, None] * np.eye(3)),
+    "exact jacobian": (
+        lambda lin: jacreg.jacobian(lin, jacreg.Exact(chunk_size=2)),
+        SLOPES[:, :, None] * np.eye(3),
+    ),
+    "gram": (jacreg.gram, SLOPES[:, :, None] ** 2 * np.eye(3)),
+    "diagonal": (jacreg.diagonal, SLOPES),
+    "frobenius_squared": (
+        lambda lin: jacreg.frobenius_squared(lin, jacreg.Exact()),
+        (SLOPES**2).sum(1),
+    ),
+    "probes": (
+        lambda lin: jacreg.divergence(lin, jacreg.Hutchinson(3), key=KEY),
+        SLOPES.sum(1),
+    ),
+    "hutch++": (
+        lambda lin: jacreg.divergence(lin, jacreg.HutchPlusPlus(9), key=KEY),
+        SLOPES.sum(1),
+    ),
+    "spectral_norm": (lambda lin: jacreg.spectral_norm(lin, key=KEY), np.abs(SLOPES).max(1)),
+    "log_pseudo_determinant": (
+        jacreg.log_pseudo_determinant,
+        np.log(np.abs(SLOPES)).sum(1),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", FUNCTIONS)
+def test_every_quantity_is_that_of_the_function(name):
+    lin = jacreg.linearize(FUNCTIONS[name], XS)
+    for quantity, (call, expected) in ANSWERS.items():
+        np.testing.assert_allclose(
+            call(lin), expected, rtol=1e-4, atol=1e-5, err_msg=f"{name}, {quantity}"
+        )
+
+
+def test_a_check_that_fails_raises():
+    never = reverse_rule(lambda x, g: eqx.error_if(g, jnp.any(x < 1e6), "as it should"))
+    with pytest.raises(Exception, match="as it should"):
+        jax.block_until_ready(jacreg.jacobian(jacreg.linearize(never, XS)))
+
+
+@pytest.mark.slow
+def test_a_flow_by_backsolve():
+    diffrax = pytest.importorskip("diffrax")
+
+    def flow(xs):
+        return diffrax.diffeqsolve(
+            diffrax.ODETerm(lambda t, y, args: -y * jnp.cos(y)),
+            diffrax.Tsit5(), 0.0, 0.5, 0.1, xs,
+            adjoint=diffrax.BacksolveAdjoint(),
+        ).ys[0]  # fmt: skip
+
+    expected = jnp.stack([jax.jacrev(lambda x: flow(x[None])[0])(x) for x in XS])
+    lin = jacreg.linearize(flow, XS)
+    np.testing.assert_allclose(jacreg.jacobian(lin), expected, rtol=1e-4, atol=1e-5)
+    np.testing.assert_allclose(
+        jacreg.spectral_norm(lin, key=KEY), np.linalg.norm(expected, 2, (1, 2)), rtol=1e-4
+    )
