@@ -28,7 +28,9 @@ from ._methods import Hutchinson as Hutchinson
 from ._methods import HutchPlusPlus as HutchPlusPlus
 from ._methods import Lanczos as Lanczos
 from ._methods import NoiseInjection as NoiseInjection
+from ._methods import Probing as Probing
 from ._methods import Projection as Projection
+from ._methods import XRowNorm as XRowNorm
 from ._methods import XTrace as XTrace
 from ._missing import __getattr__ as __getattr__  # pyright: ignore[reportAttributeAccessIssue]
 from ._operator_norm import operator_norm as operator_norm

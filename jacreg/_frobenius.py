@@ -13,7 +13,16 @@ from ._choice import Quantity, from_products
 from ._exact import norm_by_products
 from ._interpret import collective_axes
 from ._linearize import Linearization
-from ._methods import Auto, CoupledBatch, Exact, Method, NoiseInjection, Projection, require_key
+from ._methods import (
+    Auto,
+    CoupledBatch,
+    Exact,
+    Method,
+    NoiseInjection,
+    Probing,
+    Projection,
+    require_key,
+)
 from ._probes import draw, mean_over_probes
 from ._sharding import fold_in_position
 from ._structure import example_dot, example_squared_norm
@@ -33,8 +42,9 @@ def frobenius_squared(
         lin: from `linearize`.
         method: `Auto()` (exact, the cheapest way that the program allows), `Exact()` (min(n, M)
             products), a `Coloring` (exact), `Projection(...)` (unbiased; Hoffman et al. 2019,
-            algorithm 1), `NoiseInjection(...)` (finite differences), `CoupledBatch(...)`
-            (unbiased for the blocks d y_n / d x_n where examples talk to each other).
+            algorithm 1), `NoiseInjection(...)` (finite differences), `Probing(...)` (unbiased,
+            signs on a part of the colours), `XRowNorm(...)` (unbiased, every product twice),
+            `CoupledBatch(...)` (unbiased for the blocks d y_n / d x_n where examples talk to each other).
         key: for the stochastic methods.
 
     Raises:
@@ -131,6 +141,7 @@ NORM = Quantity(
             "no derivative: one more call of the function a probe",
             path="finite differences",
         ),
+        Probing: colored.norm_by_probing,
         CoupledBatch: from_products(
             lambda lin, method: 2 * method.num_probes, _coupled, "two a probe"
         ),

@@ -8,7 +8,7 @@ raises a TypeError that names those that do.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import isfinite
 from typing import Any, Literal
 
@@ -26,6 +26,10 @@ class Method:
     """
 
     report = ""
+
+    def single(self) -> Method:
+        """This method with one of its independent probes."""
+        return replace(self, num_probes=1)  # type: ignore[type-var]
 
 
 @dataclass(frozen=True)
@@ -143,6 +147,66 @@ class XTrace(Method):
                 f"XTrace: num_products must be even (half sketch, half test), "
                 f"got {self.num_products}; use {self.num_products + 1}."
             )
+
+
+@dataclass(frozen=True)
+class XRowNorm(Method):
+    """XRowNorm (Epperly 2025, arXiv:2512.15929) for a squared Frobenius norm.
+
+    Every product serves twice: k vectors give k directions that J stretches most (one step of
+    subspace iteration), the norm of J there exactly, and k probes of what is left, each beside
+    the directions of the others. Unbiased; its error falls fast where the singular values do.
+    Where they are all alike `Projection` is as good, and needs one direction alone.
+
+    Attributes:
+        num_products: J v and J^T u an example together, a multiple of 3, at least 6.
+    """
+
+    num_products: int
+
+    def __post_init__(self) -> None:
+        check_count("XRowNorm", "num_products", self.num_products, least=6)
+        if self.num_products % 3:
+            raise ValueError(
+                "XRowNorm: num_products must be a multiple of 3 (a sketch of J, its directions, "
+                f"their images), got {self.num_products}; use "
+                f"{self.num_products + 3 - self.num_products % 3}."
+            )
+
+
+@dataclass(frozen=True)
+class Probing(Method):
+    """Random signs on the classes of a partial colouring: unbiased, exact once these suffice.
+
+    The program is read as by `color`, and positions are put into as many classes as there are
+    products, those far apart together (Tang and Saad 2012; with signs as in Hutchinson 1989). What
+    two positions of one class see of each other is all that is left of the variance, so that of a
+    local network a part of its colours gives nearly what all of them give. For `divergence`,
+    `diagonal` and `frobenius_squared`.
+
+    Attributes:
+        num_products: products an example, of all probes together; fewer where all colours need
+            fewer.
+        num_probes: independent draws of signs that share them; with at least two
+            `with_standard_error` gives an error. One has the least variance.
+    """
+
+    num_products: int
+    num_probes: int = 1
+
+    def __post_init__(self) -> None:
+        check_count("Probing", "num_products", self.num_products)
+        check_count("Probing", "num_probes", self.num_probes)
+        if self.num_products % self.num_probes:
+            nearest = self.num_probes * max(1, self.num_products // self.num_probes)
+            raise ValueError(
+                f"Probing: num_products must be a multiple of num_probes, got {self.num_products} "
+                f"and {self.num_probes}; use {nearest}."
+            )
+
+    def single(self) -> Probing:
+        """One of the probes."""
+        return Probing(self.num_products // self.num_probes)
 
 
 @dataclass(frozen=True)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Callable
-from dataclasses import replace
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -68,7 +67,7 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
             if method is None:
                 arguments["num_probes"] = 1
             else:
-                arguments["method"] = replace(method, num_probes=1)
+                arguments["method"] = method.single()
             again = inspect.BoundArguments(signature, arguments)  # type: ignore[arg-type]
             return quantity(*again.args, **again.kwargs)
 

@@ -14,7 +14,7 @@ from ._choice import Quantity, from_products
 from ._exact import diagonal_by_products, trace_by_products
 from ._hutch_plus_plus import diag_plus_plus, hutch_plus_plus, hutch_plus_plus_products
 from ._linearize import Linearization
-from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
+from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, Probing, XTrace, require_key
 from ._probes import draw, mean_over_probes
 from ._program import REVERSE
 from ._structure import example_dot
@@ -36,7 +36,7 @@ def diagonal(
         method: `Auto()` (exact, the cheapest way that the program allows), `Exact()` (n products),
             a `Coloring` (exact, as many products as colours), `Hutchinson(...)` (unbiased,
             v * J v), `HutchPlusPlus(...)` (Diag++) or `XTrace(...)` (XDiag), which take products
-            in both directions.
+            in both directions, or `Probing(...)` (signs on a part of the colours).
         key: for the stochastic methods.
 
     Raises:
@@ -57,8 +57,8 @@ def divergence(
             of up to four convolutions of stride 1 with elementwise functions between them take no
             product at all; a time or a condition may stand beside the channels of any layer, and
             a few layers may be concatenated), `Exact()` (n products), a `Coloring` (exact, as
-            many products as colours), `Hutchinson(...)`, `HutchPlusPlus(...)` or `XTrace(...)`
-            (unbiased).
+            many products as colours), `Hutchinson(...)`, `HutchPlusPlus(...)`, `XTrace(...)` or
+            `Probing(...)` (unbiased).
         key: for the stochastic methods.
 
     Raises:
@@ -115,6 +115,7 @@ DIAGONAL = Quantity(
             hutch_plus_plus_products, diag_plus_plus, "a third each for sketch, basis and probes"
         ),
         XTrace: from_products(xdiag_products, xdiag, "half sketch, half test"),
+        Probing: colored.diagonal_by_probing,
     },
     auto=(diagonal_by_products, colored.diagonal_by_found_colors),
     check=_check_square,
@@ -130,6 +131,7 @@ DIVERGENCE = Quantity(
             hutch_plus_plus_products, hutch_plus_plus, "a third each for sketch, basis and probes"
         ),
         XTrace: from_products(xtrace_products, xtrace, "half sketch, half test"),
+        Probing: colored.trace_by_probing,
     },
     auto=(trace_by_closed_form, trace_by_products, colored.trace_by_found_colors),
     check=_check_square,

@@ -14,3 +14,6 @@ from ._color import color as color
 from ._coloring import Coloring as Coloring
 from ._coloring import ColoringError as ColoringError
 from ._coloring import quantity_name as quantity_name
+from ._probing import diagonal_by_probing as diagonal_by_probing
+from ._probing import norm_by_probing as norm_by_probing
+from ._probing import trace_by_probing as trace_by_probing

@@ -41,10 +41,10 @@ def plan_diagonal(relation: Relation, *, reverse: bool = False) -> Plan:
     That is symmetric, so the same colours serve J^T u where there is no J v.
     """
     parts = _square_parts(relation)
-    graphs = [without_diagonal(boolean(f.matrix + f.matrix.T)) for f in parts]
-    product = _product_colors(relation.in_shape, [f.inputs for f in parts], graphs)
+    groups = _diagonal_graphs(parts)
+    product = _product_colors(relation.in_shape, groups)
     symmetric = all((f.matrix != f.matrix.T).nnz == 0 for f in parts)
-    if len(parts) > 1 and not (symmetric and _all_tight(graphs, product)):
+    if len(parts) > 1 and not (symmetric and _all_tight([g for _, g in groups], product)):
         product = _better_of(product, _joint_diagonal(relation, product))
     return replace(product, reverse=reverse)
 
@@ -70,13 +70,27 @@ def plan_columns(
 
 
 def _disjoint(relation: Relation) -> Plan:
+    return _product_colors(relation.in_shape, column_graphs(relation))
+
+
+def diagonal_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
+    """Groups of axes, each with the graph of the positions along it that see each other."""
+    return _diagonal_graphs(_square_parts(relation))
+
+
+def _diagonal_graphs(parts: list[Factor]) -> list[tuple[tuple[int, ...], Any]]:
+    return [(f.inputs, without_diagonal(boolean(f.matrix + f.matrix.T))) for f in parts]
+
+
+def column_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
+    """Groups of input axes, each with the graph of the positions that one output sees together."""
     graphs = []
     for f in relation.factors:
         matrix = f.matrix.astype(np.int32)
-        graphs.append(without_diagonal(boolean(matrix.T @ matrix)))
-    # A factor without inputs only switches outputs off.
-    pairs = [(f.inputs, g) for f, g in zip(relation.factors, graphs, strict=True) if f.inputs]
-    return _product_colors(relation.in_shape, [i for i, _ in pairs], [g for _, g in pairs])
+        # A factor without inputs only switches outputs off.
+        if f.inputs:
+            graphs.append((f.inputs, without_diagonal(boolean(matrix.T @ matrix))))
+    return graphs
 
 
 def _square_parts(relation: Relation) -> list[Factor]:
@@ -95,24 +109,24 @@ def _square_parts(relation: Relation) -> list[Factor]:
     return parts
 
 
-def _product_colors(
-    shape: tuple[int, ...], groups: list[tuple[int, ...]], graphs: list[Any]
-) -> Plan:
+def _product_colors(shape: tuple[int, ...], groups: list[tuple[tuple[int, ...], Any]]) -> Plan:
     """Colour each group of axes by itself; a position's colour is the tuple of them.
 
     Two positions that differ see each other only if they do in every factor, so one
     factor in which they differ and share a colour keeps them apart.
     """
+    colors = [color_graph(graph) for _, graph in groups]
+    return combine(shape, [axes for axes, _ in groups], colors)
+
+
+def combine(shape: tuple[int, ...], groups: list[tuple[int, ...]], local: list[np.ndarray]) -> Plan:
+    """The tuples of the colours that each group of axes has by itself, numbered."""
     total, counts = np.zeros(shape, dtype=np.int64), []
-    for axes, graph in zip(groups, graphs, strict=True):
-        colors = color_graph(graph)
+    for axes, colors in zip(groups, local, strict=True):
         count = int(colors.max(initial=-1)) + 1
-        local = colors.reshape([shape[a] for a in axes])
-        order = np.argsort(axes)
-        local = local.transpose(order).reshape(
-            [shape[a] if a in axes else 1 for a in range(len(shape))]
-        )
-        total = total * max(count, 1) + local
+        turned = colors.reshape([shape[a] for a in axes]).transpose(np.argsort(axes))
+        turned = turned.reshape([shape[a] if a in axes else 1 for a in range(len(shape))])
+        total = total * max(count, 1) + turned
         counts.append(max(count, 1))
     # An input that nothing sees has a graph without edges: one colour, still a product.
     used, colors = np.unique(total.reshape(-1), return_inverse=True)
