@@ -21,7 +21,9 @@ from ._methods import (
     Hutchinson,
     HutchPlusPlus,
     Method,
+    Probing,
     Projection,
+    XRowNorm,
     XTrace,
     check_count,
 )
@@ -139,6 +141,8 @@ def _methods(
                 for distribution in ("sphere", "rademacher")
             ),
         ]
+        if budget >= 6:
+            found.append((XRowNorm(budget - budget % 3), budget - budget % 3))
     else:
         found = [(Exact(), inputs), (Hutchinson(budget), budget)]
         if budget >= 3:
@@ -147,6 +151,8 @@ def _methods(
             found.append((XTrace(budget - budget % 2), budget - budget % 2))
     if not coloring.is_dense:
         found.insert(0, (coloring, coloring.num_colors))
+        if budget < coloring.num_colors:
+            found.append((Probing(budget), budget))
     planned = (NORM if quantity == "frobenius" else DIVERGENCE).decide(lin, Auto())
     if all(products != planned.num_products for _, products in found):
         found.insert(0, (Auto(), planned.num_products))

@@ -21,11 +21,13 @@ from ._methods import (
     NoiseInjection,
     Probing,
     Projection,
+    XRowNorm,
     require_key,
 )
 from ._probes import draw, mean_over_probes
 from ._sharding import fold_in_position
 from ._structure import example_dot, example_squared_norm
+from ._xrownorm import xrownorm, xrownorm_products
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -44,7 +46,8 @@ def frobenius_squared(
             products), a `Coloring` (exact), `Projection(...)` (unbiased; Hoffman et al. 2019,
             algorithm 1), `NoiseInjection(...)` (finite differences), `Probing(...)` (unbiased,
             signs on a part of the colours), `XRowNorm(...)` (unbiased, every product twice),
-            `CoupledBatch(...)` (unbiased for the blocks d y_n / d x_n where examples talk to each other).
+            `CoupledBatch(...)` (unbiased for the blocks d y_n / d x_n where examples talk to
+            each other).
         key: for the stochastic methods.
 
     Raises:
@@ -142,6 +145,9 @@ NORM = Quantity(
             path="finite differences",
         ),
         Probing: colored.norm_by_probing,
+        XRowNorm: from_products(
+            xrownorm_products, xrownorm, "a sketch, its directions and their images"
+        ),
         CoupledBatch: from_products(
             lambda lin, method: 2 * method.num_probes, _coupled, "two a probe"
         ),

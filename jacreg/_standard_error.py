@@ -5,18 +5,16 @@ from __future__ import annotations
 import inspect
 from collections.abc import Callable
 from functools import wraps
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
-from ._methods import Method, XTrace
+from ._methods import Method, XRowNorm, XTrace
 from ._probes import sample_probes
 from ._structure import error_of_mean
+from ._xrownorm import xrownorm_with_standard_error
 from ._xtrace import xtrace_with_standard_error
-
-if TYPE_CHECKING:
-    pass
 
 
 def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
@@ -60,6 +58,8 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
         method = bound.arguments.get("method")
         if isinstance(method, XTrace) and name == "divergence":
             return xtrace_with_standard_error(bound.arguments["lin"], method, key)
+        if isinstance(method, XRowNorm) and name == "frobenius_squared":
+            return xrownorm_with_standard_error(bound.arguments["lin"], method, key)
         count = _probes(name, method, bound.arguments)
 
         def single(probe_key: Any) -> Any:

@@ -181,6 +181,7 @@ def _traces():
             of(LOCAL, quantity, jacreg.Exact(chunk_size=1), degree=1),
         )
         yield f"{name} coloring", colored(quantity, "divergence", 1)
+        yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(1), keyed=True, degree=1)
 
 
 def _norms():
@@ -190,6 +191,11 @@ def _norms():
             of(CLASSIFIER, jacreg.frobenius_squared, method, keyed=keyed, degree=2),
         )
     yield "frobenius_squared coloring", colored(jacreg.frobenius_squared, "frobenius", 2)
+    for label, method in (("xrownorm", jacreg.XRowNorm(6)), ("probing", jacreg.Probing(2))):
+        yield (
+            f"frobenius_squared {label}",
+            of(EIGHT, jacreg.frobenius_squared, method, keyed=True, degree=2),
+        )
     yield "frobenius_squared images", of(IMAGES, jacreg.frobenius_squared, jacreg.Exact(), degree=2)
 
 

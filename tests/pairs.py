@@ -200,6 +200,23 @@ def _stochastic_pairs():
             truth,
             _is_square_and_full,
         )
+    for quantity, truth in ((trace, _trace), (diagonal, _diagonal)):
+        yield Pair(
+            "divergence" if quantity is trace else "diagonal",
+            "Probing",
+            lambda p, lin, q=quantity: q(lin, jacreg.Probing(p.inputs.size), key=KEY),
+            truth,
+            _is_square_and_full,
+        )
+    yield Pair(
+        "frobenius_squared",
+        "Probing",
+        lambda p, lin: jacreg.frobenius_squared(
+            lin, jacreg.Probing(max(p.inputs.size, p.outputs.size)), key=KEY
+        ),
+        _frobenius,
+        _is_full,
+    )
     yield Pair(
         "log_pseudo_determinant",
         "Lanczos",

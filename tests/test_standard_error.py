@@ -58,7 +58,7 @@ def test_xtrace_gives_its_own(x64):
 def test_what_has_no_error_says_so(x64):
     norm = jacreg.with_standard_error(jacreg.frobenius_squared)
     with pytest.raises(ValueError, match="at least two"):
-        norm(lin(), key=jax.random.key(0))
+        norm(lin(), jacreg.Projection(), key=jax.random.key(0))
     with pytest.raises(TypeError, match="no independent probes"):
         norm(lin(), jacreg.Exact(), key=jax.random.key(0))
     with pytest.raises(ValueError, match="key"):

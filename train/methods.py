@@ -49,6 +49,8 @@ _FIXED: Mapping[str, Callable[..., Any]] = {
     "hutchinson": jacreg.Hutchinson,
     "hutch_plus_plus": jacreg.HutchPlusPlus,
     "xtrace": jacreg.XTrace,
+    "xrownorm": jacreg.XRowNorm,
+    "probing": jacreg.Probing,
     "noise_injection": jacreg.NoiseInjection,
     "coupled_batch": jacreg.CoupledBatch,
     "coloring": coloring,
