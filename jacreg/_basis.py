@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from ._errors import DirectionError
 from ._linearize import Linearization
-from ._memory import check_fits
+from ._memory import check_fits, is_symbolic, known_size
 from ._program import FORWARD, REVERSE
 from ._sharding import is_spread, match_sharding
 from ._structure import BatchStructure
@@ -45,6 +45,11 @@ class FlatJacobian:
         batch that is spread over devices; and checks in a derivative do not stand it.
         """
         return is_spread(self.lin.xs) or self.lin.calls_back
+
+    @property
+    def side_by_side(self) -> bool:
+        """Whether vectors may stand beside examples, of which there must be a known number."""
+        return not (self.one_by_one or is_symbolic(self.num_examples))
 
     def jvp(self, tangent: Float[Array, "N n"]) -> Float[Array, "N M"]:
         """J v on flat vectors."""
@@ -87,8 +92,9 @@ class FlatJacobian:
         """
         if self.one_by_one:
             return 1
-        entries = max(1, self.num_examples * max(self.inputs.size, self.outputs.size))
-        if not self.num_examples * self.inputs.size * self.outputs.size:
+        examples = known_size(self.num_examples)
+        entries = max(1, examples * max(self.inputs.size, self.outputs.size))
+        if not examples * self.inputs.size * self.outputs.size:
             return AUTOMATIC_ENTRIES
         if chunk_size is not None:
             count = min(chunk_size, max(self.inputs.size, self.outputs.size))
@@ -102,7 +108,7 @@ class FlatJacobian:
             )
             return chunk_size
         if self.lin.convolves and jax.default_backend() == "cpu":
-            return max(1, _CONVOLVED_ROWS // max(1, self.num_examples))
+            return max(1, _CONVOLVED_ROWS // max(1, examples))
         return max(1, AUTOMATIC_ENTRIES // entries)
 
 

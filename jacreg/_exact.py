@@ -33,7 +33,7 @@ def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[A
     chunk = flat.chunk(chunk_size)
 
     def products(product: Any, one: Any, side: BatchStructure) -> Float[Array, "N k m"]:
-        if flat.one_by_one:
+        if not flat.side_by_side:
             return jnp.moveaxis(map_chunked(one, jnp.arange(side.size), chunk), 0, 1)
         return all_basis_products(product, (flat.num_examples, side.size), side.dtype, chunk)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -12,7 +13,7 @@ from ._basis import FlatJacobian, direction, map_chunked
 from ._choice import PRODUCTS, Choice, Quantity, Unfit, product_cost
 from ._jacobian import JACOBIAN
 from ._linearize import Linearization
-from ._memory import check_fits
+from ._memory import check_fits, known_size
 from ._methods import Auto, Exact, Method
 from ._side_by_side import all_basis_products
 from ._structure import accumulate_dtype
@@ -120,19 +121,19 @@ def _by_products(left: FlatJacobian, right: FlatJacobian, chunk_size: int | None
 def _entries_at_hand(left: FlatJacobian, right: FlatJacobian) -> int:
     """What is kept of the forward passes: as much again is no burden, a Jacobian may be."""
     pair = (left.lin,) if right is left else (left.lin, right.lin)
-    return sum(jnp.size(each) for lin in pair for each in lin.residuals)
+    return sum(prod(map(known_size, each.shape)) for lin in pair for each in lin.residuals)
 
 
 def _chunk(left: FlatJacobian, right: FlatJacobian, chunk_size: int | None) -> int:
     if chunk_size is not None:
         return left.chunk(chunk_size)
-    vector = max(1, left.num_examples * max(left.inputs.size, left.outputs.size))
+    vector = max(1, known_size(left.num_examples) * max(left.inputs.size, left.outputs.size))
     return max(1, min(left.chunk(None), _entries_at_hand(left, right) // vector))
 
 
 def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
     """Both Jacobians, held because they are small, and their product."""
-    examples, size = left.num_examples, left.inputs.size
+    examples, size = known_size(left.num_examples), left.inputs.size
     rows, columns = left.outputs.size, right.outputs.size
     held = examples * size * (rows if right is left else rows + columns)
     if held > max(_entries_at_hand(left, right), 2 * examples * rows * columns):
@@ -158,7 +159,7 @@ def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
 
 def _columns(left: FlatJacobian, right: FlatJacobian, chunk: int) -> Float[Array, "N M1 M2"]:
     """Column k is J1 (J2^T e_k)."""
-    if not (left.one_by_one or right.one_by_one):
+    if left.side_by_side and right.side_by_side:
         shape, dtype = (right.num_examples, right.outputs.size), right.outputs.dtype
         found = all_basis_products(lambda us: left.jvp(right.vjp(us)), shape, dtype, chunk)
         return jnp.swapaxes(found, 1, 2)

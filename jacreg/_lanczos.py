@@ -19,12 +19,13 @@ bounds for the matrix two-norm, for Lanczos bidiagonalisation). This needs no ga
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import ceil, log, pi, sqrt
+from math import ceil, log, pi, prod, sqrt
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
+from ._memory import known_size
 from ._sharding import match_sharding, match_varying
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def leading_singular_vector(
     # A multiple of the stride: the loop looks at the bound between strides only.
     limit = _STRIDE * ceil(limit / _STRIDE)
 
-    if limit * start.size <= _KEPT_ENTRIES:
+    if limit * prod(map(known_size, start.shape)) <= _KEPT_ENTRIES:
         state = _recur(gram, start, None, limit, growth, log_target, resolution)
         weights = _ritz_weights(state, resolution)
         vector = jnp.einsum("nk,knd->nd", weights, state.total, precision="highest")

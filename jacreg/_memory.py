@@ -9,9 +9,23 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
+
+# What a batch of unknown size (`jax.export`'s) counts as: many.
+_UNKNOWN_SIZE = 1 << 10
 
 # Smaller arrays fit anywhere: no file is read and no device asked for them.
 _SMALL = 1 << 28  # bytes
+
+
+def is_symbolic(size: Any) -> bool:
+    """Whether the length of an axis is a symbol, known when an exported program is called."""
+    return not isinstance(size, int | np.integer)
+
+
+def known_size(size: Any) -> int:
+    """The length of an axis, for policies: that of a large one where it is a symbol."""
+    return _UNKNOWN_SIZE if is_symbolic(size) else int(size)
 
 
 def check_fits(who: str, what: str, shape: Sequence[int], dtype: Any, instead: str) -> None:
@@ -28,6 +42,8 @@ def check_fits(who: str, what: str, shape: Sequence[int], dtype: Any, instead: s
     Raises:
         ValueError: the bytes wanted, those available, and `instead`.
     """
+    if any(map(is_symbolic, shape)):
+        return
     wanted = prod(shape) * jnp.dtype(dtype).itemsize
     if wanted < _SMALL:
         return

@@ -51,4 +51,5 @@ def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
 
 
 def _is_batch(operands: Sequence[Any]) -> bool:
-    return all(each.ndim > 2 for each in operands) and len({len(each) for each in operands}) == 1
+    lengths = {each.shape[0] for each in operands}
+    return all(each.ndim > 2 for each in operands) and len(lengths) == 1

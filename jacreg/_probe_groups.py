@@ -23,6 +23,7 @@ import jax.numpy as jnp
 
 from ._convolution import NAME
 from ._interpret import mentions
+from ._memory import known_size
 
 # Rows of a matrix product from which more of them gain nothing on a CPU.
 _ROWS = 256
@@ -148,10 +149,10 @@ def _rows(equation: Any, varies: Sequence[bool]) -> int:
         raise _Unknown
     side = varies.index(True)
     shape = equation.invars[side].aval.shape
-    return prod(length for axis, length in enumerate(shape) if axis not in contracted[side])
+    return prod(known_size(n) for axis, n in enumerate(shape) if axis not in contracted[side])
 
 
 def _bytes(aval: Any) -> int:
     if not jnp.issubdtype(getattr(aval, "dtype", bool), jnp.number):
         return 0  # keys and truth values
-    return prod(aval.shape) * jnp.dtype(aval.dtype).itemsize
+    return prod(map(known_size, aval.shape)) * jnp.dtype(aval.dtype).itemsize

@@ -12,6 +12,7 @@ from ._errors import DirectionError
 from ._exact import dense_jacobian
 from ._lanczos import leading_singular_vector, norm, unit
 from ._linearize import Linearization
+from ._memory import known_size
 from ._methods import check_count, check_positive
 from ._probes import draw
 from ._structure import accumulate_dtype, common_dtype
@@ -94,7 +95,7 @@ def leading_pair(
     if key is None:
         raise ValueError(f"{who}: needs a key for its random start; pass key=jax.random.key(seed).")
     flat = FlatJacobian(lin)
-    rows, columns, examples = flat.outputs.size, flat.inputs.size, flat.num_examples
+    rows, columns, examples = flat.outputs.size, flat.inputs.size, known_size(flat.num_examples)
     dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
     if min(rows, columns, examples) == 0:
         return LeadingPair(

@@ -12,6 +12,7 @@ from ._basis import FlatJacobian
 from ._exact import dense_jacobian
 from ._lanczos import unit
 from ._linearize import Linearization
+from ._memory import known_size
 from ._methods import check_count, check_positive
 from ._one_by_one import one_by_one
 from ._probes import draw
@@ -80,7 +81,8 @@ def spectral_radius(
             f"shape; got {flat.inputs.describe()} -> {flat.outputs.describe()}. The largest "
             "singular value of a rectangular one is spectral_norm(lin, key=key)."
         )
-    size, examples, dtype = flat.inputs.size, flat.num_examples, flat.outputs.dtype
+    size, dtype = flat.inputs.size, flat.outputs.dtype
+    examples = known_size(flat.num_examples)
     if size == 0 or examples == 0:
         return jnp.zeros(examples, dtype)
     if size <= _DENSE_SIZE and examples * size**2 <= _DENSE_ENTRIES:
@@ -117,7 +119,7 @@ def _arnoldi_radius(
 ) -> tuple[Float[Array, " N"], Bool[Array, " N"]]:
     """From products alone, with the basis of the Krylov space within bounded memory."""
     dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
-    size, examples = flat.inputs.size, flat.num_examples
+    size, examples = flat.inputs.size, known_size(flat.num_examples)
     steps = min(size, _SUBSPACE, max(8, _BASIS_ENTRIES // (examples * size)))
 
     def product(v: Array) -> Array:

@@ -205,7 +205,7 @@ def _error(net, xs, key):
 
 
 def _matching(net, xs, key):
-    target = jnp.zeros((len(xs), 3, SIZE), xs.dtype)
+    target = jnp.zeros((xs.shape[0], 3, SIZE), xs.dtype)
     return losses.jacobian_matching(CLASSIFIER(net, xs), target)
 
 

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from .._linearize import Linearization
+from .._memory import is_symbolic
 from .._recent import Recent, structural_key
 from ._coloring import KINDS, Coloring, ColoringError
 
@@ -55,6 +56,12 @@ def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:
     found = fingerprint(program)
     if found == coloring.fingerprint:
         return coloring.relation
+    if is_symbolic(lin.num_examples):
+        raise ColoringError(
+            f"{quantity}: the batch's length is a symbol here (jax.export), and the program of a "
+            "symbol cannot be compared with the one that was coloured; export with Exact(), or "
+            "with a batch of a known length."
+        )
     same_batch = lin.num_examples == coloring.num_examples
     if found.structure == coloring.fingerprint.structure and (
         not same_batch or found.sizes == coloring.fingerprint.sizes

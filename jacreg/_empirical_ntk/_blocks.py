@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._memory import is_symbolic
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -122,6 +124,8 @@ def examples_run(n1: int, n2: int, block: int, symmetric: bool) -> int:
 def _blocks(batch: PyTree, block: int) -> PyTree:
     """`[N, ...]` as `[blocks, block, ...]`, the last row repeated to fill the last block."""
     size = length(batch)
+    if is_symbolic(size):
+        return jax.tree.map(lambda x: x[None], batch)
     block = min(block, size)
     count = -(-size // block)
     block = -(-size // count)

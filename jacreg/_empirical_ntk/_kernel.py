@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._flops import count_flops
-from .._memory import check_fits
+from .._memory import check_fits, known_size
 from .._methods import check_count
 from ._arguments import as_arrays, check_output, directions, over_floats
 from ._blocks import at, by_blocks, examples_run, length
@@ -86,7 +86,7 @@ def empirical_ntk(
             "empirical_ntk: apply must return outputs of one shape for xs and others, got "
             f"{outputs.describe()} and {other_outputs.describe()}."
         )
-    n1, n2, m = length(xs), length(others), outputs.size
+    n1, n2, m = known_size(length(xs)), known_size(length(others)), outputs.size
     if min(n1, n2, m) == 0:
         shape = (n1, n2) if trace_outputs else (n1, n2, m, m)
         return jnp.zeros(shape, outputs.dtype)

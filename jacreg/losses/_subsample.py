@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from .._memory import is_symbolic
 from .._sharding import explicit_sharding
 from ._checks import check_key
 
@@ -64,6 +65,11 @@ def subsample(xs: PyTree, fraction: float, *, key: Array | None) -> PyTree:
     key = check_key("subsample", key)
     xs = jax.tree.map(jnp.asarray, xs)
     num_examples = _count_rows(xs)
+    if is_symbolic(num_examples):
+        raise ValueError(
+            "subsample: the batch's length is a symbol here (jax.export), and so would be the "
+            "number of rows; pick rows before the exported function."
+        )
     count = max(1, round(fraction * num_examples))
     picked = jax.random.choice(key, num_examples, (count,), replace=False)
     return jax.tree.map(lambda x: _take(x, picked), xs)
