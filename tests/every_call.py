@@ -285,6 +285,15 @@ def _every_loss():
         "equilibrium_jacobian_penalty": Call(
             lambda net, xs, key: losses.equilibrium_jacobian_penalty(net.field, xs, key=key), 2
         ),
+        "lyapunov_exponents": Call(
+            lambda net, xs, key: losses.lyapunov_exponents(
+                net.field, xs, num_exponents=2, num_steps=1, key=key
+            ),
+            "log of 1",
+        ),
+        "lyapunov_penalty": Call(
+            lambda net, xs, key: losses.lyapunov_penalty(net.field, xs, num_steps=2, key=key)
+        ),
         "nuclear_norm_penalty": Call(
             lambda net, xs, key: losses.nuclear_norm_penalty(
                 net.classifier, lambda xs: jnp.sin(xs), xs, scale=0.25, key=key

@@ -6,6 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from jax.sharding import AxisType, NamedSharding
+from jax.sharding import PartitionSpec as P
 
 import jacreg
 from jacreg.equilibrium import EquilibriumSolver, solve
@@ -202,6 +204,34 @@ def test_giving_up_is_counted():
     assert not result.converged.any()
     assert (result.num_evaluations == 7).all()
     assert (result.residual > 1e-2).all()
+
+
+@pytest.mark.skipif(jax.device_count() < 4, reason="needs four (host) devices")
+@pytest.mark.parametrize("kind", ["shard_map", "explicit"])
+def test_four_devices_give_what_one_does(kind):
+    """State, counts and the gradient of shared weights."""
+    weight, xs = 0.4 * jax.random.normal(KEY, (3, 3)), jax.random.normal(KEY, (8, 3))
+
+    def rest(weight, xs):
+        found = solve(lambda z, x: jnp.tanh(z @ weight) + x, jnp.zeros_like(xs), xs)
+        return found.state, found.num_evaluations
+
+    def gradient(rest):
+        return jax.jit(jax.value_and_grad(lambda w, xs: jnp.sum(rest(w, xs)[0] ** 2)))
+
+    expected = (rest(weight, xs), gradient(rest)(weight, xs))
+    axes = AxisType.Explicit if kind == "explicit" else AxisType.Auto
+    mesh = jax.make_mesh((4,), ("data",), axis_types=(axes,))
+    if kind == "shard_map":
+        specs = {"in_specs": (P(), P("data")), "out_specs": P("data")}
+        split = jax.shard_map(rest, mesh=mesh, **specs)
+        found = (jax.jit(split)(weight, xs), gradient(split)(weight, xs))
+    else:
+        with jax.set_mesh(mesh):
+            weight = jax.device_put(weight, NamedSharding(mesh, P()))
+            xs = jax.device_put(xs, NamedSharding(mesh, P("data")))
+            found = (jax.jit(rest)(weight, xs), gradient(rest)(weight, xs))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4), found, expected)
 
 
 def test_it_vmaps_and_rests_in_zero():

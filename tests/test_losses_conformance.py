@@ -78,6 +78,12 @@ CASES = {
     "equilibrium_jacobian_penalty": [
         lambda xs: losses.equilibrium_jacobian_penalty(square, xs, key=KEY, num_probes=1)
     ],
+    "lyapunov_exponents": [
+        lambda xs: losses.lyapunov_exponents(square, xs, num_steps=2, key=KEY)[:, 0]
+    ],
+    "lyapunov_penalty": [
+        lambda xs: losses.lyapunov_penalty(square, xs, num_steps=2, num_exponents=2, key=KEY)
+    ],
     "nuclear_norm_penalty": [
         lambda xs: losses.nuclear_norm_penalty(jnp.sin, square, xs, scale=0.5, key=KEY)
     ],

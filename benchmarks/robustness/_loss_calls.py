@@ -67,6 +67,14 @@ LOSSES: Mapping[str, Call] = {
         losses.equilibrium_jacobian_penalty,
         {"cell": field, "state": points(), "key": KEY, "num_probes": 1},
     ),
+    "losses.lyapunov_penalty": Call(
+        losses.lyapunov_penalty,
+        {"step": field, "state": points(), "num_exponents": 2, "num_steps": 2, "key": KEY},
+    ),
+    "losses.lyapunov_exponents": Call(
+        losses.lyapunov_exponents,
+        {"step": field, "state": points(), "num_exponents": 2, "num_steps": 2, "key": KEY},
+    ),
     "losses.nuclear_norm_penalty": Call(
         losses.nuclear_norm_penalty,
         {"outer": field, "inner": field, "xs": points(), "scale": 0.1, "key": KEY},

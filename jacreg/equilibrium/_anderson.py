@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._sharding import match_sharding, match_varying
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
@@ -54,7 +56,11 @@ def fixed_points(
     """
     num_rows, size = start.shape
     dtype = start.dtype
-    past = jnp.zeros((num_rows, memory if memory > 1 else 0, size), dtype)
+    # Made of the start, so that they are split over devices as it is.
+    rows = match_sharding(jnp.zeros(num_rows, dtype), start[:, 0])
+    past = jnp.zeros_like(start)[:, None, :]
+    past = jnp.broadcast_to(past, (num_rows, memory if memory > 1 else 0, size))
+    past = match_varying(past, start)
 
     def unfinished(loop: _Loop) -> Bool[Array, ""]:
         return jnp.any(loop.active) & (loop.step < max_steps)
@@ -70,8 +76,8 @@ def fixed_points(
             slot = loop.step % memory
             past_points = past_points.at[:, slot].set(points)
             past_images = past_images.at[:, slot].set(images)
-            used = jnp.arange(memory) <= loop.step
-            weights = jax.vmap(_weights, (0, None))(past_images - past_points, used)
+            used = (rows == 0)[:, None] & (jnp.arange(memory) <= loop.step)[None]
+            weights = jax.vmap(_weights)(past_images - past_points, used)
             mixed = jnp.einsum("nm,nmi->ni", weights, past_images)
         reached = residual <= tolerance
         # At the end the image itself: it is closer than the point that was tested.
@@ -91,9 +97,9 @@ def fixed_points(
     first = _Loop(
         jnp.int32(0),
         start,
-        jnp.full(num_rows, jnp.inf, dtype),
-        jnp.zeros(num_rows, jnp.int32),
-        jnp.ones(num_rows, bool),
+        rows + jnp.inf,
+        rows.astype(jnp.int32),
+        rows == 0,
         past,
         past,
     )

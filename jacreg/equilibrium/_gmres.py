@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._sharding import match_varying
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
@@ -37,7 +39,7 @@ def gmres(
 
     Source: Saad and Schultz 1986, GMRES without restarts, with Givens rotations.
     """
-    num_rows, size = right.shape
+    size = right.shape[1]
     steps = min(num_steps, size)
     norms = jnp.linalg.norm(right, axis=1)
     dtype = right.dtype
@@ -84,13 +86,16 @@ def gmres(
             taken & (jnp.abs(new_right[:, step + 1]) > tolerance * norms),
         )
 
+    # Made of the right-hand side, so that they are split over devices as it is.
+    zeros = match_varying(jnp.zeros_like(norms)[:, None], norms)
+    columns = jnp.arange(steps + 1) == 0
     first = _Krylov(
         jnp.int32(0),
-        jnp.zeros((num_rows, steps + 1, size), dtype).at[:, 0].set(unit),
-        jnp.broadcast_to(jnp.eye(steps, dtype=dtype), (num_rows, steps, steps)),
-        jnp.zeros((num_rows, steps + 1), dtype).at[:, 0].set(norms),
-        jnp.ones((num_rows, steps), dtype),
-        jnp.zeros((num_rows, steps), dtype),
+        jnp.where(columns[None, :, None], unit[:, None, :], 0),
+        zeros[:, :, None] + jnp.eye(steps, dtype=dtype)[None],
+        jnp.where(columns[None], norms[:, None], 0),
+        zeros + jnp.ones((1, steps), dtype),
+        zeros + jnp.zeros((1, steps), dtype),
         jnp.isfinite(norms) & (norms > 0),
     )
     last = jax.lax.while_loop(unfinished, advance, first)

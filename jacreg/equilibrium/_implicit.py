@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
-import numpy as np
 from jax.custom_derivatives import SymbolicZero
 
+from .._sharding import match_sharding
 from .._structure import BatchStructure, accumulate_dtype
 from ._anderson import Rest, fixed_points
 from ._gmres import gmres
@@ -44,7 +44,10 @@ class Program:
 def rest(
     program: Program, consts: list[Any], args: PyTree, start: PyTree
 ) -> tuple[PyTree, Array, Array, Array]:
-    """Return state, residual, number of evaluations and convergence of each row."""
+    """Return state, residual, number of evaluations and convergence of each row.
+
+    The last two as floating-point numbers too: tangents of integers have no sharding.
+    """
     structure, solver = program.structure, program.solver
     dtype = accumulate_dtype(structure.dtype)
 
@@ -59,24 +62,23 @@ def rest(
         max_steps=solver.max_steps,
         memory=program.memory,
     )
-    return (structure.unflatten(found.points), *found[1:])
+    counted = found.num_evaluations.astype(dtype), found.converged.astype(dtype)
+    return (structure.unflatten(found.points), found.residual, *counted)
 
 
 def _implicit(program: Program, primals: Any, tangents: Any) -> Any:
     """dz* = (I - J)^-1 (df/dtheta) dtheta, in the rows that converged, and 0 in the others."""
     consts, args, start = primals
     found = rest(program, consts, args, start)
-    state, residual, num_evaluations, converged = found
+    state, converged = found[0], found[3] > 0
     # Where it gave up the cell is read at the start instead: at a point that grew without bound
     # its derivatives are not finite, and 0 times them is nan.
     point = _where(converged, state, jax.lax.stop_gradient(start))
     moved = _partial(program, point, (consts, args), tangents[:2])
+    tangents = jax.tree.map(_zeros, found)
     if moved is None:
-        tangent = jax.tree.map(jnp.zeros_like, state)
-    else:
-        tangent = _solved(program, consts, args, point, converged, moved)
-    flat = (jnp.zeros_like(residual), _no_tangent(num_evaluations), _no_tangent(converged))
-    return found, (tangent, *flat)
+        return found, tangents
+    return found, (_solved(program, consts, args, point, converged, moved), *tangents[1:])
 
 
 rest.defjvp(_implicit, symbolic_zeros=True)
@@ -136,5 +138,5 @@ def _where(rows: Bool[Array, " N"], chosen: PyTree, other: PyTree) -> PyTree:
     return jax.tree.map(pick, chosen, other)
 
 
-def _no_tangent(values: Array) -> Any:
-    return np.zeros(values.shape, jax.dtypes.float0)
+def _zeros(values: Array) -> Array:
+    return match_sharding(jnp.zeros_like(values), values)

@@ -80,7 +80,8 @@ def solve(
     # leave the weights to the ridge, and stale ones are mixed in.
     memory = min(solver.memory, structure.size + 1) if solver.method == "anderson" else 1
     program = Program(traced.jaxpr, structure, solver, memory)
-    return EquilibriumResult(*rest(program, list(traced.consts), args, start))
+    state, residual, num_evaluations, converged = rest(program, list(traced.consts), args, start)
+    return EquilibriumResult(state, residual, num_evaluations.astype(jnp.int32), converged > 0)
 
 
 def _check_start(start: PyTree) -> None:

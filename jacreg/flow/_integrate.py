@@ -39,7 +39,8 @@ def log_density(
 
     log p(x) = log base(z(T)) + int_0^T tr(df/dx) dt, with dz/dt = f(z, t) and z(0) = x
     (Chen et al. 2018; Grathwohl et al. 2019, FFJORD). The program of field and divergence is
-    traced and planned once a solve; one step size serves the batch.
+    traced and planned once a solve; one step size serves the batch. On several devices: under `jit`
+    with an automatic mesh, or `jax.shard_map(..., check_vma=False)`, as diffrax's loops need it.
 
     Args:
         field: `(xs [N, *in], ts [N], *args) -> [N, *in]`, such as `jacreg.eqx.function(model)`

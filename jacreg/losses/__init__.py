@@ -19,6 +19,8 @@ from ._gradient import gradient_penalty as gradient_penalty
 from ._gradient import loss_gradient_penalty as loss_gradient_penalty
 from ._jacobian import jacobian_penalty as jacobian_penalty
 from ._layerwise import layerwise_penalty as layerwise_penalty
+from ._lyapunov import lyapunov_exponents as lyapunov_exponents
+from ._lyapunov import lyapunov_penalty as lyapunov_penalty
 from ._matching import jacobian_matching as jacobian_matching
 from ._noise_injection import noise_injection_penalty as noise_injection_penalty
 from ._nuclear_norm import nuclear_norm_penalty as nuclear_norm_penalty
