@@ -13,6 +13,7 @@ from ._differential import DifferentialMLPSpec
 from ._equilibrium import EquilibriumSpec, MDEQSpec
 from ._flow_fields import FlowConvSpec, FlowSpec
 from ._lenet import LeNetSpec
+from ._lipschitz_cnn import LipschitzCNNSpec
 from ._mlp import MLPSpec
 from ._resnet import ResNetSpec
 from ._score import ScoreConvSpec, ScoreMLPSpec, ScoreUNetSpec
@@ -46,6 +47,7 @@ class Network:
 
 NETWORKS = {
     "lenet": Network(LeNetSpec, "LeNet", ("nnx", "linen", "equinox")),
+    "lipschitz_cnn": Network(LipschitzCNNSpec, "LipschitzCNN", ("nnx",)),
     "mlp": Network(MLPSpec, "MLP", ("nnx", "linen", "equinox")),
     "resnet_small": Network(ResNetSpec, "ResNet", ("nnx",)),
     "resnet18": Network(

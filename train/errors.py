@@ -7,6 +7,7 @@ EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
 EXIT_STORAGE = 4
+EXIT_CERTIFICATE = 5
 _MESSAGE_LIMIT = 1400
 
 
@@ -62,6 +63,12 @@ class StorageError(UserError):
     """The disk is full or refuses to be written; what was written stays. Exit code 4."""
 
     exit_code = EXIT_STORAGE
+
+
+class CertificateError(UserError):
+    """An attack changed a prediction that was certified not to change. Exit code 5."""
+
+    exit_code = EXIT_CERTIFICATE
 
 
 class InterruptedRun(UserError):

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 NUMBERS = either(number(), sequence(number()))
 SCALES = either(number(above=0), sequence(number(above=0)))
+RADII = sequence(number(above=0))
 LEVELS = sequence(number(above=0, most=1))
 PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
@@ -177,6 +178,9 @@ class Evaluation:
     own measures and leave these keys aside. Inputs that are no pixels are perturbed in their own
     units and not clipped.
 
+    `certified` are l2 radii in the same units: the share of predictions that provably do not change
+    within each, from a bound of the network's Lipschitz constant, beside an l2 attack within it.
+
     `attack_examples` and `jacobian_examples` use the first so many test examples, 0 for all.
     """
 
@@ -186,6 +190,7 @@ class Evaluation:
     noise: Annotated[tuple[float, ...], LEVELS] = (0.1, 0.2, 0.3)
     fgsm: Annotated[tuple[float, ...], LEVELS] = (0.1,)
     pgd: Annotated[tuple[float, ...], LEVELS] = (0.1,)
+    certified: Annotated[tuple[float, ...], RADII] = ()
     pgd_steps: Annotated[int, integer(least=1)] = 20
     attack_examples: Annotated[int, integer(least=0)] = 1000
     decision_cells: Annotated[bool, boolean()] = True

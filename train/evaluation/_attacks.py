@@ -1,4 +1,4 @@
-"""White noise and the L-infinity attacks FGSM and PGD on a classifier of bounded inputs.
+"""White noise, the attacks FGSM, PGD and PGD in l2 on a classifier of bounded inputs.
 
 `bounds` are the least and the largest value of an input: 0 and 1 for pixels, infinite where an
 input has none.
@@ -64,6 +64,41 @@ def pgd(
         return jnp.clip(attacked + size * jnp.sign(_gradient(logits, attacked, labels)), low, high)
 
     return jax.lax.fori_loop(0, steps, ascend, jnp.clip(start, low, high))
+
+
+def pgd_l2(
+    logits: Logits,
+    pixels: Float[Array, "N *in"],
+    labels: Int[Array, " N"],
+    epsilon: Float[Array, ""],
+    steps: int,
+    key: Array,
+    bounds: Bounds = PIXELS,
+) -> Float[Array, "N *in"]:
+    """Projected gradient ascent in the l2 ball from a random start (Madry et al. 2018).
+
+    Steps of 2.5 epsilon / steps along the gradient's direction. What is clipped to the bounds
+    comes nearer to the pixels, so it stays in the ball.
+    """
+    epsilon = epsilon * (1 - 1e-6)  # rounding must not leave the ball
+    size = 2.5 * epsilon / steps
+
+    def lengths(values: Array) -> Array:
+        squares = jnp.sum(jnp.square(values), axis=tuple(range(1, values.ndim)), keepdims=True)
+        return jnp.sqrt(squares)
+
+    def within(moved: Array) -> Array:
+        change = moved - pixels
+        shrunk = change * jnp.minimum(1, epsilon / jnp.maximum(lengths(change), 1e-12))
+        return jnp.clip(pixels + shrunk, *bounds)
+
+    def ascend(_: Any, attacked: Array) -> Array:
+        gradient = _gradient(logits, attacked, labels)
+        return within(attacked + size * gradient / jnp.maximum(lengths(gradient), 1e-12))
+
+    start = jax.random.normal(key, pixels.shape, pixels.dtype)
+    start = within(pixels + epsilon * start / lengths(start))
+    return jax.lax.fori_loop(0, steps, ascend, start)
 
 
 def _gradient(logits: Logits, pixels: Array, labels: Array) -> Array:

@@ -9,9 +9,10 @@ import jax
 import numpy as np
 import optax
 
+import jacreg
 from train import evaluation, figures, records
 from train.errors import ConfigError
-from train.expect import number
+from train.expect import number, string
 from train.methods import resolved
 from train.models import build_model
 from train.objective import penalised, supervised
@@ -32,8 +33,14 @@ def classification(
     dataset: Dataset,
     *,
     label_smoothing: Annotated[float, number(least=0, most=0.99)] = 0.0,
+    loss: Annotated[str, string(("cross_entropy", "lipschitz_margin"))] = "cross_entropy",
+    margin: Annotated[float, number(least=0)] = 0.0,
+    temperature: Annotated[float, number(above=0)] = 1.0,
 ) -> Problem:
     """Return the problem of predicting `dataset`'s classes; its `network` is a Classifier.
+
+    `loss = "lipschitz_margin"` is cross-entropy with a `margin` and a `temperature`, for networks
+    whose Lipschitz constant is known (`jacreg.losses.lipschitz_margin_loss`).
 
     Raises:
         ConfigError: the data set has no classes, or model, method and data do not fit.
@@ -68,7 +75,11 @@ def classification(
         resolve=resolve,
     )
 
-    def cross_entropy(logits: Any, labels: Any) -> Any:
+    def task_loss(logits: Any, labels: Any) -> Any:
+        if loss == "lipschitz_margin":
+            return jacreg.losses.lipschitz_margin_loss(
+                logits, labels, margin=margin, temperature=temperature
+            )
         if label_smoothing == 0:
             return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
         targets = optax.smooth_labels(jax.nn.one_hot(labels, logits.shape[-1]), label_smoothing)
@@ -83,6 +94,16 @@ def classification(
     clean = evaluation.make_clean(classifier)
     test, settings = dataset.test, config.evaluation
 
+    def lipschitz(params: Any, state: Any) -> float:
+        """A bound from pixels to logits: the network's own word, or what its program shows."""
+        network = model.merge(params, state)
+        own = getattr(network, "lipschitz_bound", None)
+        if callable(own):
+            bound = own()
+        else:
+            bound = jacreg.lipschitz_bound(lambda xs: model.apply(params, state, xs)[0], sample)
+        return float(bound) * float(np.max(1 / np.asarray(config.data.std)))
+
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
         found = evaluation.masked_mean(
@@ -96,6 +117,9 @@ def classification(
         if final:
             key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
             found |= evaluation.robustness(classifier, weights, test, settings, key)
+        if final and settings.certified:
+            bound = lipschitz(params, state)
+            found |= evaluation.certified(classifier, weights, bound, test, settings, key)
         return {f"test/{name}": value for name, value in found.items()}
 
     def report(params: Any, state: Any, workdir: Path) -> None:
@@ -129,7 +153,7 @@ def classification(
         state=model.state,
         examples={"inputs": dataset.train.inputs, "targets": np.asarray(dataset.train.targets)},
         prepare=lambda rows: (normalize(pixels(rows["inputs"])), rows["targets"]),
-        objective=penalised(supervised(model.apply, cross_entropy), terms, splits=not coupled),
+        objective=penalised(supervised(model.apply, task_loss), terms, splits=not coupled),
         evaluate=evaluate,
         report=report,
         notes={
