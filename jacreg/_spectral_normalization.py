@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
+from ._bounds._operator_norm_bound import operator_norm_bound
 from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
 from ._methods import check_count
@@ -69,6 +70,31 @@ class Tracked(NamedTuple):
     norm: Float[Array, ""]
     offset: Float[Array, "*out"]
     vector: Float[Array, "*in"]
+
+
+def tracked_or_bounded(
+    layer: Callable[[Array], Array], vector: Float[Array, "*in"], num_steps: int, bound: bool
+) -> Tracked:
+    """`track`, or with `bound` the same with a norm that is never too small."""
+    if not bound:
+        return track(layer, vector, num_steps)
+    zero = jnp.zeros_like(vector)
+    # Without a gradient of its own in the vector, which stays as it is.
+    return Tracked(_bound(layer, vector), layer(zero), jax.lax.stop_gradient(vector))
+
+
+def _bound(layer: Callable[[Array], Array], vector: Float[Array, "*in"]) -> Float[Array, ""]:
+    return operator_norm_bound(layer, vector.shape, dtype=vector.dtype)
+
+
+def normalized_bound(
+    layer: Callable[[Array], Array], vector: Float[Array, "*in"], bound: bool
+) -> Float[Array, ""]:
+    """An upper bound of the normalised map's norm: that of the map over what it divides by."""
+    if bound:
+        return jnp.ones((), accumulate_dtype(vector.dtype))
+    norm = track(layer, vector, 0).norm
+    return _bound(layer, vector) / jnp.where(norm > 0, norm, 1)
 
 
 def track(layer: Callable[[Array], Array], vector: Float[Array, "*in"], num_steps: int) -> Tracked:

@@ -214,3 +214,33 @@ def test_bad_arguments():
         jacreg.nnx.SpectralNormalized(nnx.Linear(2, 2, rngs=R), in_shape=2, key=KEY, num_steps=0)
     with pytest.raises(ValueError, match=r"made for examples of shape \(8, 8, 2\)"):
         wrapped_conv()(jnp.ones((1, 9, 8, 2)))
+
+
+@pytest.mark.parametrize("name", ["strided", "any layout"])
+def test_with_a_bound_the_norm_is_never_above_one(name):
+    make, shape, options = NNX[name]
+    layer = make()
+    axis = options.get("batch_axis", 0)
+    normalized = jacreg.nnx.SpectralNormalized(
+        layer, in_shape=shape, key=KEY, bound=True, **options
+    )
+    assert float(normalized.lipschitz_bound()) == 1
+    for scale in (1.0, 30.0):  # no step follows the change
+        layer.kernel[...] = scale * layer.kernel[...]
+        assert 0.99 <= dense_norm(one(normalized, axis), shape) <= 1 + 1e-6
+
+
+def test_without_a_bound_it_says_how_far_above_one_it_may_be():
+    make, shape, _ = NNX["strided"]
+    layer = make()
+    normalized = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY)
+    assert 1 <= float(normalized.lipschitz_bound()) <= 1.01
+    layer.kernel[...] = jax.random.normal(KEY, layer.kernel[...].shape)
+    normalized.eval()
+    found = dense_norm(one(normalized), shape)
+    assert 1.02 < found <= float(normalized.lipschitz_bound()) <= 1.01 * found
+    model, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
+        eqx.nn.Conv2d(2, 3, 3, key=KEY), in_shape=(2, 6, 6), key=KEY, bound=True
+    )
+    assert float(model.lipschitz_bound(state)) == 1
+    assert 0.99 <= dense_norm(lambda x: model(x, state)[0], (2, 6, 6)) <= 1 + 1e-6

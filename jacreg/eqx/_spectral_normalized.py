@@ -13,7 +13,8 @@ from .._spectral_normalization import (
     check_spectral,
     converged_vector,
     normalized,
-    track,
+    normalized_bound,
+    tracked_or_bounded,
 )
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
     norm's own goes into the parameters. A stateful layer, made with
     `eqx.nn.make_with_state` and called as BatchNorm is; it needs no axis name.
 
+    With `bound=True` it divides by `jacreg.operator_norm_bound` instead, anew at each call: never
+    too small, so the norm is at most 1, and above 0.99 on the inputs that bound is close for.
+    Without, s is a value from below, behind by as much as the parameters moved since the last
+    steps reached: `lipschitz_bound()` says by how much the norm may be above 1.
+
     Attributes:
         layer: the wrapped layer, with its parameters as they are.
         vector: where the state holds the right singular vector of A.
@@ -46,6 +52,7 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
     inference: bool
     in_shape: tuple[int, ...] = eqx.field(static=True)
     num_steps: int = eqx.field(static=True)
+    bound: bool = eqx.field(static=True)
 
     def __init__(
         self,
@@ -54,6 +61,7 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
         in_shape: int | Sequence[int],
         key: PRNGKeyArray,
         num_steps: int = 4,
+        bound: bool = False,
         inference: bool = False,
     ) -> None:
         """Wrap a layer.
@@ -64,6 +72,7 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
             key: for the random start of the iteration.
             num_steps: Lanczos steps a call in training; they cost that many products with
                 A and its transpose, of one example.
+            bound: whether to divide by an upper bound of the norm.
             inference: True stops the updates.
 
         Raises:
@@ -74,6 +83,7 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
         self.inference = inference
         self.in_shape = check_spectral(layer, in_shape, num_steps)
         self.num_steps = num_steps
+        self.bound = bound
         leaves = jax.tree.leaves(eqx.filter(layer, eqx.is_inexact_array))
         self.vector = eqx.nn.StateIndex(converged_vector(layer, self.in_shape, leaves, key=key))
 
@@ -95,7 +105,11 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
             inference = self.inference
         check_example(x.shape, self.in_shape)
         steps = 0 if inference else self.num_steps
-        tracked = track(self.layer, state.get(self.vector), steps)
-        if not inference:
+        tracked = tracked_or_bounded(self.layer, state.get(self.vector), steps, self.bound)
+        if not inference and not self.bound:
             state = state.set(self.vector, tracked.vector)
         return normalized(self.layer(x), tracked), state
+
+    def lipschitz_bound(self, state: eqx.nn.State) -> Float[Array, ""]:
+        """An upper bound of the layer's norm at this state: 1 where `bound` is set."""
+        return normalized_bound(self.layer, state.get(self.vector), self.bound)

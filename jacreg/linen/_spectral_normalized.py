@@ -13,7 +13,7 @@ from .._spectral_normalization import (
     check_spectral,
     converged_vector,
     normalized,
-    track,
+    tracked_or_bounded,
 )
 
 if TYPE_CHECKING:
@@ -40,12 +40,14 @@ class SpectralNormalized(nn.Module):
         layer: called as `layer(xs)` on a batch.
         num_steps: Lanczos steps a call in training; they cost that many products with A
             and its transpose, of one example.
+        bound: whether to divide by `jacreg.operator_norm_bound`, never too small, at each call.
         batch_axis: where the input's batch axis is.
         use_running_average: True stops the updates; here or at the call.
     """
 
     layer: nn.Module
     num_steps: int = 4
+    bound: bool = False
     batch_axis: int = 0
     use_running_average: bool | None = None
 
@@ -75,7 +77,8 @@ class SpectralNormalized(nn.Module):
 
         vector = self.variable("batch_stats", "vector", start)
         check_example(shape, vector.value.shape)
-        tracked = track(one, vector.value, 0 if fixed else self.num_steps)
-        if not fixed and not self.is_initializing():
+        steps = 0 if fixed else self.num_steps
+        tracked = tracked_or_bounded(one, vector.value, steps, self.bound)
+        if not fixed and not self.bound and not self.is_initializing():
             vector.value = tracked.vector
         return normalized(ys, tracked)

@@ -14,7 +14,8 @@ from .._spectral_normalization import (
     check_spectral,
     converged_vector,
     normalized,
-    track,
+    normalized_bound,
+    tracked_or_bounded,
 )
 from ._function import function
 
@@ -37,6 +38,11 @@ class SpectralNormalized(nnx.Module):
     goes into the parameters. `train` and `eval` switch it, as they switch BatchNorm,
     and so does `statistics` of `jacreg.nnx.function`.
 
+    With `bound=True` it divides by `jacreg.operator_norm_bound` instead, anew at each call: never
+    too small, so the norm is at most 1, and above 0.99 on the inputs that bound is close for.
+    Without, s is a value from below, behind by as much as the parameters moved since the last
+    steps reached: `lipschitz_bound()` says by how much the norm may be above 1.
+
     Attributes:
         layer: the wrapped layer, with its parameters as they are.
         vector: right singular vector of A, an `nnx.BatchStat`.
@@ -49,6 +55,7 @@ class SpectralNormalized(nnx.Module):
         in_shape: int | Sequence[int],
         key: PRNGKeyArray,
         num_steps: int = 4,
+        bound: bool = False,
         batch_axis: int = 0,
         use_running_average: bool | None = False,
     ) -> None:
@@ -60,6 +67,7 @@ class SpectralNormalized(nnx.Module):
             key: for the random start of the iteration.
             num_steps: Lanczos steps a call in training; they cost that many products with
                 A and its transpose, of one example.
+            bound: whether to divide by an upper bound of the norm.
             batch_axis: where the input's batch axis is.
             use_running_average: True stops the updates; what `train` and `eval` set.
 
@@ -70,6 +78,7 @@ class SpectralNormalized(nnx.Module):
         self.layer = layer
         self.in_shape = check_spectral(layer, in_shape, num_steps)
         self.num_steps = num_steps
+        self.bound = bound
         self.batch_axis = batch_axis
         self.use_running_average = use_running_average
         is_module = isinstance(layer, nnx.Module)
@@ -90,10 +99,14 @@ class SpectralNormalized(nnx.Module):
         axis = self.batch_axis % xs.ndim
         check_example(xs.shape[:axis] + xs.shape[axis + 1 :], self.in_shape)
         steps = 0 if use_running_average else self.num_steps
-        tracked = track(self._one, self.vector[...], steps)
-        if not use_running_average:
+        tracked = tracked_or_bounded(self._one, self.vector[...], steps, self.bound)
+        if not use_running_average and not self.bound:
             self.vector[...] = tracked.vector
         return normalized(self._apply(xs), tracked)
+
+    def lipschitz_bound(self) -> Float[Array, ""]:
+        """An upper bound of the layer's norm as it stands: 1 where `bound` is set."""
+        return normalized_bound(self._one, self.vector[...], self.bound)
 
     def _one(self, x: Float[Array, " *in"]) -> Float[Array, " 1 *out"]:
         return self._apply(jnp.expand_dims(x, self.batch_axis))

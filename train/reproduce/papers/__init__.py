@@ -27,4 +27,5 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
     "ssm2019": _load("ssm2019"),
     "lutter2019": _load("lutter2019"),
     "scarvelis2024": _load("scarvelis2024"),
+    "delattre2023": _load("delattre2023"),
 }
