@@ -28,4 +28,5 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
     "lutter2019": _load("lutter2019"),
     "scarvelis2024": _load("scarvelis2024"),
     "delattre2023": _load("delattre2023"),
+    "lipschitz2023": _load("lipschitz2023"),
 }

@@ -1,0 +1,147 @@
+"""Prach et al. 2023: layers that are 1-Lipschitz by construction, compared."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+
+from train.reproduce import (
+    CONFIGS,
+    Claim,
+    Job,
+    Paper,
+    Results,
+    Settings,
+    Table,
+    computed,
+    difference,
+    training,
+)
+from train.statistics import student_interval
+
+_FOLDER = CONFIGS / "papers" / "lipschitz2023"
+_ARMS = {"sll": "SLL", "aol": "AOL"}
+_RADII = {"quick": ("0.25", "0.5", "1"), "full": ("0.1412", "0.2824", "0.4236")}
+_PLACE = "the results of ConvNetXS on CIFAR-10 in the authors' repository"
+# Clean and certified accuracy at 36/255, %, of those files.
+_PUBLISHED = {"sll": (73.7, 61.0), "aol": (71.7, 59.1)}
+
+
+def _jobs(settings: Settings) -> Sequence[Job]:
+    config, overrides = _FOLDER / "digits.toml", []
+    if not settings.quick:
+        config = _FOLDER / "cifar.toml"
+        if "cifar10" in settings.data:
+            overrides = [f"data.path={settings.data['cifar10']}"]
+    return [
+        training(arm, seed, config, [*overrides, f'model.layer="{arm}"'])
+        for arm in _ARMS
+        for seed in range(settings.seeds)
+    ]
+
+
+def _claims(settings: Settings) -> Sequence[Claim]:
+    radii = _RADII[settings.scale]
+    found = [
+        Claim(
+            id="sll-clean",
+            claim="SLL is more accurate than AOL on clean images.",
+            place=_PLACE,
+            paper="73.7 above 71.7",
+            statistic=difference("test/accuracy", "sll", "aol", scale=100),
+            above=0.0,
+            unit="points",
+        ),
+        Claim(
+            id="sll-certified",
+            claim=f"SLL is above AOL in certified accuracy at the first radius, {radii[0]}.",
+            place=_PLACE,
+            paper="61.0 above 59.1",
+            statistic=difference(f"test/certified_accuracy_{radii[0]}", "sll", "aol", scale=100),
+            above=0.0,
+            unit="points",
+        ),
+    ]
+    for arm, title in _ARMS.items():
+        found.append(
+            Claim(
+                id=f"{arm}-below-attack",
+                claim=f"No certificate of {title} is above the accuracy under an l2 attack: the "
+                "smallest difference over the radii.",
+                place="by definition",
+                paper="at least 0",
+                statistic=computed(lambda results, arm=arm: _gap(results, arm, radii)),
+                above=-1e-9,
+                unit="points",
+            )
+        )
+    return found
+
+
+def _gap(results: Results, arm: str, radii: Sequence[str]) -> np.ndarray:
+    gaps = [
+        results.metric(arm, f"test/accuracy_pgd_l2_{radius}")
+        - results.metric(arm, f"test/certified_accuracy_{radius}")
+        for radius in radii
+    ]
+    return 100 * np.min(gaps, axis=0)
+
+
+def _radii_of(results: Results) -> Sequence[str]:
+    return _RADII[results.settings.scale]
+
+
+def _tables(results: Results) -> Sequence[Table]:
+    radii = _radii_of(results)
+    rows = []
+    for arm, title in _ARMS.items():
+        cells = [title, *(f"{value:.1f}" for value in _PUBLISHED[arm])]
+        metrics = ["test/accuracy"]
+        for radius in radii:
+            metrics += [f"test/certified_accuracy_{radius}", f"test/accuracy_pgd_l2_{radius}"]
+        for metric in metrics:
+            ours = student_interval(100 * results.metric(arm, metric))
+            cells.append(f"{ours.mean:.1f} ± {ours.high - ours.mean:.1g}")
+        rows.append(cells)
+    columns = ["layer", "clean, published", "certified at 36/255, published", "clean"]
+    for radius in radii:
+        columns += [f"certified at {radius}", f"l2 PGD at {radius}"]
+    note = "Accuracies in %. ± is half of the 95 % interval over seeds."
+    return [Table("Clean, certified and attacked", columns, rows, note)]
+
+
+def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    from train.reproduce.figures import curves
+
+    radii = _radii_of(results)
+    places = [0.0, *map(float, radii)]
+    lines = {}
+    for arm, title in _ARMS.items():
+        clean = results.metric(arm, "test/accuracy")
+        for name, kind in (("certified_accuracy", "certified"), ("accuracy_pgd_l2", "l2 PGD")):
+            values = [results.metric(arm, f"test/{name}_{radius}") for radius in radii]
+            lines[f"{title}, {kind}"] = (places, 100 * np.stack([clean, *values], axis=1))
+    curves(lines, folder / "radius.png", "l2 radius, pixels in [0, 1]", "accuracy, %")
+    return [("radius.png", "Certified and attacked accuracy over the radius; bands over seeds.")]
+
+
+PAPER = Paper(
+    name="lipschitz2023",
+    title="Prach et al. 2023: 1-Lipschitz layers compared",
+    reference="Prach, Brau, Buttazzo, Lampert 2023, 1-Lipschitz Layers Compared, arXiv:2311.16833",
+    scales={
+        "quick": "8x8 digits, one stage of two layers, 400 steps; radii in pixels of [0, 1].",
+        "full": "CIFAR-10, four stages of five layers; theirs is ConvNetXS, tuned a layer.",
+    },
+    jobs=_jobs,
+    claims=_claims,
+    tables=_tables,
+    figures=_figures,
+    data={"cifar10": "CIFAR-10 in the hub's format, for the full scale"},
+    left_out=lambda settings: (
+        "LOT, CPL, SOC, Cayley and BCOP: jacreg has no such convolutions.",
+        "Their search for a learning rate and a margin a layer, and times and memory.",
+    ),
+)
