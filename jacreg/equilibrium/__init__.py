@@ -3,3 +3,9 @@
 from ._solve import EquilibriumResult as EquilibriumResult
 from ._solve import solve as solve
 from ._solver import EquilibriumSolver as EquilibriumSolver
+
+__all__ = [
+    "EquilibriumResult",
+    "EquilibriumSolver",
+    "solve",
+]

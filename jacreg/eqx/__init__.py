@@ -19,3 +19,20 @@ from ._lipschitz import OrthogonalDense as OrthogonalDense
 from ._lipschitz import SLLConv as SLLConv
 from ._lipschitz import SLLDense as SLLDense
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
+
+__all__ = [
+    "AOLConv",
+    "DifferentialDense",
+    "DifferentialMLP",
+    "GaussianNoise",
+    "GroupSort",
+    "JacobianTracked",
+    "LipschitzSequential",
+    "MaxMin",
+    "OrthogonalDense",
+    "SLLConv",
+    "SLLDense",
+    "SpectralNormalized",
+    "function",
+    "functional",
+]

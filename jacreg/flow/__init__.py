@@ -12,3 +12,13 @@ from ._integrate import log_density as log_density
 from ._integrate import sample as sample
 from ._result import FlowResult as FlowResult
 from ._solver import FlowSolver as FlowSolver
+
+__all__ = [
+    "FlowResult",
+    "FlowSolver",
+    "TimeFirst",
+    "bits_per_dimension",
+    "log_density",
+    "sample",
+    "time_first",
+]

@@ -12,3 +12,13 @@ from ._lipschitz import GroupSort as GroupSort
 from ._lipschitz import MaxMin as MaxMin
 from ._lipschitz import OrthogonalDense as OrthogonalDense
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
+
+__all__ = [
+    "GaussianNoise",
+    "GroupSort",
+    "MaxMin",
+    "OrthogonalDense",
+    "SpectralNormalized",
+    "function",
+    "functional",
+]

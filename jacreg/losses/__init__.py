@@ -34,3 +34,34 @@ from ._score_matching import sliced_score_matching as sliced_score_matching
 from ._spectral import right_singular_vector as right_singular_vector
 from ._spectral import spectral_penalty as spectral_penalty
 from ._subsample import subsample as subsample
+
+__all__ = [
+    "FlowRegularizers",
+    "bernoulli",
+    "certified_radius",
+    "contractive_hessian_penalty",
+    "contractive_penalty",
+    "denoising_score_matching",
+    "dense_contractive_penalty",
+    "equilibrium_jacobian_penalty",
+    "every",
+    "finite_difference_score_matching",
+    "flow_regularizers",
+    "gaussian_noise_regularizer",
+    "gradient_penalty",
+    "implicit_score_matching",
+    "jacobian_matching",
+    "jacobian_penalty",
+    "layerwise_penalty",
+    "lipschitz_margin_loss",
+    "loss_gradient_penalty",
+    "noise_injection_penalty",
+    "nuclear_norm_penalty",
+    "path_length_penalty",
+    "path_lengths",
+    "ramp",
+    "right_singular_vector",
+    "sliced_score_matching",
+    "spectral_penalty",
+    "subsample",
+]

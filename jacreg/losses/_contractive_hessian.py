@@ -9,7 +9,7 @@ import jax
 
 from .._frobenius import frobenius_squared
 from .._linearize import linearize
-from .._methods import Projection, check_count
+from .._methods import Method, Projection, check_count
 from .._probes import draw, mean_over_probes
 from ._checks import check_batch, check_function, check_key, check_rows, check_scale
 from ._noise_injection import shift
@@ -27,7 +27,7 @@ def contractive_hessian_penalty(
     scale: Float[Array, ""] | Float[Array, " N"] | float,
     num_probes: int = 1,
     key: Array | None,
-    method: Any = Projection(),
+    method: Method = Projection(),
 ) -> Float[Array, " N"]:
     """Mean squared change of the Jacobian under noise, E ||J(x + e) - J(x)||_F^2.
 

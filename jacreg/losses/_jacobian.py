@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from .._frobenius import frobenius_squared
 from .._linearize import Linearization
-from .._methods import Projection
+from .._methods import Method, Projection
 from ._checks import check_linearization
 
 if TYPE_CHECKING:
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 
 def jacobian_penalty(
-    lin: Linearization, method: Any = Projection(), *, key: Array | None = None
+    lin: Linearization, method: Method = Projection(), *, key: Array | None = None
 ) -> Float[Array, " N"]:
     """Half the squared Frobenius norm of each example's input-output Jacobian.
 
