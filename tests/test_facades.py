@@ -1,8 +1,13 @@
 """What a package says that it has: `__all__`, `help` and the names that it exports are one list."""
 
+import ast
 import importlib
 import inspect
 import pydoc
+import re
+import sys
+import tomllib
+from pathlib import Path
 
 import pytest
 
@@ -55,3 +60,22 @@ def test_a_star_import_gives_them(name):
     space = {}
     exec(f"from {name} import *", space)
     assert set(facade(name).__all__) <= set(space)
+
+
+def test_what_it_imports_is_declared():
+    """By everybody who installs the wheel alone, type checkers included."""
+    root = Path(__file__).resolve().parents[1]
+    project = tomllib.loads((root / "pyproject.toml").read_text())["project"]
+    declared = {re.split(r"[<>=\[ ]", each)[0] for each in project["dependencies"]}
+    adapters = {"nnx", "linen", "eqx", "flow", "equilibrium"}
+    found = set()
+    for path in (root / "jacreg").rglob("*.py"):
+        if path.relative_to(root / "jacreg").parts[0] in adapters:
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Import):
+                found |= {each.name.split(".")[0] for each in node.names}
+            elif isinstance(node, ast.ImportFrom) and not node.level:
+                found.add(str(node.module).split(".")[0])
+    assert found - set(sys.stdlib_module_names) <= declared
+    assert declared == {"jax", "numpy", "scipy", "jaxtyping"}

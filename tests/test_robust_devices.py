@@ -207,7 +207,7 @@ class TestBfloat16:
             assert metrics[name] != value
         angle = sum(
             float(jnp.vdot(a, b)) for a, b in zip(*map(jax.tree.leaves, (grads, full)), strict=True)
-        ) / float(optax.global_norm(grads) * optax.global_norm(full))
+        ) / float(optax.tree.norm(grads) * optax.tree.norm(full))
         assert angle > 0.999
         text = str(jax.make_jaxpr(lambda p: half.objective(
             p, half.state, jnp.ones((2, 8, 8, 1)), jnp.zeros(2, int), StepKeys.of(0), 0

@@ -110,7 +110,7 @@ def make_step(
             state.params, state.model_state, xs, targets, keys, state.step
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
-        norm = optax.global_norm(grads)
+        norm = optax.tree.norm(grads)
         usable = metrics.get(USABLE)
         if usable is not None:
             norm = jnp.where(usable, norm, 0)
