@@ -95,10 +95,11 @@ class _Reader:
 
     def value(self, value: Any) -> Any:
         """Anything that a program holds."""
-        if hasattr(value, "eqns"):
-            return self.jaxpr(value)
+        # A closed jaxpr has equations, too: its constants are told first.
         if hasattr(value, "jaxpr") and hasattr(value, "consts"):
             return (self.jaxpr(value.jaxpr), tuple(self.value(each) for each in value.consts))
+        if hasattr(value, "eqns"):
+            return self.jaxpr(value)
         if isinstance(value, tuple | list) and type(value) in (tuple, list):
             return (type(value), tuple(self.value(each) for each in value))
         if isinstance(value, dict):

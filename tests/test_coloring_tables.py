@@ -11,7 +11,7 @@ import jacreg
 
 pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 
-XS = jnp.arange(1.0, 13.0).reshape(2, 6) / 7
+XS = np.arange(1.0, 13.0).reshape(2, 6) / 7
 
 
 def scanned(xs, table):
@@ -198,3 +198,52 @@ def test_a_table_in_numpy_that_is_changed_in_place():
     table[:] = [5, 0, 1, 2, 3, 4]
     truth = jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0]))(XS)
     quantities(jacreg.linearize(fn, XS), coloring, truth)
+
+
+def rule_alone(table):
+    """The table stands in a derivative rule and nowhere else."""
+
+    @jax.custom_jvp
+    def fn(x):
+        return jnp.sin(x)
+
+    fn.defjvp(lambda primals, tangents: (jnp.sin(primals[0]), tangents[0][:, table]))
+    return fn
+
+
+# Where a table may hide in a program.
+NESTED = {
+    "jit": lambda t: lambda x: jax.jit(lambda y: jnp.sin(y[:, t]))(x),
+    "jit, numpy": lambda t: lambda x: jax.jit(lambda y: jnp.sin(y[:, np.asarray(t)]))(x),
+    "jit in jit": lambda t: lambda x: jax.jit(jax.jit(lambda y: jnp.sin(y[:, t])))(x),
+    "checkpoint": lambda t: lambda x: jax.checkpoint(lambda y: jnp.sin(y[:, t]))(x),
+    "scan": lambda t: lambda x: lax.scan(lambda c, _: (jnp.sin(c[:, t]), None), x, None, 2)[0],
+    "cond": lambda t: lambda x: lax.cond(True, lambda y: jnp.sin(y[:, t]), lambda y: y, x),
+    "vmap of jit": lambda t: jax.vmap(jax.jit(lambda row: jnp.sin(row[t]))),
+    "grad": lambda t: jax.grad(lambda x: (jnp.sin(x[:, t]) * x).sum()),
+    "rule": rule_alone,
+}
+
+
+@pytest.mark.parametrize("name", NESTED)
+def test_tables_inside_of_programs(name):
+    """Chosen by itself, by a colouring, and in a jitted function that takes the Linearization."""
+    tables = map(jnp.asarray, CASES["gather"][1:])
+    one, other = (NESTED[name](table) for table in tables)
+    coloring = jacreg.color(one, XS, quantity="jacobian")
+    as_argument = jax.jit(jacreg.jacobian)
+    for fn in (one, other, one):
+        truth = jax.vmap(jax.jacfwd(lambda x, fn=fn: fn(x[None])[0]))(XS)
+        lin = jacreg.linearize(fn, XS)
+        quantities(lin, coloring, truth)
+        for found in (jacreg.jacobian(lin), as_argument(lin)):
+            np.testing.assert_allclose(found, truth, atol=1e-12)
+
+
+def test_weights_inside_of_programs():
+    """A jitted function is not run with the weights of another Linearization."""
+    run = jax.jit(jacreg.divergence)
+    for scale in (1.0, 3.0, 1.0):
+        weights = scale * jnp.eye(6)
+        lin = jacreg.linearize(jax.jit(lambda x, w=weights: jnp.sin(x) @ w), XS)
+        np.testing.assert_allclose(run(lin), scale * jnp.cos(XS).sum(1), rtol=1e-12)

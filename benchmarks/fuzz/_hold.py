@@ -199,14 +199,22 @@ def _moved(program: Program, fn: Any) -> Iterator[str]:
             failures.append(f"colouring at {what}: {type(error).__name__}: {error}")
         return None
 
+    taken = jax.jit(measure)
+
     @jax.jit
     def run(xs: Any, traced: Any) -> Any:
-        closed = {"other inputs": first, "other tables": _arrays(program.draw_tables(1))}
-        tried = {**closed, "traced tables": traced}
-        return {
+        other = _arrays(program.draw_tables(1))
+        tried = {"other inputs": first, "other tables": other, "traced tables": traced}
+        results = {
             what: (attempt(what, xs, tables), _references(fn, xs, weights, tables))
             for what, tables in tried.items()
         }
+        # A jitted function that takes the Linearization belongs to one set of tables, too.
+        for what, tables in (("its own", first), ("other tables", other)):
+            lin = jacreg.linearize(lambda xs, t=tables: fn(xs, weights, t), xs)
+            truth = results["other inputs" if tables is first else what][1]
+            results[f"{what}, as an argument"] = taken(lin), truth
+        return results
 
     results = jax.device_get(run(xs, _arrays(program.draw_tables(2))))
     yield from failures

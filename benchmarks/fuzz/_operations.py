@@ -110,6 +110,10 @@ _AXIS = (
     ")({a})",
     "jnp.take({a}, {I}, axis={x}, mode='wrap')", "jnp.take({a}, {I}, axis={x}, mode='clip')",
     "jnp.take({a}, {I}, axis={x}, mode='fill', fill_value=0.5)",
+    "jax.jit(lambda h: jnp.take(h, {I}, axis={x}, mode='wrap') * 2)({a})",
+    "jax.checkpoint(jax.jit(lambda h: jnp.sin(jnp.take(h, {I}, axis={x}, mode='clip'))))({a})",
+    "jnp.moveaxis(jax.jit(lambda h: jnp.where({M}, h, jnp.roll(h, 1, -1)))(jnp.moveaxis({a}, {x}, "
+    "-1)), -1, {x})",
     "jnp.moveaxis(jnp.moveaxis({a}, {x}, 0).at[{I}].add(jnp.sin(jnp.moveaxis({a}, {x}, 0)[:{m}]), "
     "mode='drop'), 0, {x})",
     "jnp.moveaxis(jnp.moveaxis({a}, {x}, 0).at[{I}].set(jnp.sin(jnp.moveaxis({a}, {x}, 0)[:{m}]), "
