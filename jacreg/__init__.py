@@ -15,6 +15,7 @@ from ._errors import DirectionError as DirectionError
 from ._frobenius import frobenius_squared as frobenius_squared
 from ._gram import gram as gram
 from ._jacobian import jacobian as jacobian
+from ._laplacian import hessian_diagonal as hessian_diagonal
 from ._laplacian import laplacian as laplacian
 from ._layerwise import LayerwiseLogFrobenius as LayerwiseLogFrobenius
 from ._layerwise import layerwise_log_frobenius as layerwise_log_frobenius

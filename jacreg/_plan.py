@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from . import _frobenius, _gram, _jacobian, _pseudo_determinant, _trace
+from . import _frobenius, _gram, _jacobian, _laplacian, _pseudo_determinant, _trace
 from ._choice import Quantity
 from ._linearize import Linearization
 from ._methods import Auto, Method
@@ -20,8 +20,8 @@ class Plan:
     """What a quantity does for one Linearization and one method.
 
     Attributes:
-        path: short name of the way: "closed form" (no product), "colouring", "products",
-            "finite differences", "empty".
+        path: short name of the way: "closed form", "forward Laplacian" (no product), "colouring",
+            "products", "finite differences", "empty".
         num_products: J v and J^T u of the whole network that it takes, 0 where it takes none.
         reason: what was read in the program, or the first operation that stood in the way of
             anything cheaper, with its place in the file where the function was written.
@@ -43,7 +43,7 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
 
     Args:
         quantity: `jacreg.divergence`, `diagonal`, `frobenius_squared`, `jacobian`, `gram` (of one
-            Linearization) or `log_pseudo_determinant`.
+            Linearization), `laplacian`, `hessian_diagonal` or `log_pseudo_determinant`.
         lin: from `linearize`.
         method: as for the quantity.
 
@@ -80,5 +80,7 @@ _QUANTITIES: Mapping[Callable[..., Any], Quantity] = {
     _frobenius.frobenius_squared: _frobenius.NORM,
     _jacobian.jacobian: _jacobian.JACOBIAN,
     _gram.gram: _gram.quantity(),
+    _laplacian.laplacian: _laplacian.LAPLACIAN,
+    _laplacian.hessian_diagonal: _laplacian.HESSIAN_DIAGONAL,
     _pseudo_determinant.log_pseudo_determinant: _pseudo_determinant.DETERMINANT,
 }

@@ -1,4 +1,4 @@
-"""Gradients of scalar fields, one number an example."""
+"""Scalar fields, one number an example, and their gradients as vector fields."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+
+from ._linearize import Linearization, linearize
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -26,3 +28,45 @@ def scalar_field_gradient(who: str, fn: Callable[..., Array]) -> Callable[..., A
         return jnp.sum(ys)
 
     return jax.grad(total)
+
+
+def check_scalar_field(who: str, lin: Linearization) -> None:
+    """Check that a Linearization is that of a field `[N, *in] -> [N]`.
+
+    Raises:
+        TypeError: it is no Linearization.
+        ValueError: it has another shape.
+    """
+    if not isinstance(lin, Linearization):
+        raise TypeError(
+            f"{who}: expected a Linearization of a scalar field, got {type(lin).__name__}; write "
+            f"jacreg.{who}(jacreg.linearize(fn, xs), ...)."
+        )
+    if lin.outputs.shapes != ((),):
+        raise ValueError(
+            f"{who}: the function must return one number an example, [N, *in] -> [N]; got "
+            f"{lin.inputs.describe()} -> {lin.outputs.describe()}. Squeeze a trailing axis of "
+            "length 1, or select an output; for the trace of a square Jacobian use divergence."
+        )
+
+
+def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:
+    """The gradient of a scalar field as a vector field; its Jacobian is the Hessian.
+
+    Args:
+        lin: of the scalar field.
+        weights: in the tree of `xs`, each leaf to be multiplied by the gradient's: the Jacobian is
+            then diag(w) H.
+    """
+
+    def total(xs: Any, args: tuple[Any, ...]) -> Array:
+        (value,) = jax.tree.leaves(lin.with_constants(lin.constants, args).evaluate(xs))
+        return jnp.sum(value)
+
+    def gradient(xs: Any, *args: Any) -> Any:
+        found = jax.grad(total)(xs, args)
+        if weights is None:
+            return found
+        return jax.tree.map(lambda w, g: jnp.asarray(w, g.dtype) * g, weights, found)
+
+    return linearize(gradient, lin.xs, *lin.args, mode="forward")

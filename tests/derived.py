@@ -41,9 +41,43 @@ def field(p):
     )
 
 
-def laplacian_truth(p, xs, dense):
+def energy(p, lin):
+    return jacreg.linearize(field(p), lin.xs)
+
+
+def second_derivatives(p, xs):
     gradient = jax.grad(lambda xs: field(p)(xs).sum())
-    return np.einsum("nii->n", dense_jacobians(gradient, xs, jax.jacfwd))
+    return np.einsum("nii->ni", dense_jacobians(gradient, xs, jax.jacfwd))
+
+
+def laplacian_truth(p, xs, dense):
+    return second_derivatives(p, xs).sum(1)
+
+
+def hessian_diagonal_truth(p, xs, dense):
+    return second_derivatives(p, xs)
+
+
+def weights(xs):
+    """One weight an entry and example, of both signs."""
+    return jax.tree.map(lambda x: jnp.cos(jnp.arange(x.size).reshape(x.shape)), xs)
+
+
+def weighted_laplacian(method):
+    def quantity(p, lin):
+        method_ = laplacian_coloring(p.case.name) if method == "Coloring" else method
+        return jacreg.laplacian(energy(p, lin), method_, weights=weights(lin.xs))
+
+    return quantity
+
+
+def weighted_laplacian_truth(p, xs, dense):
+    leaves = [np.asarray(w).reshape(N, -1) for w in jax.tree.leaves(weights(xs))]
+    return (second_derivatives(p, xs) * np.concatenate(leaves, axis=1)).sum(1)
+
+
+def hessian_diagonal(method):
+    return lambda p, lin: jacreg.hessian_diagonal(energy(p, lin), method)
 
 
 @functools.cache
@@ -53,12 +87,12 @@ def laplacian_coloring(name):
 
 
 def colored_laplacian(p, lin):
-    return jacreg.laplacian(field(p), lin.xs, laplacian_coloring(p.case.name))
+    return jacreg.laplacian(energy(p, lin), laplacian_coloring(p.case.name))
 
 
 def sampled_laplacian(p, lin):
     def once():
-        return jacreg.laplacian(field(p), lin.xs, jacreg.Hutchinson(), key=KEY)
+        return jacreg.laplacian(energy(p, lin), jacreg.Hutchinson(), key=KEY)
 
     return mean_over_probes(once, p.inputs.size)
 

@@ -9,8 +9,10 @@ import itertools
 import numpy as np
 from derived import (
     colored_laplacian,
-    field,
+    energy,
     has_laplacian,
+    hessian_diagonal,
+    hessian_diagonal_truth,
     kernel,
     kernel_truth,
     laplacian_coloring,
@@ -20,6 +22,8 @@ from derived import (
     operator_norms,
     sampled_laplacian,
     series,
+    weighted_laplacian,
+    weighted_laplacian_truth,
 )
 from planted import average
 from quantities import BOTH, FORWARD, KEY, REVERSE, N, Pair, problem
@@ -266,12 +270,35 @@ def _other_pairs():
             fits,
             prepare=lambda p, k=kind: _coloring(p.case.name, k),
         )
+    for name, method in (("Auto", jacreg.Auto()), ("Exact", jacreg.Exact())):
+        yield Pair(
+            "laplacian",
+            name,
+            lambda p, lin, m=method: jacreg.laplacian(energy(p, lin), m),
+            laplacian_truth,
+            has_laplacian,
+        )
+        yield Pair(
+            "laplacian",
+            f"{name}, weighted",
+            weighted_laplacian(method),
+            weighted_laplacian_truth,
+            has_laplacian,
+        )
+        yield Pair(
+            "hessian_diagonal",
+            name,
+            hessian_diagonal(method),
+            hessian_diagonal_truth,
+            has_laplacian,
+        )
     yield Pair(
         "laplacian",
-        "Exact",
-        lambda p, lin: jacreg.laplacian(field(p), lin.xs),
-        laplacian_truth,
+        "Coloring, weighted",
+        weighted_laplacian("Coloring"),
+        weighted_laplacian_truth,
         has_laplacian,
+        prepare=lambda p: laplacian_coloring(p.case.name),
     )
     yield Pair(
         "laplacian",

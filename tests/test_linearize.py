@@ -290,7 +290,9 @@ BAD = {
     "distribution": (lambda: jacreg.Projection(distribution="cube"), ValueError, "sphere"),
     "scale": (lambda: jacreg.NoiseInjection(-1.0), ValueError, "positive"),
     "not finite": (lambda: jacreg.NoiseInjection(float("nan")), ValueError, "finite"),
-    "laplacian": (lambda: jacreg.laplacian(layer, batch()), ValueError, "one number"),
+    "laplacian": (
+        lambda: jacreg.laplacian(jacreg.linearize(layer, batch())), ValueError, "one number"),
+    "laplacian of a function": (lambda: jacreg.laplacian(layer), TypeError, "linearize"),
     "gram": (
         lambda: jacreg.gram(
             jacreg.linearize(layer, batch()), jacreg.linearize(jnp.sin, batch((5, 7)))),

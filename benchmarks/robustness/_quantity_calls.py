@@ -46,7 +46,11 @@ QUANTITIES: Mapping[str, Call] = {
         at(jacreg.log_pseudo_determinant), {**LIN, "method": jacreg.Exact(2)}
     ),
     "laplacian": Call(
-        jacreg.laplacian,
+        at(jacreg.laplacian),
+        {"fn": scalar, "xs": points(), "method": jacreg.Hutchinson(1), "key": KEY, "weights": None},
+    ),
+    "hessian_diagonal": Call(
+        at(jacreg.hessian_diagonal),
         {"fn": scalar, "xs": points(), "method": jacreg.Hutchinson(1), "key": KEY},
     ),
     "layerwise_log_frobenius": Call(

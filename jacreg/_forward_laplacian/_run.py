@@ -1,9 +1,9 @@
-"""The forward Laplacian: a program run with its values, tangents and second-order terms."""
+"""A program run with its values, tangents and second-order terms."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.extend.core as jex
@@ -15,60 +15,22 @@ from .._forms._axes import gather_index, gathered
 from .._interpret import bind, interpret, mentions
 from ._bilinear import bilinear
 from ._carried import Carried, Order, Refusal, value_of
-from ._directions import dense, seed
+from ._directions import Directions
 from ._elementwise import entrywise
 from ._linear import linear
 from ._loop import loop
 from ._opaque import opaque
 from ._seen import inner_program, is_entrywise, seen_by
 
-if TYPE_CHECKING:
-    from jaxtyping import Array
-
 _SIDE_EFFECTS = ("pure_callback", "io_callback", "custom_vjp_call", "ffi_call")
 
 
-def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[Array, Array]:
-    """Value and Laplacian of a scalar field by one of its inputs.
-
-    Args:
-        program: a closed jaxpr with one output, `[N]`, row n of which depends on row n of the
-            inputs alone.
-        inputs: of the program.
-        which: the one to differentiate by, `[N, *in]`.
-
-    Raises:
-        Refusal: an operation that forward mode does not go through.
-
-    Source: Li et al. 2024, "A computational framework for neural network-based variational
-        Monte Carlo with forward Laplacian", and Gao, Koehler and Foster 2023 (folx), whose
-        directions are dense or sparse in one axis. Here they are shared by colours.
-    """
-    out = _run_field(program, inputs, which, Order(keep=False))
-    value = value_of(out)
-    term = out.second() if isinstance(out, Carried) else None
-    if term is None:
-        return value, jnp.zeros_like(value)
-    return value, jnp.broadcast_to(term, value.shape)
-
-
-def forward_hessian_diagonal(
-    program: Any, inputs: Sequence[Any], which: int
-) -> tuple[Array, Array]:
-    """Value and second derivatives by each entry of one input, as `forward_laplacian`."""
-    out = _run_field(program, inputs, which, Order(keep=True))
-    value, xs = value_of(out), inputs[which]
-    term = out.second() if isinstance(out, Carried) else None
-    if term is None:
-        return value, jnp.zeros(xs.shape, value.dtype)
-    return value, dense(term, value.shape).reshape(xs.shape)
-
-
-def _run_field(program: Any, inputs: Sequence[Any], which: int, order: Order) -> Any:
+def carry(
+    program: Any, inputs: Sequence[Any], which: int, directions: Directions, order: Order
+) -> Any:
+    """The output of a program of one output, carried; plain where it does not depend on x."""
     operands = list(inputs)
-    xs = inputs[which]
-    directions = seed(xs.shape, xs.dtype)
-    operands[which] = Carried(xs, directions.seen, lambda: directions, lambda: None)
+    operands[which] = Carried(inputs[which], directions.seen, lambda: directions, lambda: None)
     (out,) = Runner(order).run(program, program.consts, operands)
     return out
 

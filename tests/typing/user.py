@@ -61,7 +61,8 @@ quantities: list[jax.Array] = [
     jacreg.spectral_radius(square, key=KEY),
     jacreg.gram(lin),
     jacreg.log_pseudo_determinant(lin),
-    jacreg.laplacian(energy, XS),
+    jacreg.laplacian(jacreg.linearize(energy, XS), weights=XS),
+    jacreg.hessian_diagonal(jacreg.linearize(energy, XS)),
     jacreg.operator_norm(lambda x: 2 * x, (4,), key=KEY),
 ]
 values: list[jax.Array] = [

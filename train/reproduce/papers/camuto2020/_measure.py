@@ -63,7 +63,8 @@ def compare_losses(
             return losses(_noisy(layers, xs, jnp.split(flat, edges, axis=1)), ys)
 
         terms, slopes = regularizer(layers), jax.grad(lambda each: regularizer(each).sum())(layers)
-        laplacian = jacreg.laplacian(of_noise, jnp.zeros((len(xs), sum(sizes[:-1]))))
+        noises = jnp.zeros((len(xs), sum(sizes[:-1])))
+        laplacian = jacreg.laplacian(jacreg.linearize(of_noise, noises))
         kernels = jnp.stack([jnp.linalg.norm(kernel) for kernel, _ in layers])
         return {
             "terms": terms / terms.sum(),

@@ -1,0 +1,91 @@
+"""Laplacian and diagonal of the Hessian of a scalar field, carried forward."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from .._forms._form import Seen
+from ._carried import Carried, Order, value_of
+from ._directions import Directions, dense, seed, with_slots
+from ._run import carry
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+SUM, EACH = Order(keep=False), Order(keep=True)
+
+
+def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[Array, Array]:
+    """Value and Laplacian of a scalar field by one of its inputs.
+
+    Args:
+        program: a closed jaxpr with one output, `[N]`, row n of which depends on row n of the
+            inputs alone.
+        inputs: of the program.
+        which: the one to differentiate by, `[N, *in]`.
+
+    Raises:
+        Refusal: an operation that forward mode does not go through.
+
+    Source: Li et al. 2024, "A computational framework for neural network-based variational
+        Monte Carlo with forward Laplacian"; the directions, dense there, are shared by colours
+        here (Curtis, Powell and Reid 1974).
+    """
+    xs = inputs[which]
+    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), SUM)
+    value = value_of(out)
+    term = out.second() if isinstance(out, Carried) else None
+    return value, _or_zeros(term, value)
+
+
+def forward_hessian_diagonal(
+    program: Any, inputs: Sequence[Any], which: int
+) -> tuple[Array, Array]:
+    """Value and second derivatives by each entry of one input, as `forward_laplacian`."""
+    xs = inputs[which]
+    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), EACH)
+    value = value_of(out)
+    term = out.second() if isinstance(out, Carried) else None
+    if term is None:
+        return value, jnp.zeros(xs.shape, value.dtype)
+    return value, dense(term, value.shape).reshape(xs.shape)
+
+
+def by_parts(program: Any, inputs: Sequence[Any], which: int, order: Order, count: int) -> Array:
+    """The same by `count` entries of x at a time: `[N]`, or `[N, *in]` where each is kept."""
+    xs = inputs[which]
+    size = prod(xs.shape[1:])
+
+    def part(start: Array) -> Array:
+        entries = start + jnp.arange(count)
+        onehot = (entries[:, None] == jnp.arange(size)).astype(xs.dtype)
+        onehot = onehot.reshape((1, count, *xs.shape[1:]))
+        seen: Seen = np.ones((1,) * xs.ndim + (count,), bool)
+        directions = Directions(onehot, (np.arange(count),), (seen,))
+        out = carry(program, inputs, which, directions, order)
+        value = value_of(out)
+        term = out.second() if isinstance(out, Carried) else None
+        if not order.keep:
+            return _or_zeros(term, value)
+        if term is None:
+            return jnp.zeros(with_slots(value.shape, (count,)), value.dtype)
+        return dense(term, value.shape)
+
+    # Differentiated in reverse, all parts together would need what one at a time saves.
+    parts = jax.lax.map(jax.checkpoint(part), jnp.arange(0, size, count))
+    if not order.keep:
+        return parts.sum(axis=0)
+    flat = jnp.moveaxis(parts, 0, 1).reshape((xs.shape[0], -1))
+    return flat[:, :size].reshape(xs.shape)
+
+
+def _or_zeros(term: Any, value: Array) -> Array:
+    if term is None:
+        return jnp.zeros_like(value)
+    return jnp.broadcast_to(term, value.shape).astype(value.dtype)

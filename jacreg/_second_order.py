@@ -1,0 +1,131 @@
+"""The forward Laplacian as a way of `Auto()`: planned by tracing it, run as what was traced."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.extend.core as jex
+
+from ._basis import AUTOMATIC_ENTRIES
+from ._choice import Choice, Unfit, program_cost
+from ._forward_laplacian import (
+    EACH,
+    SUM,
+    Order,
+    Refusal,
+    by_parts,
+    forward_hessian_diagonal,
+    forward_laplacian,
+)
+from ._linearize import Linearization
+from ._source import place
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
+
+PATH = "forward Laplacian"
+# Entries of the largest array while all directions are carried at once: 256 MiB in float32.
+_MOST_ENTRIES = 4 * AUTOMATIC_ENTRIES
+
+
+def laplacian_forward(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `laplacian`: all directions at once."""
+    return _forward(lin, _at_once(forward_laplacian), _added)
+
+
+def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `laplacian`: some entries of x after the other, where the memory asks for it."""
+    _check_larger(limit)
+    return _forward(lin, _in_parts(SUM), _added, in_parts=True)
+
+
+def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `hessian_diagonal`: all directions at once."""
+    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree)
+
+
+def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
+    """Way of `hessian_diagonal`: some entries of x after the other."""
+    _check_larger(limit)
+    return _forward(lin, _in_parts(EACH), _as_tree, in_parts=True)
+
+
+def _check_larger(limit: float) -> None:
+    if limit < float("inf"):
+        raise Unfit("parts would save nothing")
+
+
+def _added(lin: Linearization, terms: list[Array]) -> Array:
+    return sum(terms[1:], terms[0])
+
+
+def _as_tree(lin: Linearization, terms: list[Array]) -> Any:
+    return jax.tree.unflatten(jax.tree.structure(lin.xs), terms)
+
+
+# A term of the result by one leaf of `xs`: of the field's program, its inputs and which of them.
+Term = Callable[[Any, list[Any], int], "Array"]
+
+
+def _at_once(compute: Callable[[Any, Any, int], tuple[Array, Array]]) -> Term:
+    return lambda field, inputs, which: compute(field, inputs, which)[1]
+
+
+def _in_parts(order: Order) -> Term:
+    def term(field: Any, inputs: list[Any], which: int) -> Array:
+        size = prod(inputs[which].shape[1:])
+        count = max(1, min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr)))
+        return by_parts(field, inputs, which, order, count)
+
+    return term
+
+
+def _forward(
+    lin: Linearization,
+    term: Term,
+    combine: Callable[[Linearization, list[Array]], Any],
+    *,
+    in_parts: bool = False,
+) -> Choice:
+    """A forward Laplacian by each leaf of `xs`; the terms add up."""
+    inputs = jax.tree.leaves((lin.xs, *lin.args))
+    field = jex.ClosedJaxpr(_first_output(lin.program.jaxpr), list(lin.constants))
+    leaves = range(len(jax.tree.leaves(lin.xs)))
+    try:
+        traced = jax.make_jaxpr(lambda: [term(field, inputs, which) for which in leaves])()
+    except Refusal as refusal:
+        equation = refusal.equation
+        raise Unfit(
+            f"{equation.primitive.name}{place(equation)} {refusal.why}, which a forward Laplacian "
+            "needs"
+        ) from None
+    why = "value, directions and second derivatives carried through the program once"
+    if in_parts:
+        why += " for each group of entries of x, to bound the memory"
+    elif _largest(traced.jaxpr) > _MOST_ENTRIES:
+        raise Unfit("all directions at once would take too much memory")
+    run = jex.jaxpr_as_fun(traced)
+    cost = program_cost(traced.jaxpr)
+    return Choice(PATH, 0, why, cost, lambda key: combine(lin, run()))
+
+
+def _first_output(jaxpr: Any) -> Any:
+    """The program without its auxiliary outputs."""
+    if len(jaxpr.outvars) == 1:
+        return jaxpr
+    return jaxpr.replace(
+        outvars=jaxpr.outvars[:1], debug_info=jaxpr.debug_info.with_unknown_names()
+    )
+
+
+def _largest(jaxpr: Any) -> int:
+    """Entries of the largest array that a program computes."""
+    own = [prod(out.aval.shape) for equation in jaxpr.eqns for out in equation.outvars
+           if hasattr(out.aval, "shape")]  # fmt: skip
+    inner = [
+        _largest(each) for equation in jaxpr.eqns for each in jex.jaxprs_in_params(equation.params)
+    ]
+    return max([*own, *inner, 1])

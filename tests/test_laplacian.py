@@ -1,0 +1,176 @@
+"""Laplacians and Hessian diagonals of a Linearization: arguments, weights, choices, refusals."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from laplacian_programs import block, conv, layer_norm, total, weights
+
+import jacreg
+from jacreg import _second_order
+from jacreg._choice import Unfit
+
+KEY = jax.random.key(0)
+
+
+def points(*shape, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+
+
+def energy(xs, times):
+    return total(jnp.tanh(xs @ weights(3, 4) + times[:, None]) ** 2)
+
+
+def hessians(xs, times):
+    return jax.vmap(jax.hessian(lambda x, t: energy(x[None], t[None])[0]))(xs, times)
+
+
+def test_a_time_is_an_argument_and_weights_weigh(x64):
+    xs, times = points(5, 3), points(5)
+    lin, truth = jacreg.linearize(energy, xs, times), hessians(xs, times)
+    diagonal = np.einsum("nii->ni", truth)
+    np.testing.assert_allclose(jacreg.laplacian(lin), diagonal.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(jacreg.hessian_diagonal(lin), diagonal, rtol=1e-11)
+    for own in (points(3, seed=1), points(5, 3, seed=2), jnp.zeros(3)):
+        for method in (jacreg.Auto(), jacreg.Exact()):
+            found = jacreg.laplacian(lin, method, weights=own)
+            np.testing.assert_allclose(found, (diagonal * own).sum(1), atol=1e-12)
+
+
+def test_gradients_in_weights_parameters_and_points(x64):
+    xs, times, own = points(2, 3), points(2), points(3, seed=1)
+
+    def objective(method, xs, times, own):
+        return jacreg.laplacian(jacreg.linearize(energy, xs, times), method, weights=own).sum()
+
+    found, truth = (
+        jax.jit(jax.grad(lambda *of, m=method: objective(m, *of), (0, 1, 2)))(xs, times, own)
+        for method in (jacreg.Auto(), jacreg.Exact())
+    )
+    for one, other in zip(found, truth, strict=True):
+        np.testing.assert_allclose(one, other, atol=1e-11)
+
+
+def test_memory_is_bounded_by_parts(x64, monkeypatch):
+    xs, times = points(5, 3), points(5)
+    lin, diagonal = jacreg.linearize(energy, xs, times), np.einsum("nii->ni", hessians(xs, times))
+    monkeypatch.setattr(_second_order, "_MOST_ENTRIES", 10)
+    with pytest.raises(Unfit, match="memory"):
+        _second_order.laplacian_forward(lin, jacreg.Auto(), float("inf"))
+    for entries in (1, 40):
+        monkeypatch.setattr(_second_order, "AUTOMATIC_ENTRIES", entries)
+        ways = (_second_order.laplacian_in_parts, _second_order.diagonal_in_parts)
+        sums, each = (way(lin, jacreg.Auto(), float("inf")) for way in ways)
+        assert "bound the memory" in sums.reason
+        np.testing.assert_allclose(sums.run(None), diagonal.sum(1), rtol=1e-11)
+        np.testing.assert_allclose(each.run(None), diagonal, rtol=1e-11)
+
+
+def test_trees_and_auxiliary_outputs(x64):
+    tree = {"a": points(4, 3), "b": points(4)}
+    lin = jacreg.linearize(
+        lambda d: (total(d["a"] ** 3) * jnp.sin(d["b"]), d["a"]), tree, has_aux=True
+    )
+    found = jacreg.hessian_diagonal(lin)
+    np.testing.assert_allclose(found["a"], 6 * tree["a"] * jnp.sin(tree["b"])[:, None])
+    np.testing.assert_allclose(found["b"], -lin.value)
+    np.testing.assert_allclose(jacreg.laplacian(lin), total(found["a"]) + found["b"], rtol=1e-12)
+    only = jax.tree.map(jnp.zeros_like, tree) | {"b": jnp.ones(4)}
+    np.testing.assert_allclose(jacreg.laplacian(lin, weights=only), found["b"], rtol=1e-12)
+
+
+def test_under_vmap_and_as_an_argument_of_jit(x64):
+    many, times, traces = points(3, 5, 3), points(5), []
+
+    def of(lin):
+        traces.append(1)
+        return jacreg.laplacian(lin)
+
+    truth = np.stack([np.einsum("nii->n", hessians(xs, times)) for xs in many])
+    mapped = jax.vmap(lambda xs: jacreg.laplacian(jacreg.linearize(energy, xs, times)))(many)
+    np.testing.assert_allclose(mapped, truth, rtol=1e-11)
+    jitted = jax.jit(of)
+    for xs, each in zip(many, truth, strict=True):
+        np.testing.assert_allclose(jitted(jacreg.linearize(energy, xs, times)), each, rtol=1e-11)
+    assert len(traces) == 1
+
+
+def unread(xs):
+    """Only reverse mode can follow it."""
+
+    @jax.custom_vjp
+    def clipped(x):
+        return x
+
+    clipped.defvjp(lambda x: (x, None), lambda _, g: (jnp.clip(g, -1, 1),))
+    return total(clipped(jnp.sin(xs)) ** 2 * jnp.roll(xs, 1, 1))
+
+
+NETWORKS = {
+    "attention": (lambda xs: total(block(xs, 1.0) ** 2), (2, 3, 4)),
+    "strides": (lambda xs: total(jnp.tanh(conv(xs, weights(3, 3, 1, 2), 2)) ** 2), (2, 7, 6, 1)),
+    "tokens": (lambda xs: total(jnp.tanh(layer_norm(xs) @ weights(4, 5)) ** 2), (2, 3, 4)),
+}
+
+
+@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_the_default_takes_no_products(name, quantity):
+    field, shape = NETWORKS[name]
+    plan = jacreg.plan(quantity, jacreg.linearize(field, jnp.ones(shape)))
+    assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+
+
+def test_products_name_what_stood_in_the_way(x64):
+    xs = points(2, 5)
+    lin = jacreg.linearize(unread, xs)
+    plan = jacreg.plan(jacreg.laplacian, lin)
+    assert plan.path in ("products", "colouring")
+    assert plan.num_products > 0
+    exact = jacreg.laplacian(lin, jacreg.Exact())
+    np.testing.assert_allclose(jacreg.laplacian(lin), exact, rtol=1e-12)
+    if plan.path == "products":
+        assert "custom_vjp_call at test_laplacian.py" in plan.reason
+
+
+@pytest.mark.parametrize(
+    ("call", "error", "says"),
+    [
+        (lambda xs: jacreg.laplacian(energy), TypeError, "linearize"),
+        (lambda xs: jacreg.laplacian(jacreg.linearize(jnp.sin, xs)), ValueError, "one number"),
+        (
+            lambda xs: jacreg.hessian_diagonal(jacreg.linearize(lambda x: x[:, :1], xs)),
+            ValueError,
+            "trailing axis",
+        ),
+        (
+            lambda xs: jacreg.laplacian(jacreg.linearize(total, xs), weights=jnp.ones(2)),
+            ValueError,
+            "shape",
+        ),
+        (
+            lambda xs: jacreg.laplacian(jacreg.linearize(total, xs), weights=[xs]),
+            ValueError,
+            "tree",
+        ),
+        (
+            lambda xs: jacreg.laplacian(jacreg.linearize(total, xs), jacreg.Hutchinson()),
+            ValueError,
+            "laplacian: Hutchinson",
+        ),
+        (
+            lambda xs: jacreg.laplacian(jacreg.linearize(total, xs), jacreg.Projection()),
+            TypeError,
+            "XTrace",
+        ),
+    ],
+)
+def test_wrong_calls(call, error, says):
+    with pytest.raises(error, match=says):
+        call(jnp.ones((2, 3)))
+
+
+def test_empty_batches():
+    lin = jacreg.linearize(lambda xs: (xs**2).sum(1), jnp.ones((0, 3)))
+    assert jacreg.laplacian(lin).shape == (0,)
+    assert jacreg.hessian_diagonal(lin).shape == (0, 3)
