@@ -114,10 +114,9 @@ NETWORKS = {
 
 
 @pytest.mark.parametrize("name", NETWORKS)
-@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
-def test_the_default_takes_no_products(name, quantity):
+def test_the_default_takes_no_products(name):
     field, shape = NETWORKS[name]
-    plan = jacreg.plan(quantity, jacreg.linearize(field, jnp.ones(shape)))
+    plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(field, jnp.ones(shape)))
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
 
 
