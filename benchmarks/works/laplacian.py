@@ -1,14 +1,14 @@
-"""Exact Laplacian of energies, convolutional and dense.
+"""Exact Laplacian of energies: convolutional, dense, attention.
 
 folx is the forward Laplacian, jitted, over the batch by vmap, at both ends of its sparsity option;
-its faster setting counts. `hessian and trace` is jax.hessian over the batch.
+its faster setting counts. `jvp of grad` is the diagonal of the Hessian, its entries side by side.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -16,7 +16,8 @@ import jax.numpy as jnp
 import jacreg
 from benchmarks import _clock, _comparison
 from benchmarks._comparison import Comparison, assert_equal, timed
-from benchmarks.methods import _convolutions, _kernel
+from benchmarks.methods import _convolutions
+from benchmarks.works._energies import attention, convolutions, mlp
 
 _WORK = "exact Laplacian"
 _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus}
@@ -24,57 +25,105 @@ _ACTIVATIONS = {"tanh": jnp.tanh, "softplus": jax.nn.softplus}
 _THRESHOLDS = (0, 0.6)
 
 
-def compare() -> list[Comparison]:
-    """The convolutional energy, then dense ones."""
+class _Row(NamedTuple):
+    """An energy, a batch, and what is asked of its row.
+
+    Attributes:
+        most: the largest ratio to folx that reaches the aim.
+        most_nested: that to nested jvp of grad; None where it is shown alone.
+        nested: whether that is run at all: it takes a product an entry of the input.
+    """
+
+    setting: str
+    energy: Callable[[Any], Any]
+    shape: tuple[int, ...]
+    most: float
+    floor: str
+    rounds: int = 9
+    most_nested: float | None = None
+    nested: bool = True
+
+
+def _rows() -> list[_Row]:
     local = _convolutions(2)
-    rows = _compare(
-        lambda xs: (local(xs) ** 2).sum((1, 2, 3)),
-        jax.random.normal(jax.random.key(0), (1, 32, 32, 3)),
-        "squares of 2 convolutions 3x3, 32x32x3, batch 1",
-        most=0.033,
-        rounds=5,
-        floor="one product of a 3x3 kernel and two 3x3 x 3 cones a pixel, no product an entry",
-    )
+    rows = [
+        _Row(
+            "squares of 2 convolutions 3x3, 32x32x3, batch 1",
+            lambda xs: (local(xs) ** 2).sum((1, 2, 3)),
+            (1, 32, 32, 3),
+            0.033,
+            "one product of a 3x3 kernel and two 3x3 x 3 cones a pixel, no product an entry",
+            rounds=5,
+            nested=False,
+        )
+    ]
     for inputs, hidden in ((32, 128), (64, 256)):
+        floor = f"{inputs * hidden * hidden / 1e6:.2g} million multiplications an example: one "
+        floor += "product of the input's rows with W_2"
         for name, activation in _ACTIVATIONS.items():
+            energy = mlp((inputs, hidden, hidden, 1), activation)
             for batch in (16, 256):
-                rows += _compare(
-                    _mlp_energy(inputs, hidden, activation),
-                    jax.random.normal(jax.random.key(0), (batch, inputs)),
-                    f"MLP {inputs}-{hidden}-{hidden}-1, {name}, batch {batch}",
-                    most=1.0,
-                    rounds=9,
-                    floor=f"{inputs * hidden * hidden / 1e6:.2g} million multiplications an "
-                    "example, as the forward Laplacian: one product of the input's rows with W_2",
-                )
+                setting = f"MLP {inputs}-{hidden}-{hidden}-1, {name}, batch {batch}"
+                rows.append(_Row(setting, energy, (batch, inputs), 0.8, floor))
+    deep = (50, 768, 768, 512, 512, 1)
+    dense = "50 rows through each layer but the first"
+    rows.append(
+        _Row("MLP 50-768-768-512-512-1, tanh, batch 8", mlp(deep, jnp.tanh), (8, 50), 0.8, dense)
+    )
+    for tokens, features, batch in ((16, 8, 8), (32, 16, 2)):
+        rows.append(
+            _Row(
+                f"2 pre-norm blocks of attention, {tokens} tokens of {features}, batch {batch}",
+                attention(features),
+                (batch, tokens, features),
+                0.5,
+                f"{features} directions up to the first scores, {tokens * features} behind them",
+                most_nested=1.0,
+            )
+        )
+    cones = "9, 25 and 49 directions in the three layers"
+    for side, options, batch, most, floor in (
+        (12, {}, 8, 0.4, cones),
+        (14, {"strides": (1, 2, 1)}, 8, 0.4, "9, 25 and 81 directions in the three layers"),
+        (10, {"groups": 2}, 8, 0.8, "100 directions behind the first norm"),
+        (28, {}, 1, 0.1, cones),
+    ):
+        kind = "".join(f", {name} {value}" for name, value in options.items())
+        setting = f"3 convolutions 3x3 of 8 channels{kind}, {side}x{side}x1, batch {batch}"
+        energy = convolutions(**options)
+        shape = (batch, side, side, 1)
+        rows.append(_Row(setting, energy, shape, most, floor, rounds=5, nested=side < 28))
     return rows
 
 
-def _compare(
-    energy: Callable[[Any], Any], xs: Any, setting: str, *, most: float, rounds: int, floor: str
-) -> list[Comparison]:
+def compare() -> list[Comparison]:
+    """Convolutional energies, dense ones, attention."""
+    return [line for row in _rows() for line in _compare(row)]
+
+
+def _compare(row: _Row) -> list[Comparison]:
     folx, version = _comparison.peer("folx")
     logging.getLogger("folx").setLevel(logging.ERROR)
-    calls: dict[str, Any] = {"ours": jax.jit(_ours(energy, xs))}
+    xs = jax.random.normal(jax.random.key(0), row.shape)
+    calls: dict[str, Any] = {"ours": jax.jit(_ours(row.energy))}
     for threshold in _THRESHOLDS:
-        calls[f"folx {threshold}"] = jax.jit(_folx(folx, energy, threshold))
-    small = xs.ndim == 2
-    if small:
-        calls["hessian"] = jax.jit(jax.vmap(_hessian(energy)))
+        calls[f"folx {threshold}"] = jax.jit(_folx(folx, row.energy, threshold))
+    if row.nested:
+        calls["nested"] = jax.jit(jax.vmap(_nested(row.energy)))
     found = calls["ours"](xs)
     agreement = {name: assert_equal(found, call(xs), 1e-4) for name, call in calls.items()}
     times = _clock.in_turns(
-        {name: (lambda call=call: call(xs)) for name, call in calls.items()}, rounds=rounds
+        {name: (lambda call=call: call(xs)) for name, call in calls.items()}, rounds=row.rounds
     )
     best = min((name for name in calls if name.startswith("folx")), key=times.median)
     peers: list[tuple[str, str, float | None]] = [
-        (best, f"{version}, sparsity_threshold={best.split()[1]}", most)
+        (best, f"{version}, sparsity_threshold={best.split()[1]}", row.most)
     ]
-    if small:
-        peers.append(("hessian", "jax.hessian and trace", None))
+    if row.nested:
+        peers.append(("nested", "jvp of grad, an entry at a time", row.most_nested))
     return [
-        timed(times, "ours", name, work=_WORK, setting=setting, peer=peer, most=limit,
-              floor=floor, agreement=agreement[name])
+        timed(times, "ours", name, work=_WORK, setting=row.setting, peer=peer, most=limit,
+              floor=row.floor, agreement=agreement[name])
         for name, peer, limit in peers
     ]  # fmt: skip
 
@@ -82,14 +131,14 @@ def _compare(
 def growth() -> list[dict[str, Any]]:
     """Milliseconds against the dimension of an MLP's input."""
     folx, _ = _comparison.peer("folx")
-    lines: dict[str, list[list[float]]] = {"jacreg": [], "folx": [], "hessian and trace": []}
+    lines: dict[str, list[list[float]]] = {"jacreg": [], "folx": [], "jvp of grad": []}
     for inputs in (8, 16, 32, 64, 128):
-        energy = _mlp_energy(inputs, 128, jnp.tanh)
+        energy = mlp((inputs, 128, 128, 1), jnp.tanh)
         xs = jax.random.normal(jax.random.key(0), (32, inputs))
         calls = {
-            "jacreg": jax.jit(_ours(energy, xs)),
+            "jacreg": jax.jit(_ours(energy)),
             "folx": jax.jit(_folx(folx, energy, 0)),
-            "hessian and trace": jax.jit(jax.vmap(_hessian(energy))),
+            "jvp of grad": jax.jit(jax.vmap(_nested(energy))),
         }
         times = _clock.in_turns(
             {name: (lambda call=call, xs=xs: call(xs)) for name, call in calls.items()}, rounds=5
@@ -102,22 +151,8 @@ def growth() -> list[dict[str, Any]]:
     ]  # fmt: skip
 
 
-def _mlp_energy(inputs: int, hidden: int, activation: Any) -> Callable[[Any], Any]:
-    first, second, last = (
-        _kernel((inputs, hidden), 0), _kernel((hidden, hidden), 1), _kernel((hidden, 1), 2),
-    )  # fmt: skip
-
-    def energy(xs: Any) -> Any:
-        return (activation(activation(xs @ first) @ second) @ last)[..., 0]
-
-    return energy
-
-
-def _ours(energy: Callable[[Any], Any], xs: Any) -> Callable[[Any], Any]:
-    if xs.ndim == 2:
-        return lambda xs: jacreg.laplacian(energy, xs)
-    coloring = jacreg.color(energy, jax.ShapeDtypeStruct(xs.shape, xs.dtype), quantity="laplacian")
-    return lambda xs: jacreg.laplacian(energy, xs, coloring)
+def _ours(energy: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    return lambda xs: jacreg.laplacian(jacreg.linearize(energy, xs))
 
 
 def _folx(folx: Any, energy: Callable[[Any], Any], threshold: float) -> Callable[[Any], Any]:
@@ -129,8 +164,14 @@ def _folx(folx: Any, energy: Callable[[Any], Any], threshold: float) -> Callable
     )
 
 
-def _hessian(energy: Callable[[Any], Any]) -> Callable[[Any], Any]:
+def _nested(energy: Callable[[Any], Any]) -> Callable[[Any], Any]:
     def trace(x: Any) -> Any:
-        return jnp.trace(jax.hessian(lambda x: energy(x[None])[0])(x))
+        gradient = jax.grad(lambda flat: energy(flat.reshape(1, *x.shape))[0])
+        flat = x.reshape(-1)
+
+        def entry(direction: Any) -> Any:
+            return jax.jvp(gradient, (flat,), (direction,))[1] @ direction
+
+        return jax.vmap(entry)(jnp.eye(flat.size)).sum()
 
     return trace
