@@ -29,6 +29,7 @@ QUADRATURE = "tests/test_lanczos_quadrature.py"
 SERIES = "tests/test_log_determinant.py"
 LOW_RANK = "tests/test_low_rank_traces.py"
 COLORING = "tests/test_coloring.py"
+FORWARD = "tests/test_forward_laplacian.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -54,6 +55,34 @@ MUTANTS = [
     Mutant("_probes.py", "return sample(key)", "return 2 * sample(key)", ESTIMATORS),
     Mutant("_probes.py", "list(jax.random.split(key, len(leaves)))", "[key] * len(leaves)",
            ESTIMATORS),
+    # Forward Laplacian
+    Mutant("_forward_laplacian/_elementwise.py", "self._known = jax.jvp(slope, (at,), (one,))",
+           "self._known = slope(at), None", FORWARD, "dense"),
+    Mutant("_forward_laplacian/_elementwise.py", "factor if i == j else 2 * factor", "factor",
+           FORWARD, "quotients or product"),
+    Mutant("_forward_laplacian/_bilinear.py", "_cross(equation, pair, seen, order), 2)",
+           "_cross(equation, pair, seen, order), 1)", FORWARD, "attention"),
+    Mutant("_forward_laplacian/_bilinear.py", "mask is None or mask.all()", "True", FORWARD,
+           "attention"),
+    Mutant("_forward_laplacian/_directions.py", "return first._replace(array=first.array * first.array)",
+           "return first", FORWARD, "dense"),
+    Mutant("_forward_laplacian/_colors.py", "bool((rows.astype(np.float32) @ onehot).max(initial=0) <= 1)",
+           "True", FORWARD, "convolutions"),
+    Mutant("_forward_laplacian/_push.py", "front = jnp.take(front, row, axis=axis)",
+           "front = front", FORWARD, "moved or joined or random"),
+    Mutant("_forward_laplacian/_small.py", "return total if count == 1 else total * count",
+           "return total", FORWARD, "linear or layer"),
+    Mutant("_forward_laplacian/_loop.py", "with_first(self.seen)", "self.seen", FORWARD, "scan"),
+    Mutant("_forward_laplacian/_seen.py", "return tuple(each.any(axis=0) for each in seen)",
+           "return tuple(each[0] for each in seen)", FORWARD, "scan"),
+    Mutant("_forward_laplacian/_field.py", "(entries[:, None] == jnp.arange(size))",
+           "(entries[:, None] >= jnp.arange(size))", "tests/test_laplacian.py", "memory"),
+    Mutant("_forms/_windows.py", "stride + tap * dilation - padding[0]",
+           "stride + tap - padding[0]", FORWARD, "strided"),
+    Mutant("_forms/_axes.py", "np.flip(seen, tuple(equation.params[\"dimensions\"]))", "seen", FORWARD,
+           "joined or quotients"),
+    Mutant("_laplacian.py", "example_dot(weights, choice.run(key))",
+           "example_dot(choice.run(key), choice.run(key))", "tests/test_laplacian.py", "weights"),
     # Frobenius norm
     Mutant("_frobenius.py", 'method.mode == "reverse"', 'method.mode != "reverse"', ESTIMATORS),
     Mutant("_frobenius.py", "x + jnp.asarray(scale, x.dtype) * v", "x + v", ESTIMATORS),
