@@ -15,7 +15,7 @@ EXAMPLES = Path(__file__).parent.parent / "examples"
 
 
 ALL = sorted(EXAMPLES.glob("*.py"))
-FRAMEWORKS = {"jax", "flax", "equinox", "optax", "diffrax"}
+FRAMEWORKS = {"jax", "flax", "equinox", "optax", "diffrax", "train"}
 
 
 def run(name):
@@ -47,6 +47,12 @@ def test_a_classifier_is_flatter_with_the_penalty(framework, capsys):
     norms = run(f"{framework}_classifier")["norms"]
     assert norms[0.02] < 0.7 * norms[0.0]
     assert capsys.readouterr().out.count("weight") == 2
+
+
+def test_a_model_of_ones_own(capsys):
+    norms = run("own_model")["norms"]
+    assert max(norms["by name"], norms["by hand"]) < 0.9 * norms["none"]
+    assert "by hand: accuracy" in capsys.readouterr().out
 
 
 def test_exact_divergence():

@@ -1,8 +1,10 @@
 """Papers: claims against their definitions, and a whole reproduction of one that is made up."""
 
+import dataclasses
 import json
 import math
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,12 +16,12 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.errors import UserError
+from train.errors import FailedRun, UserError
 from train.reproduce import CONFIGS, Claim, Estimate, Settings, judge, measurement, training
 from train.reproduce.__main__ import main
 from train.reproduce._page import BEGIN, END, joined_page
 from train.reproduce._run import check, command, reproduce, within
-from train.reproduce._runner import run_jobs
+from train.reproduce._runner import run_all_jobs, run_jobs
 from train.statistics import rank_correlation, student_interval
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -137,6 +139,41 @@ class TestReproduction:
         with pytest.raises(UserError, match=r"another plan .*broken"):
             reproduce(fake_paper.paper(), Settings(seeds=3, broken=True), folder, 1)
 
+    def test_another_paper_overwrites_nothing(self, done):
+        """Another paper or scale, and what is no reproduction at all."""
+        folder = done[0]
+        before = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        other = dataclasses.replace(fake_paper.paper(), name="other2001")
+        for paper, settings in (
+            (other, Settings(seeds=3)),
+            (fake_paper.paper(), Settings(seeds=3, scale="full")),
+        ):
+            with pytest.raises(UserError, match=r"another plan, fake2000 \(quick\)") as caught:
+                reproduce(paper, settings, folder, 1)
+            assert caught.value.exit_code == 2
+        after = {path: path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+        locks = {path for path in before if path.name == ".lock"}
+        assert {k: v for k, v in after.items() if k not in locks} == {
+            k: v for k, v in before.items() if k not in locks
+        }
+
+    @pytest.mark.parametrize("name", ["summary.json", "config.toml", "report.md"])
+    def test_records_of_another_command_are_left_alone(self, tmp_path, name):
+        (tmp_path / name).write_text("{}")
+        with pytest.raises(UserError, match=rf"holds {name} of another command"):
+            reproduce(fake_paper.paper(), Settings(seeds=2), tmp_path, 1)
+        assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == [name]
+
+    def test_a_folder_of_a_version_before_is_known(self, done, tmp_path):
+        folder = tmp_path / "copy"
+        shutil.copytree(done[0], folder)
+        (folder / "plan.json").unlink()
+        reproduce(fake_paper.paper(), Settings(seeds=3), folder, 1)
+        (folder / "plan.json").unlink()
+        other = dataclasses.replace(fake_paper.paper(), name="other2001")
+        with pytest.raises(UserError, match="another plan, fake2000"):
+            reproduce(other, Settings(seeds=3), folder, 1)
+
     def test_a_part_of_a_scale_is_cut_and_labelled(self, tmp_path, monkeypatch):
         config = CONFIGS / "hoffman" / "jacobian.toml"
         long, short = (
@@ -234,6 +271,9 @@ class TestTrouble:
         run_jobs(jobs, tmp_path, title="t", workers=1)
         summary = json.loads((tmp_path / "runs" / "last" / "0" / "summary.json").read_text())
         assert summary == {"status": "failed", "reason": "it needs sum/0, which failed"}
+        with pytest.raises(FailedRun, match=r"last/0 failed: it needs") as caught:
+            run_all_jobs(jobs, tmp_path, title="t", workers=1)
+        assert caught.value.exit_code == 1
 
     @pytest.mark.parametrize(("kind", "dies"), [("die", False), ("always", True)])
     def test_a_worker_that_is_killed(self, tmp_path, kind, dies, monkeypatch):

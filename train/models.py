@@ -16,7 +16,7 @@ import models
 from models._networks import NETWORKS
 from train.errors import ConfigError, shown
 from train.expect import Key, keys_of
-from train.own import applied, own_functional
+from train.own import applied, is_target, own_functional
 from train.precision import computed_in
 
 if TYPE_CHECKING:
@@ -121,7 +121,7 @@ class BuiltModel:
             reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
                 f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
-                f"({reason})."
+                f"({reason}).{self._hint(sample)}"
             ) from None
         if getattr(ys, "shape", None) is None:
             raise ConfigError(
@@ -132,6 +132,15 @@ class BuiltModel:
                 f'model.name: "{self.name}" returns shape {ys.shape} for a batch of '
                 f"{sample.shape[0]}, expected {(sample.shape[0], width)}."
             )
+
+    def _hint(self, sample: Array) -> str:
+        """Return what to try where a model of one's own does not take images as they are."""
+        if not is_target(self.name) or sample.ndim != 4 or self.axes is not None:
+            return ""
+        return (
+            " Images come as H, W, C; for a model with channels first write "
+            'layout = ["NCHW", "OIHW", "NCHW"] in section [model].'
+        )
 
     def is_coupled(self, sample: Array) -> bool:
         """Return whether training mode mixes the rows of a batch, as BatchNorm does."""

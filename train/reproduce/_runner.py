@@ -20,8 +20,10 @@ from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
-from train.errors import OutOfMemory, StorageError, UserError
-from train.reproduce._job import LOG, Job, is_done, perform, record_failure
+from train import records
+from train.errors import FailedRun, OutOfMemory, StorageError, UserError
+from train.reproduce._folder import claim_folder
+from train.reproduce._job import FAILED, LOG, Job, is_done, perform, record_failure
 from train.reproduce._progress import Progress
 
 
@@ -37,6 +39,7 @@ def run_jobs(
         KeyboardInterrupt: stopped; what is done is kept.
     """
     done = {job.name for job in jobs if is_done(job, folder / "runs" / job.name, broken)}
+    claim_folder(folder, title)
     waiting = [job for job in jobs if job.name not in done]
     progress = Progress(title, jobs, done, workers)
     if not waiting:
@@ -46,6 +49,24 @@ def run_jobs(
     with progress:
         _Plan(waiting, done, folder, progress, broken).work(max(1, min(workers, len(waiting))))
     return len(jobs) - len(progress.before)
+
+
+def run_all_jobs(jobs: Sequence[Job], folder: Path, *, title: str, workers: int) -> int:
+    """As `run_jobs`, for who needs the numbers of every run.
+
+    Raises:
+        FailedRun: one failed; its log is named.
+    """
+    count = run_jobs(jobs, folder, title=title, workers=workers)
+    for job in jobs:
+        place = folder / "runs" / job.name
+        summary = records.read_json(place / records.SUMMARY) or {}
+        if summary.get("status") == FAILED:
+            raise FailedRun(
+                f"{job.name} failed: {summary['reason']}. Its log is {place / LOG}. What is done "
+                "is kept; the same command tries it again."
+            )
+    return count
 
 
 class _Plan:
