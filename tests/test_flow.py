@@ -225,6 +225,7 @@ class TestTheOrderOfAField:
                 return jnp.tanh(self.scale * y) * t
 
         self.same(jax.vmap(Field(jnp.ones(2)), (None, 0, None)))
+        self.same(jacreg.eqx.function(Field(jnp.ones(2))))
 
     def test_what_does_not_fit_is_told(self):
         for match, field, args in (
