@@ -162,6 +162,8 @@ NORMS = {
     "exact": (jacreg.Exact(), False),
     "sphere": (jacreg.Projection(), True),
     "forward": (jacreg.Projection(2, mode="forward", distribution="gaussian"), True),
+    "xrownorm": (jacreg.XRowNorm(6), True),
+    "probing": (jacreg.Probing(2), True),
     "noise": (jacreg.NoiseInjection(0.25), True),
     "coupled": (jacreg.CoupledBatch(2), True),
 }
@@ -175,6 +177,8 @@ def _traces():
                 f"{name} {label}",
                 of(EIGHT if label == "hutch++" else FIELD, quantity, method, keyed=keyed, degree=1),
             )
+        yield f"{name} auto local", of(LOCAL, quantity, degree=1)
+        yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(2), keyed=True, degree=1)
         yield f"{name} xtrace", of(EIGHT, quantity, jacreg.XTrace(4), keyed=True, degree=1)
         yield (
             f"{name} local",
@@ -188,7 +192,13 @@ def _norms():
     for label, (method, keyed) in NORMS.items():
         yield (
             f"frobenius_squared {label}",
-            of(CLASSIFIER, jacreg.frobenius_squared, method, keyed=keyed, degree=2),
+            of(
+                EIGHT if label == "xrownorm" else CLASSIFIER,
+                jacreg.frobenius_squared,
+                method,
+                keyed=keyed,
+                degree=2,
+            ),
         )
     yield "frobenius_squared coloring", colored(jacreg.frobenius_squared, "frobenius", 2)
     for label, method in (("xrownorm", jacreg.XRowNorm(6)), ("probing", jacreg.Probing(2))):
@@ -348,6 +358,9 @@ def _every_loss():
 CALLS: dict[str, Call] = {
     "linearize": Call(lambda net, xs, key: (FIELD(net, xs).value, FIELD(net, xs).jvp(xs)), 1),
     "jacobian": of(CLASSIFIER, jacreg.jacobian, degree=1),
+    "jacobian sparse": Call(
+        lambda net, xs, key: jacreg.jacobian(LOCAL(net, xs), sparse=True).data, 1
+    ),
     "jacobian images": of(IMAGES, jacreg.jacobian, degree=1),
     "jacobian local": of(LOCAL, jacreg.jacobian, jacreg.Exact(chunk_size=2), degree=1),
     "jacobian coloring": colored(jacreg.jacobian, "frobenius", 1),

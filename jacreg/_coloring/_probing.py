@@ -12,10 +12,12 @@ import numpy as np
 from .._basis import FlatJacobian, sum_chunked
 from .._choice import Choice, product_cost
 from .._linearize import Linearization
+from .._memory import is_symbolic
 from .._methods import Probing, require_key
 from .._probes import draw, mean_over_probes
 from .._recent import Recent, structural_key
 from .._structure import accumulate_dtype, example_squared_norm
+from ._coloring import ColoringError
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -107,6 +109,12 @@ def _find(lin: Linearization, kind: str, count: int) -> _Classes:
     from ._partial import partial_plan
     from ._reading import dependence_of
 
+    if is_symbolic(lin.num_examples):
+        raise ColoringError(
+            "Probing: the batch's length is a symbol here (jax.export), and a program of a symbol "
+            "cannot be read; export with Hutchinson(...) or Projection(...), or with a batch of a "
+            "known length."
+        )
     relation, _, _ = dependence_of(lin)
     plan = partial_plan(
         relation, kind, count, forward=lin.no_forward is None, reverse=lin.no_reverse is None
@@ -133,6 +141,6 @@ def _product(
     flat: FlatJacobian, classes: _Classes, signs: Float[Array, "N k"], number: Int[Array, ""]
 ) -> tuple[Float[Array, "N k"], Float[Array, "N m"]]:
     """The signs of one class, and the product with them."""
-    mask = (jnp.asarray(classes.of) == number).astype(signs.dtype)
+    mask = (jnp.asarray(classes.of, number.dtype) == number).astype(signs.dtype)
     vector = signs * mask[None, :]
     return vector, (flat.vjp if classes.reverse else flat.jvp)(vector)
