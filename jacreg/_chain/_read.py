@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import jax
@@ -213,7 +213,7 @@ def _transpose(equation: Any, operand: Tangent) -> Tangent:
 
 
 def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
-    (contract, batch), params = equation.params["dimension_numbers"], equation.params
+    contract, batch = equation.params["dimension_numbers"]
     first = isinstance(left, Tangent)
     tangent, matrix = (left, right) if first else (right, left)
     if len(contract[0]) != 1:
@@ -222,7 +222,7 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     channels = tangent.channels
     if (
         isinstance(matrix, Tangent) or batch[0] or jnp.ndim(matrix) != 2
-        or not tangent.may_be(axis, channels) or params["precision"] is not None
+        or not tangent.may_be(axis, channels)
     ):  # fmt: skip
         raise Unreadable("a contraction of another form")
     kernel = jnp.moveaxis(matrix, other, 0)
@@ -242,7 +242,7 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     if (
         isinstance(kernel, Tangent) or rank != image.channels + 1
         or not image.has_roles(_roles(rank, batch, feature, spatial))
-        or any(s != 1 for each in strides for s in each) or params["precision"] is not None
+        or any(s != 1 for each in strides for s in each)
         or params["feature_group_count"] != 1 or params["batch_group_count"] != 1
     ):  # fmt: skip
         raise Unreadable("a convolution of another form")
@@ -252,6 +252,29 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     )
     batch, feature, *spatial = numbers.out_spec
     return _through(image, _roles(rank, batch, feature, spatial), layer, equation)
+
+
+def finest_precision(lin: Linearization) -> jax.lax.Precision | None:
+    """The finest precision that a product of a linear program asks for, None for none.
+
+    Raises:
+        Unreadable: one asks for an algorithm of its own.
+    """
+    closed = jax.make_jaxpr(lin.tangent_map)(lin.xs)
+    order = (jax.lax.Precision.DEFAULT, jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST)
+    return max(_precisions(closed.jaxpr), key=order.index, default=None)
+
+
+def _precisions(jaxpr: Any) -> Iterator[jax.lax.Precision]:
+    for equation in jaxpr.eqns:
+        found = equation.params.get("precision")
+        for each in found if isinstance(found, tuple) else (found,):
+            if isinstance(each, jax.lax.Precision):
+                yield each
+            elif each is not None:
+                raise Unreadable("a product by an algorithm of its own")
+        for inner in jex.jaxprs_in_params(equation.params):
+            yield from _precisions(inner)
 
 
 def _through(tangent: Tangent, roles: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:

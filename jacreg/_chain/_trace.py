@@ -19,7 +19,7 @@ from ._chain import Chain, Unreadable
 from ._cycle import Cycle
 from ._dense import Sides, shared_trace, shares_products, sides, trace_by_rows
 from ._local import local_trace
-from ._read import read_chains
+from ._read import finest_precision, read_chains
 from ._twins import first_twins
 
 if TYPE_CHECKING:
@@ -61,17 +61,26 @@ def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choic
     )
 
 
-def chain_trace(lin: Linearization) -> Float[Array, " N"] | None:
+def chain_trace(lin: Linearization, method: Any = None) -> Float[Array, " N"] | None:
     """The trace by its closed form, None where there is none."""
     try:
-        return trace_by_closed_form(lin, None, float("inf")).run(None)
+        return trace_by_closed_form(lin, method, float("inf")).run(None)
     except Unfit:
         return None
 
 
 def _total(lin: Linearization) -> Float[Array, " N"]:
+    chains, precision = read_chains(lin), finest_precision(lin)
+    if precision is None:
+        return _summed(lin, chains)
+    # No product here is coarser than those of the layers.
+    with jax.default_matmul_precision(precision.name.lower()):
+        return _summed(lin, chains)
+
+
+def _summed(lin: Linearization, chains: Sequence[Chain]) -> Float[Array, " N"]:
     total = jnp.zeros((lin.num_examples,), lin.inputs.dtype)
-    by_rows, others = _sorted(read_chains(lin))
+    by_rows, others = _sorted(chains)
     for chain in others:
         total = total + chain.weight * _trace(chain, lin.num_examples)
     if by_rows:
