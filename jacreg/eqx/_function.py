@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from jaxtyping import PRNGKeyArray
 
 
-_JITTED = type(eqx.filter_jit(lambda: None))
+_JITTED: type = type(eqx.filter_jit(lambda: None))
 
 
 def check_model(call: Call, model: Any, state: Any) -> Any:

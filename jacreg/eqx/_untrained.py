@@ -7,7 +7,6 @@ from typing import Any
 
 import equinox as eqx
 import jax
-import numpy as np
 
 from .._mode import Mode
 from ._set_mode import modules
@@ -24,8 +23,11 @@ def warn_untrained(who: str, model: Any, state: Any, mode: Mode) -> None:
     for layer in modules(model):
         if not isinstance(layer, eqx.nn.BatchNorm) or layer.ema_first_time_index is None:
             continue
-        first = state.get(layer.ema_first_time_index)
-        if isinstance(first, jax.core.Tracer) or not np.all(first):
+        try:
+            untrained = bool(state.get(layer.ema_first_time_index).all())
+        except jax.errors.ConcretizationTypeError:
+            continue  # in a training step, where it is not known
+        if not untrained:
             continue
         warnings.warn(
             f'{who}: a BatchNorm in mode "ema" has no running statistics yet: it multiplies its '

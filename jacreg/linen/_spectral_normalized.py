@@ -43,6 +43,15 @@ class SpectralNormalized(nn.Module):
         bound: whether to divide by `jacreg.operator_norm_bound`, never too small, at each call.
         batch_axis: where the input's batch axis is.
         use_running_average: True stops the updates; here or at the call.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg, jacreg.linen
+        >>> from flax import linen as nn
+        >>> layer, xs = jacreg.linen.SpectralNormalized(nn.Dense(4)), jnp.ones((2, 3))
+        >>> variables = layer.init(jax.random.key(0), xs, use_running_average=False)
+        >>> lin = jacreg.linearize(jacreg.linen.function(layer, variables), xs)
+        >>> jacreg.spectral_norm(lin, key=jax.random.key(1)).round(2)
+        Array([1., 1.], dtype=float32)
     """
 
     layer: nn.Module
