@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import lax
 
 if TYPE_CHECKING:
@@ -30,11 +31,14 @@ class Layer:
         kernel: `[*taps, in, out]`.
         low: padding before each spatial axis: output q reads inputs q + t - low.
         takes: a part of the channels and nothing else: how many it leaves out before and behind.
+        reads: where the padding is not of zeros, the input entry that each entry of the padded
+            input is along each spatial axis, -1 for none: output q reads entries q + t of these.
     """
 
     kernel: Float[Array, "*taps n m"]
     low: tuple[int, ...]
     takes: tuple[int, int] | None = None
+    reads: tuple[np.ndarray, ...] | None = None
 
 
 @dataclass(frozen=True)
@@ -51,6 +55,8 @@ class Chain:
         guarded: a condition was put on what comes from a doubtful space before.
         beside: zero channels before and behind those of the last space, by a concatenation. They
             cost nothing: what comes next leaves them out.
+        moved: what was done to the spatial axes of the last space: for each of them the entry that
+            each entry is now, -1 for zero; None for nothing.
     """
 
     shapes: tuple[tuple[int, ...], ...]
@@ -60,17 +66,32 @@ class Chain:
     doubtful: int | None = None
     guarded: bool = False
     beside: tuple[int, int] = (0, 0)
+    moved: tuple[np.ndarray, ...] | None = None
 
     @property
     def shape(self) -> tuple[int, ...]:
         """Of what leaves the chain."""
         *spatial, channels = self.shapes[-1]
+        if self.moved is not None:
+            spatial = [len(places) for places in self.moved]
         return (*spatial, channels + sum(self.beside))
+
+    def placed(self, axis: int, places: np.ndarray) -> Chain:
+        """Entry i along a spatial axis is now the one at `places[i]`, zero where that is -1."""
+        moved = self.moved or tuple(np.arange(size) for size in self.shapes[-1][:-1])
+        before = np.append(moved[axis], -1)
+        changed = (*moved[:axis], before[places], *moved[axis + 1 :])
+        same = all(
+            np.array_equal(each, np.arange(size))
+            for each, size in zip(changed, self.shapes[-1], strict=False)
+        )
+        return replace(self, moved=None if same else changed)
 
     def scaled(self, diagonal: Any) -> Chain:
         """Multiply what leaves the chain entry by entry; a scalar is a weight."""
         if jnp.ndim(diagonal) == 0:
             return replace(self, weight=self.weight * diagonal)
+        self._check_unmoved()
         diagonal = self._between(diagonal, -1)
         last, here = (*self.diagonals[-1], diagonal), len(self.layers)
         doubtful = here if self.doubtful is None else self.doubtful
@@ -78,6 +99,7 @@ class Chain:
 
     def conditioned(self, mask: Any) -> Chain:
         """Multiply by a mask `[N, *shape]` of zeros and ones: a zero holds whatever came before."""
+        self._check_unmoved()
         mask = self._between(mask, -1)
         *before, last = self.diagonals
         weight = self.weight
@@ -97,6 +119,7 @@ class Chain:
     def through(self, layer: Layer, shape: tuple[int, ...]) -> Chain:
         """Append a layer."""
         layer = replace(layer, kernel=self._between(layer.kernel, -2))
+        layer = self._padded_by_moves(layer, shape)
         if len(self.layers) == 1 and (left_out := self.layers[0].takes):
             # A part of the channels, then a layer: one layer that does not see the others.
             own = tuple(_padded(each, -1, left_out) for each in self.diagonals[1])
@@ -104,9 +127,10 @@ class Chain:
                 self,
                 shapes=(self.shapes[0], shape),
                 diagonals=(own, ()),
-                layers=(Layer(_padded(layer.kernel, -2, left_out), layer.low),),
+                layers=(replace(layer, kernel=_padded(layer.kernel, -2, left_out)),),
                 doubtful=None if self.doubtful is None else 0,
                 beside=(0, 0),
+                moved=None,
             )
         return replace(
             self,
@@ -114,7 +138,29 @@ class Chain:
             diagonals=(*self.diagonals, ()),
             layers=(*self.layers, layer),
             beside=(0, 0),
+            moved=None,
         )
+
+    def _padded_by_moves(self, layer: Layer, shape: tuple[int, ...]) -> Layer:
+        """A layer with what was done to the spatial axes before it for its padding."""
+        if self.moved is None:
+            return layer
+        low, reads = [], []
+        for axis, (places, size) in enumerate(zip(self.moved, self.shapes[-1], strict=False)):
+            # The padded input as far as the outputs read it.
+            count, before = shape[axis] + layer.kernel.shape[axis] - 1, layer.low[axis]
+            padded = np.concatenate([np.full(max(before, 0), -1), places[max(-before, 0) :]])
+            padded = np.concatenate([padded, np.full(max(count - len(padded), 0), -1)])[:count]
+            reads.append(padded)
+            low.append(_window_low(padded, size))
+        if None in low:
+            return replace(layer, reads=tuple(reads))
+        # A part of the input, or zeros around it: padding as a convolution has it.
+        return replace(layer, low=tuple(low))
+
+    def _check_unmoved(self) -> None:
+        if self.moved is not None:
+            raise Unreadable("a factor between a padding and its layer")
 
     def embedded(self, before: int, behind: int) -> Chain:
         """Put channels of zeros beside those that leave the chain."""
@@ -139,7 +185,7 @@ class Chain:
         if self.layers:
             *layers, layer = self.layers
             takes = layer.takes and (layer.takes[0] + first, layer.takes[1] + channels - last)
-            layer = Layer(cut(layer.kernel), layer.low, takes)
+            layer = replace(layer, kernel=cut(layer.kernel), takes=takes)
             shapes, diagonals = self.shapes[:-1], self.diagonals[:-1]
         else:
             # The factors go behind the layer: those of what is left out may be infinite.
@@ -163,6 +209,8 @@ class Chain:
         A part of the channels in its own place has a diagonal for a Jacobian; in another place
         nothing of it is on the diagonal.
         """
+        if self.moved is not None:
+            raise Unreadable("the output has its entries in other places")
         if len(self.layers) == 1 and (left_out := self.layers[0].takes):
             if left_out != self.beside:
                 return None
@@ -184,7 +232,10 @@ class Chain:
                 *self.diagonals[:-1],
                 tuple(_padded(each, -1, self.beside) for each in self.diagonals[-1]),
             ),
-            layers=(*self.layers[:-1], Layer(_padded(layer.kernel, -1, self.beside), layer.low)),
+            layers=(
+                *self.layers[:-1],
+                replace(layer, kernel=_padded(layer.kernel, -1, self.beside), takes=None),
+            ),
             beside=(0, 0),
         )
 
@@ -204,6 +255,12 @@ class Chain:
         ):
             return None
         pairs = list(zip(self.diagonals, other.diagonals, strict=True))
+        if self.moved is not None or other.moved is not None:
+            moved = _union(self.moved, other.moved)
+            same = all(_identical(own, others) for own, others in pairs)
+            if moved is None or not same or self.weight is not other.weight:
+                return None
+            return replace(self, moved=moved)
         differing = [i for i, (own, others) in enumerate(pairs) if not _identical(own, others)]
         doubts = [each.doubtful for each in (self, other) if each.doubtful is not None]
         doubtful, guarded = min(doubts, default=None), self.guarded or other.guarded
@@ -228,6 +285,34 @@ class Chain:
         changed = (*own[:shared], total)
         diagonals = (*self.diagonals[:place], changed, *self.diagonals[place + 1 :])
         return replace(self, diagonals=diagonals, weight=1.0, doubtful=doubtful, guarded=guarded)
+
+
+def _window_low(padded: np.ndarray, size: int) -> Any:
+    """How far before an axis a window begins, zeros outside of it; None where it is no window."""
+    real = np.flatnonzero(padded >= 0)
+    low = int(real[0] - padded[real[0]]) if real.size else len(padded)
+    line = np.arange(len(padded)) - low
+    inside = np.where((line >= 0) & (line < size), line, -1)
+    return low if np.array_equal(padded, inside) else None
+
+
+def _union(
+    left: tuple[np.ndarray, ...] | None, right: tuple[np.ndarray, ...] | None
+) -> tuple[np.ndarray, ...] | None:
+    """Both in one where they differ along one axis, and of each place there one is zero."""
+    if left is None or right is None:
+        return None
+    differing = [
+        axis for axis, (a, b) in enumerate(zip(left, right, strict=True))
+        if not np.array_equal(a, b)
+    ]  # fmt: skip
+    if len(differing) != 1:
+        return None
+    (axis,) = differing
+    a, b = left[axis], right[axis]
+    if len(a) != len(b) or ((a >= 0) & (b >= 0)).any():
+        return None
+    return (*left[:axis], np.maximum(a, b), *left[axis + 1 :])
 
 
 def _padded(array: Any, axis: int, beside: tuple[int, int]) -> Any:

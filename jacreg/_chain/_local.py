@@ -12,14 +12,12 @@ import numpy as np
 
 from ._chain import Unreadable
 from ._cycle import Cycle
+from ._mapped import MOST_REGIONS, mapped_trace, valid
 from ._stencil import Arc, common, from_input, from_output
 from ._triple import triple
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
-
-# Pieces of an image that need kernels of their own; a 5x5 kernel has 25.
-_MOST_REGIONS = 32
 
 
 def local_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
@@ -29,6 +27,8 @@ def local_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
         Unreadable: more diagonals than are carried here.
     """
     count, modulated = len(cycle.layers), cycle.modulated
+    if any(layer.reads is not None for layer in cycle.layers):
+        return mapped_trace(cycle)
     if count == 1:
         return _center(cycle)
     if count == 2:
@@ -84,7 +84,7 @@ def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
         return jnp.zeros((1,), spread.dtype)
     axes = [_regions(arcs, axis, size) for axis, size in enumerate(sizes)]
     regions = list(product(*axes))
-    if len(regions) > _MOST_REGIONS:
+    if len(regions) > MOST_REGIONS:
         raise Unreadable("too many regions")
     kernels: Any = 1.0
     for number, arc in enumerate(arcs):
@@ -99,7 +99,7 @@ def _bilinear(cycle: Cycle) -> Float[Array, " B"]:
         )
         kernel = kernels[number if kernels.shape[0] > 1 else 0]
         found = cycle.times(
-            _valid(spread[(slice(None), *seen)], kernel), other[(slice(None), *here)]
+            valid(spread[(slice(None), *seen)], kernel), other[(slice(None), *here)]
         )
         total = total + jnp.sum(found, axis=tuple(range(1, found.ndim)))
     return total
@@ -148,14 +148,3 @@ def _padded(image: Any, own: Any, sizes: Any, low: Any, high: Any) -> Any:
         for n, size, a, b in zip(own, sizes, low, high, strict=True)
     ]
     return jax.lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *config, (0, 0, 0)])
-
-
-def _valid(image: Any, kernel: Any) -> Any:
-    dims = image.ndim - 2
-    axes = tuple(range(1, dims + 1))
-    numbers = jax.lax.ConvDimensionNumbers(
-        (0, dims + 1, *axes), (dims + 1, dims, *range(dims)), (0, dims + 1, *axes)
-    )
-    return jax.lax.conv_general_dilated(
-        image, kernel, (1,) * dims, "VALID", dimension_numbers=numbers
-    )

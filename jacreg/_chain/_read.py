@@ -13,7 +13,7 @@ from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
 from .._source import place
 from ._chain import Chain, Layer, Unreadable
-from ._channels import concatenate, pad, slice_, split
+from ._channels import concatenate, pad, rev, slice_, split
 from ._tangent import Tangent, canonical_shape, open_units
 from ._unit_axes import broadcast_in_dim, reduce_sum, reshape
 
@@ -39,6 +39,8 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     axes, canonical = open_units(roles, whole), canonical_shape(roles, whole, dims)
     start = Tangent(axes, (Chain((canonical,), ((),)),))
     (output,) = interpret(closed.jaxpr, closed.consts, [start], _apply)
+    if isinstance(output, Obstacle):
+        raise output
     if not isinstance(output, Tangent) or output.axes != axes:
         raise Unreadable("the output has another layout")
     if any(chain.shape != canonical for chain in output.chains):
@@ -79,32 +81,36 @@ def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]
     return tuple(roles)
 
 
-def _apply(equation: Any, operands: list[Any]) -> list[Any]:
-    try:
-        return _by_rule(equation, operands)
-    except Unreadable as error:
-        raise Obstacle.at(equation, error) from None
-
-
 class Obstacle(Unreadable):
-    """An operation that is none of a chain's, with its place in the user's file."""
+    """An operation that is none of a chain's, with its place in the user's file.
 
-    place = ""
+    Until something else needs what it gives, it is of no account.
+    """
 
-    @classmethod
-    def at(cls, equation: Any, error: Unreadable) -> Obstacle:
-        """What stood in the way; in a program inside a program, the inner one says what."""
-        name = equation.primitive.name
-        if isinstance(error, Obstacle):
-            found = error
-        else:
-            what = str(error)
-            found = cls(name if what == name else f"{what}, {name}")
-        found.place = found.place or place(equation)
-        return found
+    def __init__(self, equation: Any, error: Unreadable) -> None:
+        name, what = equation.primitive.name, str(error)
+        super().__init__(name if what == name else f"{what}, {name}")
+        self.place = place(equation)
 
     def __str__(self) -> str:
         return f"{super().__str__()}{self.place}"
+
+
+def _apply(equation: Any, operands: list[Any]) -> list[Any]:
+    if equation.outvars and all(0 in variable.aval.shape for variable in equation.outvars):
+        return [jnp.zeros(v.aval.shape, v.aval.dtype) for v in equation.outvars]
+    for operand in operands:
+        if isinstance(operand, Obstacle):
+            return [operand] * len(equation.outvars)
+    try:
+        outs = _by_rule(equation, operands)
+    except Unreadable as error:
+        return [Obstacle(equation, error)] * len(equation.outvars)
+    for out in outs:
+        if isinstance(out, Obstacle):
+            # In a program inside this one, which says what; where may be known out here alone.
+            out.place = out.place or place(equation)
+    return outs
 
 
 def _by_rule(equation: Any, operands: list[Any]) -> list[Any]:
@@ -306,6 +312,7 @@ _RULES: dict[str, Callable[..., Any]] = {
     "reduce_sum": reduce_sum,
     "concatenate": concatenate,
     "pad": pad,
+    "rev": rev,
     "slice": slice_,
     "split": split,
     "dot_general": _dot_general,

@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from ._chain import Unreadable
+from ._channels import repeated
 from ._tangent import UNIT, Tangent
 
 
@@ -25,7 +26,8 @@ def broadcast_in_dim(equation: Any, operand: Tangent) -> Tangent:
     places = equation.params["broadcast_dimensions"]
     if list(places) != sorted(places):
         raise Unreadable("a broadcast in another order")
-    return reshape(equation, operand)
+    found = repeated(equation, operand)
+    return found if found is not None else reshape(equation, operand)
 
 
 def reduce_sum(equation: Any, operand: Tangent) -> Tangent:
