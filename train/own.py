@@ -65,7 +65,9 @@ def taken_apart(model: Any) -> tuple[Functional, str]:
 
         return jacreg.nnx.functional(model), "nnx"
     if eqx is not None:
-        module, state = model if isinstance(model, tuple) and len(model) == 2 else (model, None)
+        pair = model if isinstance(model, tuple) and len(model) == 2 else (model, None)
+        module: Any = pair[0]
+        state: Any = pair[1]
         if isinstance(module, eqx.Module):
             import jacreg.eqx
 

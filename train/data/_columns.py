@@ -95,7 +95,7 @@ def _depth(feature: Any) -> int | None:
 def _decodes(value: Any) -> bool:
     from PIL import Image
 
-    content = value.get("bytes") if isinstance(value, dict) else value
+    content: Any = value.get("bytes") if isinstance(value, dict) else value
     try:
         with Image.open(io.BytesIO(content)) as picture:
             return picture.width > 0

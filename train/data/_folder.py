@@ -54,13 +54,15 @@ def load_folder(options: Data) -> Dataset:
             f"data.path: {folder} holds {seen}; expected *.parquet files, images, a csv file, or "
             "the four published IDX files (train-images-idx3-ubyte, ...)."
         )
-    stored = cached_arrays(f"folder-{_signature(known, options)}", lambda: _read(folder, options))
+    arrays = cached_arrays(f"folder-{_signature(known, options)}", lambda: _read(folder, options))
+    low, high = (float(end) for end in arrays["range"])
+    stored, axes = (str(word) for word in arrays["pixels"])
     return Dataset(
         str(folder),
-        Examples(stored["train_images"], stored["train_labels"]),
-        Examples(stored["test_images"], stored["test_labels"]),
-        tuple(str(name) for name in stored["classes"]),
-        Pixels(*(float(end) for end in stored["range"]), *(str(word) for word in stored["pixels"])),
+        Examples(arrays["train_images"], arrays["train_labels"]),
+        Examples(arrays["test_images"], arrays["test_labels"]),
+        tuple(str(name) for name in arrays["classes"]),
+        Pixels(low, high, stored, axes),
     )
 
 

@@ -42,7 +42,7 @@ def materialise(splits: Any, name: str, options: Data) -> Dataset:
             if each not in table.features:
                 raise DataError(f"{place}: has no column {shown(each)}, which split train has.")
     images, pixels = read_column(tables, column, kind, where, options)
-    labels = [_raw_labels(*each) for each in zip(tables, [label] * len(tables), where, strict=True)]
+    labels = [_raw_labels(table, label, place) for table, place in zip(tables, where, strict=True)]
     if test_name is None:
         encoded, classes = _encode(labels[0], [], train_table.features[label], name)
         train, test = stratified_split(Examples(images[0], encoded), options.test_fraction)
@@ -52,7 +52,7 @@ def materialise(splits: Any, name: str, options: Data) -> Dataset:
             f"{name}: training images have shape {images[0].shape[1:]}, test images "
             f"{images[1].shape[1:]}; expected one shape."
         )
-    encoded, classes = _encode(*labels, train_table.features[label], name)
+    encoded, classes = _encode(labels[0], labels[1], train_table.features[label], name)
     count = len(images[0])
     train, test = Examples(images[0], encoded[:count]), Examples(images[1], encoded[count:])
     return Dataset(name, train, test, classes, pixels)
