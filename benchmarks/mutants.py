@@ -30,6 +30,9 @@ SERIES = "tests/test_log_determinant.py"
 LOW_RANK = "tests/test_low_rank_traces.py"
 COLORING = "tests/test_coloring.py"
 FORWARD = "tests/test_forward_laplacian.py"
+TABLES = "tests/test_coloring_tables.py"
+PRIMITIVES = "tests/test_dependence_primitives.py"
+CHAINS = "tests/test_chain_padding.py tests/test_chain.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -140,9 +143,9 @@ MUTANTS = [
     # Colouring
     Mutant("_coloring/_plan.py", "boolean(f.matrix + f.matrix.T)", "boolean(f.matrix)", COLORING),
     Mutant("_coloring/_plan.py", "boolean(matrix.T @ matrix)", "boolean(matrix)", COLORING),
-    Mutant("_coloring/_plan.py", "total * max(count, 1) + local", "total + local", COLORING),
+    Mutant("_coloring/_plan.py", "total * max(count, 1) + turned", "total + turned", COLORING),
     Mutant("_coloring/_plan.py", "boolean(matrix + matrix.T)", "boolean(matrix.T)", COLORING),
-    Mutant("_coloring/_plan.py", "key=lambda plan: plan.num_colors", "key=lambda plan: 0", COLORING),
+    Mutant("_coloring/_plan.py", "turned.num_colors < plan.num_colors", "False", COLORING),
     Mutant("_coloring/_greedy.py", "colors[node] = np.argmax(taken[:most] != step)",
            "colors[node] = np.argmax(taken[:most] != step) % 5", COLORING),
     Mutant("_coloring/_greedy.py", "for round_number in range(_ROUNDS)",
@@ -150,7 +153,7 @@ MUTANTS = [
            "counts"),
     Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
            "diagonal_and and conv_net"),
-    Mutant("_coloring/_apply.py", "        return mask * product", "        return product", COLORING,
+    Mutant("_coloring/_apply.py", "return mask[None] * product", "return product", COLORING,
            "diagonal_and and conv_net"),
     Mutant("_coloring/_apply.py", "jnp.where(allowed, spread", "jnp.where(True, spread", COLORING,
            "norm_and_jacobian and depthwise"),
@@ -159,11 +162,19 @@ MUTANTS = [
     Mutant("_coloring/_check.py", "    raise ColoringError(\n        f\"{quantity}: this colouring",
            "    str(\n        f\"{quantity}: this colouring", COLORING,
            "another_function"),
-    Mutant("_coloring/_check.py", "        if fits(coloring, lin):", "        if True:", COLORING,
-           "another_function"),
-    Mutant("_coloring/_verify.py", "if outside.any():", "if False:", COLORING,
+    Mutant("_coloring/_check.py", "        if fits(coloring, relation):", "        if True:", COLORING,
+           "other_indices"),
+    Mutant("_coloring/_check.py", "            return relation\n", "            return coloring.relation\n",
+           TABLES, "closed_over"),
+    Mutant("_coloring/_check.py", "key = (coloring.digest, structural_key(lin))",
+           "key = (coloring.digest, lin.program)", TABLES),
+    Mutant("_recent.py", "return hashlib.sha256(np.asarray(leaf).tobytes()).digest()", "return b\"\"",
+           TABLES),
+    Mutant("_signature.py", "tuple(self.value(each) for each in value.consts)", "()", TABLES,
+           "inside"),
+    Mutant("_coloring/_verify.py", "if outside[:count].any():", "if False:", COLORING,
            "planted"),
-    Mutant("_coloring/_verify.py", "> tolerance:", "> 1e9:", COLORING,
+    Mutant("_coloring/_verify.py", "> tolerance).any()", "> 1e9).any()", COLORING,
            "planted"),
     Mutant("_coloring/_relation.py", "total = boolean(total + block)", "total = block", READING,
            "every_example"),
@@ -177,7 +188,7 @@ MUTANTS = [
     Mutant("_dependence/_windows.py", "np.divmod(position, input_dilation)",
            "np.divmod(position, 1)", READING,
            "no_edge and strided"),
-    Mutant("_dependence/_windows.py", "[one] * groups", "[one.any(keepdims=True)] * groups",
+    Mutant("_dependence/_windows.py", "sp.eye_array(groups, dtype=bool)", "sp.eye_array(groups, k=1, dtype=bool)",
            READING,
            "no_edge and (grouped or depthwise)"),
     Mutant("_dependence/_pattern.py", "boolean(collect @ g.matrix)",
@@ -210,8 +221,26 @@ MUTANTS = [
            "no_edge and branch"),
     Mutant("_dependence/_reshape.py", "!= factor.matrix.nnz:", "< 0:", READING,
            "no_edge and (merged or pool_by)"),
-    Mutant("_dependence/_read.py", 'not in "iub"', 'not in "iubf"', READING,
+    Mutant("_dependence/_program.py", 'in "iub"', 'in "iubf"', READING,
            "parameters or masked"),
+    Mutant("_dependence/_rules_axes.py", "place = placement(np.array([number]), count)",
+           "place = placement(np.array([0]), count)", PRIMITIVES),
+    Mutant("_dependence/_rules_axes.py", "np.arange(size * count) % max(size, 1)",
+           "np.arange(size * count) // count", PRIMITIVES),
+    Mutant("_dependence/_rules_linear.py", '-2 if equation.params["left_side"] else -1', "-1",
+           PRIMITIVES),
+    Mutant("_dependence/_rules_control.py", "return [solution.dependence for solution in settled]",
+           "return [solution.dependence for solution in right]", PRIMITIVES),
+    Mutant("_dependence/_on_numpy.py", "line = np.arange(shape[axis])", "line = np.arange(shape[-1])",
+           READING, "program_alone"),
+    # Chains
+    Mutant("_chain/_twins.py", "in_order and set(params)", "set(params)", CHAINS, "left_out"),
+    Mutant("_chain/_mapped.py", "places == np.arange(sizes[1])[:, None, None]", "places >= 0", CHAINS,
+           "layers"),
+    Mutant("_chain/_mapped.py", "np.maximum(places, 0)", "np.maximum(places - 1, 0)", CHAINS,
+           "layers"),
+    Mutant("_chain/_chain.py", "return low if np.array_equal(padded, inside) else None", "return low",
+           CHAINS, "zeros_around or layers"),
 ]  # fmt: skip
 
 
