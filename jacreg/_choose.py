@@ -110,12 +110,13 @@ def choose(
     lin = linearize(function, xs, *args)
     coloring = color(fn, xs, *args, quantity=quantity)
     candidates, beyond = [], []
-    for method, products in _methods(lin, quantity, budget, coloring):
+    for number, (method, products) in enumerate(_methods(lin, quantity, budget, coloring)):
         if products > budget:
             beyond.append((method, products))
             continue
         try:
-            candidates.append(_measure(function, xs, args, quantity, method, products, key))
+            own = jax.random.fold_in(key, number)
+            candidates.append(_measure(function, xs, args, quantity, method, products, own))
         except DirectionError:
             continue
     best = min(candidates, key=_merit)
@@ -174,15 +175,16 @@ def _measure(
 
     # Timing means nothing without jit; nothing that is returned depends on it.
     compiled = jax.jit(once)
-    jax.block_until_ready(compiled(xs, args, key))
+    first, last, *others = jax.random.split(key, _REPEATS + 2)
+    jax.block_until_ready(compiled(xs, args, first))
     seconds = []
-    for _ in range(_REPEATS):
+    for each in others:
         start = time.perf_counter()
-        jax.block_until_ready(compiled(xs, args, key))
+        jax.block_until_ready(compiled(xs, args, each))
         seconds.append(time.perf_counter() - start)
     if isinstance(method, Auto | Exact | Coloring):
         return Candidate(method, products, min(seconds), 0.0)
-    draws = np.asarray(sample_probes(lambda k: compiled(xs, args, k), key, _SAMPLES))
+    draws = np.asarray(sample_probes(lambda k: compiled(xs, args, k), last, _SAMPLES))
     deviation = draws.std(axis=0, ddof=1)
     scale = max(abs(float(draws.mean())) if draws.size else 0.0, float(jnp.finfo(draws.dtype).tiny))
     count = max(draws.shape[1], 1)

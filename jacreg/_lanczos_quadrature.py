@@ -14,7 +14,7 @@ from ._lanczos import norm, unit
 from ._linearize import Linearization
 from ._methods import Lanczos, require_key
 from ._probes import draw, mean_over_probes
-from ._sharding import match_varying
+from ._sharding import match_sharding
 from ._structure import accumulate_dtype, rank_tolerance
 
 if TYPE_CHECKING:
@@ -119,7 +119,7 @@ def _bidiagonalise(
     rows = jnp.zeros((1, order, 1), start.dtype)
     column = jnp.zeros_like(start[:, :1]) + rows[:, :, 0]
     begin = (jnp.zeros_like(start)[:, None] + rows, jnp.zeros_like(like)[:, None] + rows)
-    begin = match_varying((*begin, column, column, start), start)
+    begin = tuple(match_sharding(each, start) for each in (*begin, column, column, start))
     right, _, diagonal, coupling, _ = jax.lax.fori_loop(0, order, step, begin)
     above = (jnp.arange(order)[:, None] == jnp.arange(order)[None, :] - 1).astype(start.dtype)
     same = jnp.eye(order, dtype=start.dtype)

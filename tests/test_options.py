@@ -123,3 +123,37 @@ def test_a_log_pseudo_determinant_says_singular_and_not_finite_as_before(value):
     assert found[0] == 0
     assert found[1] == -np.inf
     assert np.isnan(found[2])
+
+
+def double_precision():
+    stack = contextlib.ExitStack()
+    stack.enter_context(jax.enable_x64(True))
+    stack.enter_context(jax.numpy_dtype_promotion("strict"))
+    return stack
+
+
+OPTIONS = {
+    "ranks": (lambda: jax.numpy_rank_promotion("raise"), "float32"),
+    "dtypes, float32": (lambda: jax.numpy_dtype_promotion("strict"), "float32"),
+    "dtypes, bfloat16": (lambda: jax.numpy_dtype_promotion("strict"), "bfloat16"),
+    "dtypes, float64": (double_precision, "float64"),
+    "leaks": (jax.checking_leaks, "float32"),
+    "key reuse": (lambda: option("jax_debug_key_reuse", True), "float32"),
+    "nans": (lambda: option("jax_debug_nans", True), "float32"),
+    "another generator": (lambda: option("jax_default_prng_impl", "rbg"), "float32"),
+}
+
+
+@pytest.mark.parametrize("name", OPTIONS)
+def test_what_is_made_outside_jit(name):
+    make, dtype = OPTIONS[name]
+    with make():
+        xs = batch(3, jnp.dtype(dtype))
+        assert jacreg.rows_independent(Net().field, xs)
+        for quantity in (jacreg.divergence, jacreg.frobenius_squared):
+            coloring = jacreg.color(Net().local, xs, quantity=quantity)
+            assert coloring.num_colors < 4
+            lin = jacreg.linearize(Net().local, xs)
+            assert quantity(lin, coloring).dtype == dtype
+            assert str(jacreg.plan(quantity, lin))
+        assert jacreg.choose(Net().field, xs, quantity=jacreg.divergence, budget=2).report

@@ -52,7 +52,7 @@ def verify(coloring: Coloring, lin: Linearization, xs: Any, *, seed: int = 0) ->
             (position, basis, permitted) = each
             found = times(basis)
             # 0 * inf at a point without a derivative is no sign of a dependence.
-            outside = jnp.where(jnp.isfinite(found) & ~permitted, jnp.abs(found), 0)
+            outside = jnp.where(jnp.isfinite(found) & ~permitted[None], jnp.abs(found), 0)
             where = jnp.argmax(outside.max(0))
             entry = found[:, position] if is_diagonal else found[:, 0]
             return entry, where, outside[:, where].max(), jnp.abs(found).max()
