@@ -392,9 +392,18 @@ CALLS: dict[str, Call] = {
             jacreg.linearize(lambda xs: 0.3 * net.field(xs), xs), key=key
         )
     ),
-    "laplacian": Call(lambda net, xs, key: jacreg.laplacian(net.energy, xs), 1),
+    "laplacian": Call(lambda net, xs, key: jacreg.laplacian(jacreg.linearize(net.energy, xs)), 1),
+    "laplacian weighted": Call(
+        lambda net, xs, key: jacreg.laplacian(jacreg.linearize(net.energy, xs), weights=xs[0]), 1
+    ),
     "laplacian hutchinson": Call(
-        lambda net, xs, key: jacreg.laplacian(net.energy, xs, jacreg.Hutchinson(2), key=key), 1
+        lambda net, xs, key: jacreg.laplacian(
+            jacreg.linearize(net.energy, xs), jacreg.Hutchinson(2), key=key
+        ),
+        1,
+    ),
+    "hessian_diagonal": Call(
+        lambda net, xs, key: jacreg.hessian_diagonal(jacreg.linearize(net.energy, xs)).sum(1), 1
     ),
     "layerwise_log_frobenius": Call(
         lambda net, xs, key: jacreg.layerwise_log_frobenius(_layers(net), xs).total, "log of 1"

@@ -82,15 +82,15 @@ def _rows() -> list[_Row]:
             )
         )
     cones = "9, 25 and 49 directions in the three layers"
-    for side, options, batch, most, floor in (
-        (12, {}, 8, 0.4, cones),
-        (14, {"strides": (1, 2, 1)}, 8, 0.4, "9, 25 and 81 directions in the three layers"),
-        (10, {"groups": 2}, 8, 0.8, "100 directions behind the first norm"),
-        (28, {}, 1, 0.1, cones),
-    ):
-        kind = "".join(f", {name} {value}" for name, value in options.items())
+    for side, batch, energy, kind, most, floor in (
+        (12, 8, convolutions(), "", 0.4, cones),
+        (14, 8, convolutions(strides=(1, 2, 1)), ", strides 1, 2, 1", 0.4,
+         "9, 25 and 81 directions in the three layers"),
+        (10, 8, convolutions(groups=2), ", group norms", 0.8,
+         "100 directions behind the first norm"),
+        (28, 1, convolutions(), "", 0.1, cones),
+    ):  # fmt: skip
         setting = f"3 convolutions 3x3 of 8 channels{kind}, {side}x{side}x1, batch {batch}"
-        energy = convolutions(**options)
         shape = (batch, side, side, 1)
         rows.append(_Row(setting, energy, shape, most, floor, rounds=5, nested=side < 28))
     return rows

@@ -17,8 +17,9 @@ Kind = Literal[
 Degree = Literal["zero", "linear", "piecewise", "bilinear", "smooth"]
 
 # Which entries of something each entry of an array sees: `[*dims, entries]`, where an axis of
-# `dims` has length 1 if the entries along it all see the same.
-Seen = np.ndarray
+# `dims` has length 1 if the entries along it all see the same. (A boolean ndarray; NumPy annotates
+# reductions of one as perhaps a scalar.)
+Seen = Any
 # `reach(equation, which, seen)`: what the outputs see of what operand `which` sees, an array an
 # output.
 Reach = Callable[[Any, int, Seen], list[Seen]]

@@ -107,11 +107,13 @@ def _contracted(equation: Any, pair: Sequence[Directions]) -> Array:
     def shifted(axes: Sequence[int], side: int) -> tuple[int, ...]:
         return tuple(k + (k >= starts[side]) for k in axes)
 
+    summed_axes = [(starts[side], *shifted(contracted[side], side)) for side in (0, 1)]
+    batch_axes = [shifted(batch[side], side) for side in (0, 1)]
     found = jax.lax.dot_general(
         *arrays,
         dimension_numbers=(
-            tuple((starts[side], *shifted(contracted[side], side)) for side in (0, 1)),
-            tuple(shifted(batch[side], side) for side in (0, 1)),
+            (summed_axes[0], summed_axes[1]),
+            (batch_axes[0], batch_axes[1]),
         ),
         precision=params["precision"],
         preferred_element_type=params["preferred_element_type"],

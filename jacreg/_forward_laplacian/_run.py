@@ -132,27 +132,24 @@ class Runner:
         return outs
 
 
+def is_traced(value: Any) -> bool:
+    """Whether the entries of a value are not known."""
+    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
+
+
 def _is_structural(equation: Any, operands: Sequence[Any]) -> bool:
     """Whether it computes indices or masks from what is known while tracing."""
-    if equation.effects or jex.jaxprs_in_params(equation.params):
+    if equation.effects or jex.jaxprs_in_params(equation.params) or any(map(is_traced, operands)):
         return False
-    return all(
-        not isinstance(each, jax.core.Tracer) and np.dtype(_dtype(each)).kind in "iub"
-        for each in operands
-        if not jnp.issubdtype(_dtype(each), jax.dtypes.extended)
-    ) and all(np.dtype(out.aval.dtype).kind in "iub" for out in equation.outvars
-              if not jnp.issubdtype(out.aval.dtype, jax.dtypes.extended))  # fmt: skip
-
-
-def _dtype(value: Any) -> Any:
-    return getattr(
-        value, "dtype", np.result_type(type(value)) if not hasattr(value, "dtype") else None
+    dtypes = [atom.aval.dtype for atom in (*equation.invars, *equation.outvars)]
+    return not any(jnp.issubdtype(dtype, jax.dtypes.extended) for dtype in dtypes) and all(
+        np.dtype(dtype).kind in "iub" for dtype in dtypes
     )
 
 
 def _indexed(equation: Any, form: Form, indices: Any) -> Form:
     """A gather's row, with its index where that is known."""
-    if isinstance(indices, Carried | jax.core.Tracer):
+    if isinstance(indices, Carried) or is_traced(indices):
         return form
     index = gather_index(equation, np.asarray(indices))
     if index is None:
