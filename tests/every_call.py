@@ -394,7 +394,10 @@ CALLS: dict[str, Call] = {
     ),
     "laplacian": Call(lambda net, xs, key: jacreg.laplacian(jacreg.linearize(net.energy, xs)), 1),
     "laplacian weighted": Call(
-        lambda net, xs, key: jacreg.laplacian(jacreg.linearize(net.energy, xs), weights=xs[0]), 1
+        lambda net, xs, key: jacreg.laplacian(
+            jacreg.linearize(net.energy, xs), weights=jnp.linspace(1, 2, xs.shape[1])
+        ),
+        1,
     ),
     "laplacian hutchinson": Call(
         lambda net, xs, key: jacreg.laplacian(
