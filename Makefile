@@ -48,10 +48,10 @@ fuzz: $(VENV)/.dev
 docs: $(VENV)/.docs
 	NO_MKDOCS_2_WARNING=1 $(BIN)/python -m mkdocs build --strict
 
-# Beside the peers, in an environment of their own (PyTorch is large); the table goes into README.
+# Beside the peers, in an environment of their own (PyTorch is large); the tables go into the pages.
 PEERS := $(VENV)-peers
 benchmarks: $(PEERS)/.peers
-	$(PEERS)/bin/python -m benchmarks --readme README.md
+	$(PEERS)/bin/python -m benchmarks --page docs/benchmarks.md --page README.md
 
 $(PEERS)/.peers: $(ASKED)
 	@$(MAKE) --no-print-directory install EXTRA=peers VENV=$(PEERS)

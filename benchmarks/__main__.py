@@ -2,11 +2,12 @@
 
 Each work is measured in an interpreter of its own, on equal results and in one run with its peers,
 and leaves `benchmarks/records/WORK.json`. Then the table of all records is printed and, with
-`--readme FILE`, written between that file's two marks; the plots go to `benchmarks/records/plots/`.
+`--page FILE`, written between that file's marks (`docs/benchmarks.md` has those of the whole table,
+`README.md` those of the headlines); the plots go to `benchmarks/records/plots/`.
 
   --list          the works
   --table         measure nothing: print and write from the records
-  --readme FILE   renew the table in FILE
+  --page FILE     renew the table in FILE (again for a second file)
   --records DIR   another folder for the records and plots
 
 Exit code 0 when every work ran, whether or not an aim was reached (the table says which fall
@@ -41,15 +42,16 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("works", nargs="*", metavar="WORK")
     parser.add_argument("--list", action="store_true")
     parser.add_argument("--table", action="store_true")
-    parser.add_argument("--readme", type=Path)
+    parser.add_argument("--page", type=Path, action="append", default=[])
     parser.add_argument("--records", type=Path, default=_comparison.FOLDER)
     parser.add_argument("--inside", action="store_true", help=argparse.SUPPRESS)
     chosen = parser.parse_args(arguments)
     for name in chosen.works:
         if name not in WORKS:
             parser.error(f"unknown work {name!r}, expected one of {', '.join(WORKS)}")
-    if chosen.readme is not None and not chosen.readme.is_file():
-        parser.error(f"--readme {chosen.readme}: there is no such file")
+    for page in chosen.page:
+        if not page.is_file():
+            parser.error(f"--page {page}: there is no such file")
     if chosen.list:
         for name in WORKS:
             print(f"{name:24} {_table.title(name)}")
@@ -62,8 +64,8 @@ def main(arguments: list[str] | None = None) -> int:
     plots = _table.draw(chosen.records)
     if plots:
         print(f"Plots in {plots[0].parent}: {', '.join(path.name for path in plots)}")
-    if chosen.readme is not None:
-        _table.renew(chosen.readme, chosen.records)
+    for page in chosen.page:
+        _table.renew(page, chosen.records)
     if failed:
         print(f"Failed: {', '.join(failed)}", file=sys.stderr)
     return 1 if failed else 0

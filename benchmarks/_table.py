@@ -13,6 +13,27 @@ from benchmarks.works import WORKS
 from train.records import write_bytes
 
 BEGIN, END = "<!-- benchmarks: begin -->", "<!-- benchmarks: end -->"
+HEADLINES_BEGIN, HEADLINES_END = "<!-- headlines: begin -->", "<!-- headlines: end -->"
+
+# What README shows: the record, how its row's work, setting and peer begin, and how a reader who
+# does not know the benchmark would say it. One row a kind of work, chosen for what users do first.
+HEADLINES = (
+    ("training_step", "training step with one projection", "LeNet'", "torch",
+     "training step of LeNet' with the Jacobian penalty", "PyTorch"),
+    ("penalty_gradient", "gradient of the penalty", "two convolutions", "jax.vjp",
+     "gradient of a penalty of 8 projections, two convolutions", "`jax.vjp` in a loop by hand"),
+    ("divergence", "exact divergence", "3 convolutions 3x3, 32x32x3, batch 8", "asdex",
+     "exact divergence of three convolutions on 32x32x3", "asdex, a sparse Jacobian"),
+    ("divergence", "exact divergence", "3 convolutions 3x3, 32x32x3, batch 1", "jax.jacfwd",
+     "the same", "`jax.jacfwd` and a trace"),
+    ("laplacian", "exact Laplacian", "squares of 2 convolutions", "folx",
+     "exact Laplacian of a convolutional energy on 32x32x3", "folx"),
+    ("flow_and_score", "flow training step", "2-D, batch 256, rk4", "the form",
+     "training step of a continuous flow, exact trace", "the form of diffrax's example"),
+    ("gram", "empirical NTK", "MLP 784-256-256-10", "materialised",
+     "empirical tangent kernel of an MLP", "Jacobians formed and contracted"),
+)  # fmt: skip
+_EIGHT = "8 projections"
 _HEADERS = ("work", "ours", "peer", "theirs", "ratio", "aim", "floor", "verdict")
 _LOG_WIDTH = 220  # columns, where no terminal says how wide it is
 
@@ -66,7 +87,7 @@ def show(folder: Path) -> None:
 
 
 def markdown(folder: Path) -> list[str]:
-    """Return the lines of the table as README shows it: what has an aim."""
+    """Return the lines of the whole table: what has an aim."""
     found = _found(folder)
     lines = ["| " + " | ".join(_HEADERS) + " |", "|" + "---|" * len(_HEADERS)]
     for _, rows, _ in found:
@@ -87,19 +108,56 @@ def markdown(folder: Path) -> list[str]:
     ]
 
 
-def renew(readme: Path, folder: Path) -> None:
-    """Write the table between a file's two marks.
+def headlines(folder: Path) -> list[str]:
+    """Return README's short table: the ratio of each of `HEADLINES`, with its quartiles.
 
     Raises:
-        ValueError: the file lacks a mark.
+        ValueError: a record has no such row.
     """
-    before, begin, rest = readme.read_text().partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not (begin and end):
-        raise ValueError(f"{readme} has no lines {BEGIN} and {END} to write between.")
-    write_bytes(
-        readme, "\n".join([before + BEGIN, "", *markdown(folder), "", END + after]).encode()
-    )
+    lines = ["| what | beside | time | aim |", "|---|---|---|---|"]
+    for name, work, setting, peer, words, beside in HEADLINES:
+        record = _comparison.read(name, folder)
+        fitting = [
+            row
+            for row in (record[0] if record else [])
+            if row.work.startswith(work)
+            and row.setting.startswith(setting)
+            and row.peer.startswith(peer)
+            and row.ratio is not None
+            and (_EIGHT in words) == (_EIGHT in row.setting)
+        ]
+        if not fitting:
+            raise ValueError(f"{folder}/{name}.json has no row {work}: {setting} beside {peer}.")
+        row = fitting[0]
+        spread = "" if row.low == row.high else f" ({row.low:.2g} to {row.high:.2g})"
+        aim = "" if row.most is None else f"at most {row.most:g}"
+        lines.append(f"| {words} | {beside} | {row.ratio:.2g}{spread} | {aim} |")
+    return lines
+
+
+def renew(page: Path, folder: Path) -> None:
+    """Write what stands between a page's marks: the whole table, the headlines, or both.
+
+    Raises:
+        ValueError: the page has neither pair of marks.
+    """
+    text = page.read_text()
+    found = False
+    for begin, end, make in (
+        (BEGIN, END, markdown),
+        (HEADLINES_BEGIN, HEADLINES_END, headlines),
+    ):
+        before, opened, rest = text.partition(begin)
+        _, closed, after = rest.partition(end)
+        if opened and closed:
+            text = "\n".join([before + begin, "", *make(folder), "", end + after])
+            found = True
+    if not found:
+        raise ValueError(
+            f"{page} has no lines {BEGIN} and {END}, or {HEADLINES_BEGIN} and {HEADLINES_END}, "
+            "to write between."
+        )
+    write_bytes(page, text.encode())
 
 
 def draw(folder: Path) -> list[Path]:

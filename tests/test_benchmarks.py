@@ -1,6 +1,7 @@
 """The frame of the benchmarks: readings, verdicts, records, the table. No time is asserted."""
 
 import dataclasses
+from pathlib import Path
 
 import jax.numpy as jnp
 import numpy as np
@@ -101,16 +102,25 @@ class TestTable:
     def test_command(self, folder, tmp_path, capsys):
         readme = tmp_path / "README.md"
         readme.write_text(f"before\n{_table.BEGIN}\nstale\n{_table.END}\nafter\n")
-        assert main(["--table", "--records", str(folder), "--readme", str(readme)]) == 0
+        assert main(["--table", "--records", str(folder), "--page", str(readme)]) == 0
         assert "reached" in capsys.readouterr().out
         text = readme.read_text()
         assert "stale" not in text
         assert text.startswith("before\n")
         assert text.endswith("after\n")
-        for wrong in (["no-such-work"], ["--table", "--readme", str(tmp_path / "none")]):
+        for wrong in (["no-such-work"], ["--table", "--page", str(tmp_path / "none")]):
             with pytest.raises(SystemExit) as stopped:
                 main(wrong)
             assert stopped.value.code == 2
+
+    def test_headlines_come_from_the_committed_records(self, tmp_path):
+        page = tmp_path / "page.md"
+        page.write_text(f"{_table.HEADLINES_BEGIN}\n{_table.HEADLINES_END}\n")
+        _table.renew(page, _comparison.FOLDER)
+        lines = page.read_text().splitlines()
+        assert sum(line.startswith("| ") for line in lines) == 1 + len(_table.HEADLINES)
+        written = (Path(__file__).parent.parent / "README.md").read_text()
+        assert all(line in written for line in lines)
 
     def test_plots_and_exponent(self, folder):
         lines = {"cubic": [[n, 2.0 * n**3] for n in (1, 2, 4, 8)]}

@@ -64,7 +64,7 @@ def parser() -> argparse.ArgumentParser:
         "--report", type=Path, metavar="DIR", help="join the claims of all papers under DIR"
     )
     made.add_argument(
-        "--readme", type=Path, metavar="FILE", help="with --report: renew the table in FILE"
+        "--page", type=Path, metavar="FILE", help="with --report: renew the table in FILE"
     )
     return made
 
@@ -92,7 +92,7 @@ def _main(chosen: argparse.Namespace) -> int:
         print(_listing())
         return 0
     if chosen.report is not None:
-        print(f"Report: {joined_page(chosen.report, chosen.readme)}")
+        print(f"Report: {joined_page(chosen.report, chosen.page)}")
         return 0
     if chosen.name is None:
         raise UserError(f"a NAME is needed: {', '.join(PAPERS)}.")

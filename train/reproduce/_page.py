@@ -1,4 +1,4 @@
-"""One page that joins the claims of all papers, and the table that README takes from it."""
+"""One page that joins the claims of all papers, and the table that another page takes from it."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ PAGE = "papers.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
-def joined_page(folder: Path, readme: Path | None = None) -> Path:
-    """Write `papers.md` from every `claims.json` under the folder; renew README's table too.
+def joined_page(folder: Path, table_page: Path | None = None) -> Path:
+    """Write `papers.md` from every `claims.json` under the folder; renew the table of another page too.
 
     Raises:
-        UserError: there is none, or README lacks the marks between which the table stands.
+        UserError: there is none, or the other page lacks the marks between which the table stands.
     """
     found = list(_collect(folder))
     if not found:
@@ -50,8 +50,8 @@ def joined_page(folder: Path, readme: Path | None = None) -> Path:
         ]
     page = folder / PAGE
     records.write_bytes(page, "\n".join(lines).encode())
-    if readme is not None:
-        _renew(readme, markdown_table(_summary(found)))
+    if table_page is not None:
+        _renew(table_page, markdown_table(_summary(found)))
     return page
 
 
@@ -102,11 +102,11 @@ def _number(value: float | None) -> str:
     return "-" if value is None else f"{value:.4g}"
 
 
-def _renew(readme: Path, table: list[str]) -> None:
-    text = readme.read_text()
+def _renew(table_page: Path, table: list[str]) -> None:
+    text = table_page.read_text()
     before, begin, rest = text.partition(BEGIN)
     _, end, after = rest.partition(END)
     if not (begin and end):
-        raise UserError(f"--readme {readme}: has no lines {BEGIN} and {END} to write between.")
+        raise UserError(f"--page {table_page}: has no lines {BEGIN} and {END} to write between.")
     new = "\n".join([before + BEGIN, "", *table, "", END + after])
-    records.write_bytes(readme, new.encode())
+    records.write_bytes(table_page, new.encode())
