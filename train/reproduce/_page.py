@@ -16,7 +16,7 @@ BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def joined_page(folder: Path, table_page: Path | None = None) -> Path:
-    """Write `papers.md` from every `claims.json` under the folder; renew the table of another page too.
+    """Write `papers.md` from every `claims.json` under the folder, and another page's table.
 
     Raises:
         UserError: there is none, or the other page lacks the marks between which the table stands.
