@@ -55,7 +55,8 @@ def layerwise_log_frobenius(
 
     Returns:
         `per_layer [L, N]` and `total [N]`; -inf where a Jacobian is zero, with
-        gradient zero there.
+        gradient zero there. The squared norm must be a number of the dtype (in float32 a norm
+        between about 1e-22 and 1e19): beyond, it is infinite.
 
     Raises:
         ValueError: there are no layers, or a stochastic method has no key.

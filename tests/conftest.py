@@ -1,4 +1,4 @@
-"""Strict JAX for the whole suite, and the fixtures that every test file may use."""
+"""Devices and fixtures for every test file; strict JAX is held by tests/test_options.py."""
 
 import os
 
@@ -8,8 +8,6 @@ os.environ.setdefault("HF_HUB_OFFLINE", "1")
 
 import jax
 import pytest
-
-jax.config.update("jax_numpy_rank_promotion", "allow")
 
 
 @pytest.fixture
