@@ -74,7 +74,7 @@ MUTANTS = [
     Mutant("_forward_laplacian/_push.py", "front = jnp.take(front, row, axis=axis)",
            "front = front", FORWARD, "moved or joined or random"),
     Mutant("_forward_laplacian/_small.py", "return total if count == 1 else total * count",
-           "return total", FORWARD, "linear or layer"),
+           "return total", FORWARD, "repeated"),
     Mutant("_forward_laplacian/_loop.py", "with_first(self.seen)", "self.seen", FORWARD, "scan"),
     Mutant("_forward_laplacian/_seen.py", "return tuple(each.any(axis=0) for each in seen)",
            "return tuple(each[0] for each in seen)", FORWARD, "scan"),

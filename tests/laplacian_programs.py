@@ -192,6 +192,13 @@ PROGRAMS = {
         ),
         (4,),
     ),
+    "repeated and summed": (
+        lambda xs, w: total(
+            jnp.sin(jnp.broadcast_to(xs[:, None], (xs.shape[0], 3, 4)).sum(1) * w)
+            + jnp.broadcast_to(xs[..., None], (*xs.shape, 2)).sum((1, 2))[:, None] ** 2
+        ),
+        (4,),
+    ),
     "pairs": (
         lambda xs, w: w * (1 / (1 + ((xs[:, :, None] - xs[:, None]) ** 2).sum(-1))).sum((1, 2)),
         (3, 2),
