@@ -17,6 +17,10 @@ import numpy as np
 # JAX's own wrappers around a user's rule: looked through, since each trace makes new ones.
 _PLUMBING = ("jax._src.linear_util", "jax._src.interpreters", "jax._src.custom_derivatives")
 _PLUMBING += ("jax._src.api_util", "jax._src.core", "jax._src.util")
+# Parameters that say again what others do.
+_DERIVED = frozenset({"out_trees"})
+# Where JAX keeps the rules of a custom derivative.
+_RULES = ("fun", "jvp", "fwd", "bwd")
 # What is compared by value; everything else that a rule closes over is by identity.
 _PLAIN = (bool, int, float, complex, str, bytes, type(None), np.dtype, np.generic)
 
@@ -87,7 +91,9 @@ class _Reader:
             operands = tuple(atom(v) for v in equation.invars)
             for variable in equation.outvars:
                 numbers[variable] = len(numbers)
-            params = tuple((k, self.value(v)) for k, v in sorted(equation.params.items()))
+            params = tuple(
+                (k, self.value(v)) for k, v in sorted(equation.params.items()) if k not in _DERIVED
+            )
             avals = tuple(v.aval for v in equation.outvars)
             tokens.append((equation.primitive.name, operands, params, avals))
         tokens.append(tuple(atom(v) for v in jaxpr.outvars))
@@ -108,7 +114,7 @@ class _Reader:
             isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
         ):
             return _array(value)
-        if callable(value) and not isinstance(value, type):
+        if _is_wrapped(value) or (callable(value) and not isinstance(value, type)):
             return _rule(value)
         try:
             hash(value)
@@ -127,14 +133,14 @@ def _array(value: Any) -> Any:
 def _rule(function: Any) -> Any:
     """The functions that a user wrote in what JAX made of them."""
     found: list[Any] = []
-    _collect(function, found, set())
+    _collect(function, found, {})
     return ("rule", tuple(found)) if found else _Same(function)
 
 
-def _collect(item: Any, found: list[Any], seen: set[int]) -> None:
+def _collect(item: Any, found: list[Any], seen: dict[int, int]) -> None:
     if id(item) in seen:
         return
-    seen.add(id(item))
+    seen[id(item)] = len(seen)
     if isinstance(item, tuple | list):
         for each in item:
             _collect(each, found, seen)
@@ -144,25 +150,45 @@ def _collect(item: Any, found: list[Any], seen: set[int]) -> None:
                 _collect(_content(cell), found, seen)
         else:
             found.append(_function(item, seen))
-    elif hasattr(item, "transforms") and hasattr(item, "f"):
+    elif _is_wrapped(item):
         _collect((item.f, item.transforms), found, seen)
-    elif hasattr(item, "__wrapped__") and type(item).__module__.startswith(("jax", "functools")):
-        _collect(item.__wrapped__, found, seen)
+    elif _is_of_jax(item):
+        _collect(_written(item), found, seen)
 
 
-def _function(function: FunctionType, seen: set[int]) -> Any:
+def _is_wrapped(item: Any) -> bool:
+    """A function as JAX hands it on inside a program."""
+    return hasattr(item, "transforms") and hasattr(item, "f")
+
+
+def _is_of_jax(item: Any) -> bool:
+    """A jitted function, or one with a custom derivative."""
+    return hasattr(item, "__wrapped__") and type(item).__module__.startswith("jax")
+
+
+def _written(item: Any) -> tuple[Any, ...]:
+    """What a user wrote of such a function."""
+    return tuple(getattr(item, name, None) for name in ("__wrapped__", *_RULES))
+
+
+def _function(function: FunctionType, seen: dict[int, int]) -> Any:
     closed = tuple(_closed(_content(cell), seen) for cell in function.__closure__ or ())
     return (function.__code__, _closed(function.__defaults__, seen), closed)
 
 
-def _closed(value: Any, seen: set[int]) -> Any:
+def _closed(value: Any, seen: dict[int, int]) -> Any:
     if isinstance(value, _PLAIN):
         return (type(value), value)
     if type(value) is tuple:
         return tuple(_closed(each, seen) for each in value)
-    if isinstance(value, FunctionType) and id(value) not in seen:
-        seen.add(id(value))
-        return _function(value, seen)
+    if isinstance(value, FunctionType) or _is_of_jax(value):
+        if id(value) in seen:
+            # It closes over itself, or is told already.
+            return ("again", seen[id(value)])
+        seen[id(value)] = len(seen)
+        if isinstance(value, FunctionType):
+            return _function(value, seen)
+        return tuple(_closed(each, seen) for each in _written(value))
     return _Same(value)
 
 
