@@ -36,10 +36,12 @@ class Recent(Generic[_T]):
 def structural_key(lin: Linearization) -> Hashable:
     """What the places of zeros in a Jacobian may depend on: the program and index tables.
 
+    The program stands there by its signature, which keeps no trace alive.
+
     Shapes are part of the program. Integers and booleans that the function closes over or takes as
     arguments may choose entries; where they are traced they are not known, and the key says so.
     """
-    return lin.program, tuple(map(_table, jax.tree.leaves((lin.constants, lin.args))))
+    return lin.program.signature, tuple(map(_table, jax.tree.leaves((lin.constants, lin.args))))
 
 
 def _table(leaf: Any) -> bytes | None:

@@ -138,13 +138,14 @@ def _rule(function: Any) -> Any:
 
 
 def _collect(item: Any, found: list[Any], seen: dict[int, int]) -> None:
-    if id(item) in seen:
-        return
-    seen[id(item)] = len(seen)
     if isinstance(item, tuple | list):
         for each in item:
             _collect(each, found, seen)
-    elif isinstance(item, FunctionType):
+        return
+    if id(item) in seen:
+        return
+    seen[id(item)] = len(seen)
+    if isinstance(item, FunctionType):
         if item.__module__.startswith(_PLUMBING):
             for cell in item.__closure__ or ():
                 _collect(_content(cell), found, seen)

@@ -45,10 +45,10 @@ def test_a_small_budget_means_probes():
 
 @pytest.mark.parametrize("budget", [3, 24])
 def test_an_estimate_without_variance_here_is_not_exact(budget):
-    """A last layer of zeros: every sample is the trace, which is zero."""
+    """A last layer of zeros behind a sort, which has no closed form: every sample is zero."""
     zeros = jnp.zeros((10, 24))
     method = jacreg.choose(
-        lambda xs: classifier(xs) @ zeros, XS, quantity="divergence", budget=budget
+        lambda xs: jnp.sort(classifier(xs), 1) @ zeros, XS, quantity="divergence", budget=budget
     )
     lines = [line for line in method.report.splitlines() if " exact  " in line]
     assert all("Exact(" in line for line in lines)
@@ -56,6 +56,16 @@ def test_an_estimate_without_variance_here_is_not_exact(budget):
         assert "no variance at this point" in method.report
     else:
         assert method == jacreg.Exact()
+
+
+def test_a_closed_form_is_within_any_budget():
+    square = jnp.zeros((10, 24))
+    method = jacreg.choose(
+        lambda xs: classifier(xs) @ square, XS, quantity=jacreg.divergence, budget=1
+    )
+    assert method == jacreg.Auto()
+    with pytest.raises(ValueError, match=r"quantity must be one of.*jacreg\.divergence"):
+        jacreg.choose(classifier, XS, quantity=jacreg.gram, budget=1)
 
 
 def test_a_classifier_has_few_rows():

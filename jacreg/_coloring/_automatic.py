@@ -19,6 +19,8 @@ from ._apply import (
 )
 from ._coloring import Coloring
 
+# A joint graph of more edges takes seconds to colour, too long for a trace: `color` does it once.
+_MOST_EDGES = 1_000_000
 # Colourings of the programs seen last, or why there is none.
 _FOUND: Recent[Coloring | str] = Recent(64)
 
@@ -72,7 +74,7 @@ def _find(lin: Linearization, quantity: str) -> Coloring | str:
     # Planning needs sparse matrices; `import jacreg` does not.
     from ._color import plan_of
 
-    found = plan_of(lin, quantity)
+    found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
     if not found.is_dense:
         return found
     return f"colours save nothing ({found.dense_because[0]}{found.place})"

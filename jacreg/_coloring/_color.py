@@ -72,10 +72,15 @@ def color(
     return coloring
 
 
-def plan_of(lin: Linearization, quantity: str) -> Coloring:
+def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None) -> Coloring:
     """The colouring of a linearised function, of its gradient for a Laplacian.
 
     Nothing is computed: its leaves may be traced, or placeholders.
+
+    Args:
+        lin: the function.
+        quantity: the name of the quantity.
+        most_edges: of the graph of all axes together that is coloured; None means millions.
 
     Raises:
         ValueError: a divergence of a function that is not square.
@@ -87,12 +92,12 @@ def plan_of(lin: Linearization, quantity: str) -> Coloring:
             'use quantity="frobenius" or "jacobian".'
         )
     # Planning needs sparse matrices; `import jacreg` does not.
-    from ._plan import plan_columns, plan_diagonal
+    from ._plan import MOST_EDGES, plan_columns, plan_diagonal
     from ._reading import dependence_of, fingerprint
 
     relation, program, reader = dependence_of(lin)
     if KINDS[quantity] == "diagonal":
-        plan = plan_diagonal(relation, reverse=program.reverse)
+        plan = plan_diagonal(relation, reverse=program.reverse, most_edges=most_edges or MOST_EDGES)
     else:
         plan = plan_columns(
             relation, forward=not program.reverse, has_reverse=lambda: lin.no_reverse is None

@@ -15,7 +15,7 @@ from ._greedy import clique_bound, color_graph, without_diagonal
 from ._relation import Relation
 
 # A joint graph beyond this many edges is not coloured by first fit: the product serves.
-_MOST_EDGES = 12_000_000
+MOST_EDGES = 12_000_000
 
 
 @dataclass(frozen=True)
@@ -35,17 +35,25 @@ class Plan:
     how: str
 
 
-def plan_diagonal(relation: Relation, *, reverse: bool = False) -> Plan:
+def plan_diagonal(
+    relation: Relation, *, reverse: bool = False, most_edges: int = MOST_EDGES
+) -> Plan:
     """Colours for the diagonal: no two entries of one colour see each other.
 
-    That is symmetric, so the same colours serve J^T u where there is no J v.
+    That is symmetric, so the same colours serve J^T u where there is no J v. With more than
+    `most_edges` pairs that see each other the axes are coloured one by one, which takes no time.
     """
     parts = _square_parts(relation)
     groups = _diagonal_graphs(parts)
     product = _product_colors(relation.in_shape, groups)
     symmetric = all((f.matrix != f.matrix.T).nnz == 0 for f in parts)
     if len(parts) > 1 and not (symmetric and _all_tight([g for _, g in groups], product)):
-        product = _better_of(product, _joint_diagonal(relation, product))
+        if relation.entries > most_edges:
+            product = replace(
+                product, how=f"{product.how}, too large for fewer by all axes jointly"
+            )
+        else:
+            product = _better_of(product, _joint_diagonal(relation, product))
     return replace(product, reverse=reverse)
 
 
@@ -142,7 +150,7 @@ def _all_tight(graphs: list[Any], product: Plan) -> bool:
 
 
 def _joint_diagonal(relation: Relation, product: Plan) -> Plan | None:
-    if relation.entries > _MOST_EDGES or product.num_colors <= 2:
+    if product.num_colors <= 2:
         return None
     matrix = relation.matrix()
     graph = without_diagonal(boolean(matrix + matrix.T))
