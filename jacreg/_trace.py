@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from . import _coloring as colored
 from ._basis import direction
-from ._chain import trace_by_closed_form
+from ._chain import diagonal_by_closed_form, trace_by_closed_form
 from ._choice import Quantity, from_products
 from ._exact import diagonal_by_products, trace_by_products
 from ._hutch_plus_plus import diag_plus_plus, hutch_plus_plus, hutch_plus_plus_products
@@ -117,7 +117,7 @@ DIAGONAL = Quantity(
         XTrace: from_products(xdiag_products, xdiag, "half sketch, half test"),
         Probing: colored.diagonal_by_probing,
     },
-    auto=(diagonal_by_products, colored.diagonal_by_found_colors),
+    auto=(diagonal_by_closed_form, diagonal_by_products, colored.diagonal_by_found_colors),
     check=_check_square,
     empty=lambda lin: jax.tree.map(jnp.zeros_like, lin.value),
 )

@@ -239,6 +239,36 @@ def test_the_call_takes_as_many_products_as_the_plan_says(quantity, method, fn):
         assert taken == plan.num_products * one, plan
 
 
+INNER = weights(6, 9), weights(9, 7), weights(7, 8), weights(8, 6)
+
+
+def deep_dense(xs):
+    for matrix in INNER[:3]:
+        xs = jnp.tanh(xs @ matrix)
+    return jnp.sin(xs @ INNER[3])
+
+
+DENSE = {
+    "one layer": lambda xs: jnp.tanh(xs @ MIX) * xs,
+    "one hidden layer": lambda xs: jnp.sin(jnp.tanh(xs @ INTO) @ OUT),
+    "three hidden layers": deep_dense,
+    "residual": lambda xs: xs + jax.nn.relu(xs @ INTO) @ OUT,
+    "vmapped": jax.vmap(lambda x: OUT.T @ jax.nn.softplus(INTO.T @ x)),
+}
+
+
+@pytest.mark.parametrize("fn", DENSE.values(), ids=list(DENSE))
+def test_the_diagonal_of_matrices_has_a_closed_form(fn):
+    xs = jnp.asarray(RNG.normal(size=(3, 6)), jnp.float32)
+    lin = jacreg.linearize(fn, xs)
+    plan = jacreg.plan(jacreg.diagonal, lin)
+    assert (plan.path, plan.num_products) == ("closed form", 0)
+    exact = jacreg.diagonal(lin, jacreg.Exact())
+    found = jax.jit(lambda xs: jacreg.diagonal(jacreg.linearize(fn, xs)))(xs)
+    np.testing.assert_allclose(found, exact, rtol=1e-4, atol=1e-5)
+    assert found.dtype == jnp.float32
+
+
 def test_a_table_that_is_traced_counts_as_unknown():
     table = jnp.asarray([1, 2, 3, 4, 5, 0])
 
