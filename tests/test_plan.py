@@ -128,7 +128,7 @@ CASES = {
     ),
     "attention": (attention, jnp.ones((1, 3, 4)), ("products", 12), ("products", 12)),
     "U-Net": (unet, IMAGES, ("colouring", 28), ("colouring", 50)),
-    "periodic": (periodic, IMAGES, ("colouring", 31), ("products", 128)),
+    "periodic": (periodic, IMAGES, ("closed form", 0), ("products", 128)),
     "pooled": (pooled, IMAGES, ("colouring", 18), ("colouring", 32)),
     "dilated residual": (dilated, IMAGES, ("colouring", 32), ("colouring", 98)),
     "recurrent": (recurrent, VECTORS, ("products", 6), ("products", 6)),
