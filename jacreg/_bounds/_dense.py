@@ -42,7 +42,7 @@ def matrix_of(program: Program, knowns: Sequence[Array]) -> Float[Array, "in out
     return jax.vmap(column)((places[:, None] == places).astype(jnp.float64))
 
 
-_WITH_OFFSET = frozenset({"add", "sub", "add_any", "concatenate", "select_n", "pad"})
+_WITH_OFFSET = frozenset({"add", "sub", "add_any", "concatenate", "stack", "select_n", "pad"})
 _WITH_OFFSET |= {"dynamic_update_slice"}
 
 

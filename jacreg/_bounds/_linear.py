@@ -218,14 +218,14 @@ def _pad(step: Step, values: Values) -> Gain:
 
 _MOVES = (
     "reshape", "transpose", "squeeze", "rev", "copy", "copy_p", "neg", "slice", "dynamic_slice",
-    "split", "expand_dims", "optimization_barrier", "sharding_constraint", "name",
+    "split", "unstack", "expand_dims", "optimization_barrier", "sharding_constraint", "name",
     "reduce_precision",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES, alike),
     "convert_element_type": _convert,
     **dict.fromkeys(("add", "sub", "add_any"), _sum),
-    **dict.fromkeys(("concatenate", "dynamic_update_slice"), _beside),
+    **dict.fromkeys(("concatenate", "stack", "dynamic_update_slice"), _beside),
     "mul": _product,
     "div": _quotient,
     "select_n": _select,

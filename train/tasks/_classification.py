@@ -101,7 +101,10 @@ def classification(
         if callable(own):
             bound = own()
         else:
-            bound = jacreg.lipschitz_bound(lambda xs: model.apply(params, state, xs)[0], sample)
+            try:
+                bound = jacreg.lipschitz_bound(lambda xs: model.apply(params, state, xs)[0], sample)
+            except ValueError as error:
+                raise ConfigError(f"evaluation.certified: {error}") from None
         return float(bound) * float(np.max(1 / np.asarray(config.data.std)))
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
