@@ -329,6 +329,12 @@ def _every_loss():
         "gradient_penalty to zero": Call(
             lambda net, xs, key: losses.gradient_penalty(net.energy, xs, target=0.0), 2
         ),
+        "gradient_penalty of patches": Call(
+            lambda net, xs, key: losses.gradient_penalty(
+                net.classifier, xs, target=0.0, reduction="mean"
+            ),
+            2,
+        ),
         "loss_gradient_penalty": Call(
             lambda net, xs, key: losses.loss_gradient_penalty(
                 lambda xs, labels: net.energy(xs) * labels, xs, jnp.ones_like(xs[:, 0])

@@ -101,6 +101,57 @@ def test_bad_input_of_the_gradient_penalty(change, error, message):
         losses.gradient_penalty(good["fn"], good["xs"], target=good["target"])
 
 
+def patches(params):
+    """A critic `[N, 4] -> [N, 3, 1]`."""
+    return lambda xs: mlp(params, xs)[:, :, None]
+
+
+@pytest.mark.usefixtures("x64")
+@pytest.mark.parametrize(("reduction", "divisor"), [("sum", 1), ("mean", 3)])
+@pytest.mark.parametrize("target", [0.0, 1.0])
+def test_a_reduction_of_several_outputs_is_taken_before_the_gradient(reduction, divisor, target):
+    params, xs = mlp_params(KEY, [4, 5, 3]), batch(jax.random.key(1), (6, 4))
+    gradients = np.asarray(dense(patches(params), xs)).sum(axis=(1, 2)) / divisor
+    norms = np.linalg.norm(gradients, axis=1)
+    options = {"reduction": reduction}
+    values = losses.gradient_penalty(patches(params), xs, target=target, **options)
+    np.testing.assert_allclose(values, (norms - target) ** 2, rtol=1e-10)
+    # Two leaves are outputs of one example as well.
+    split = lambda xs: (mlp(params, xs)[:, :1], mlp(params, xs)[:, 1:])  # noqa: E731
+    values = losses.gradient_penalty(split, xs, target=target, **options)
+    np.testing.assert_allclose(values, (norms - target) ** 2, rtol=1e-10)
+    per_pixel = lambda xs, labels: labels[:, None] * mlp(params, xs)  # noqa: E731
+    values = losses.loss_gradient_penalty(per_pixel, xs, jnp.arange(6), **options)
+    np.testing.assert_allclose(values, (np.arange(6) * norms) ** 2, rtol=1e-10)
+    check_gradient(
+        lambda p: jnp.mean(losses.gradient_penalty(patches(p), xs, target=target, **options)),
+        params,
+    )
+
+
+def test_a_reduction_of_one_number_is_that_number():
+    xs = jnp.ones((2, 3))
+    for reduction in ("sum", "mean"):
+        values = losses.gradient_penalty(lambda x: 2 * x.sum(axis=1), xs, reduction=reduction)
+        alone = losses.gradient_penalty(lambda x: 2 * x.sum(axis=1), xs)
+        np.testing.assert_allclose(values, alone, rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("fn", "reduction", "message"),
+    [
+        (lambda x: x, "max", r"one of \('sum', 'mean'\).*got 'max'"),
+        (lambda x: x, None, r"reduction=\"sum\" or reduction=\"mean\""),
+        (lambda x: (x, x), None, r"reduction=\"sum\""),
+        (lambda x: x.mean(), "sum", "keep the batch axis"),
+        (lambda x: (), "mean", "returned no array"),
+    ],
+)
+def test_bad_reductions(fn, reduction, message):
+    with pytest.raises(ValueError, match=message):
+        losses.gradient_penalty(fn, jnp.ones((2, 3)), reduction=reduction)
+
+
 def cross_entropy(params):
     def loss(xs, labels):
         log_p = jax.nn.log_softmax(mlp(params, xs))

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isfinite, prod
+from math import isfinite
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from .._linearize import linearize
-from .._structure import accumulate_dtype, example_norm, example_squared_norm
-from ._checks import check_function
+from .._structure import example_norm, example_squared_norm
+from ._input_gradient import Reduction, input_gradient
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -24,6 +23,7 @@ def gradient_penalty(
     xs: Float[Array, "N *in"],
     *args: PyTree,
     target: Float[Array, ""] | float = 1.0,
+    reduction: Reduction | None = None,
 ) -> Float[Array, " N"]:
     """Squared distance of each gradient's norm from a target, (||grad fn(x)|| - target)^2.
 
@@ -33,19 +33,23 @@ def gradient_penalty(
     R2 at generated examples (Mescheder et al. 2018): our weight is their gamma / 2.
 
     Args:
-        fn: critic, `[N, *in] -> [N]`, one number an example.
+        fn: critic, `[N, *in] -> [N]`, one number an example; with a reduction
+            `[N, *out]`, a critic of patches say.
         xs: `[N, *in]`, a pytree of such.
         *args: further inputs of `fn` that share the batch axis and are not
             differentiated: labels, conditions.
         target: the norm to have, finite; may be traced.
+        reduction: "sum" or "mean" of each example's outputs, taken before the gradient.
+            The sum is what `ones_like` outputs as cotangents give; by the mean a gradient
+            is divided by the number of outputs, and its norm still has to be `target`.
 
     Returns:
         `[N]`. Where the gradient is zero and the target is not, the derivative of
         the norm is taken as zero.
 
     Raises:
-        ValueError: `fn` does not return one number an example, or the target is not
-            finite.
+        ValueError: `fn` does not return one number an example and no reduction is
+            named, or the target is not finite.
         TypeError: `xs` is not floating point, or the target is no number.
 
     Example:
@@ -55,7 +59,7 @@ def gradient_penalty(
     """
     who = "gradient_penalty"
     is_zero = _check_target(who, target)
-    gradient, dtype = _gradient(who, fn, xs, args)
+    gradient, dtype = input_gradient(who, fn, xs, args, reduction)
     if is_zero:
         return example_squared_norm(gradient).astype(dtype)
     norm = example_norm(gradient)
@@ -63,7 +67,11 @@ def gradient_penalty(
 
 
 def loss_gradient_penalty(
-    loss_fn: Callable[[Any, Any], Any], xs: Float[Array, "N *in"], labels: PyTree
+    loss_fn: Callable[[Any, Any], Any],
+    xs: Float[Array, "N *in"],
+    labels: PyTree,
+    *,
+    reduction: Reduction | None = None,
 ) -> Float[Array, " N"]:
     """Squared norm of the loss's gradient in the input, ||d loss(x, y) / d x||^2.
 
@@ -74,16 +82,18 @@ def loss_gradient_penalty(
     of our batch mean.
 
     Args:
-        loss_fn: `loss_fn(xs, labels) -> [N]`, one number an example.
+        loss_fn: `loss_fn(xs, labels) -> [N]`, one number an example; with a reduction
+            `[N, *out]`, a loss a pixel say.
         xs: `[N, *in]`, a pytree of such.
         labels: share the batch axis, any dtype, not differentiated.
+        reduction: "sum" or "mean" of each example's losses, taken before the gradient.
 
     Returns:
         `[N]`, sums over inputs.
 
     Raises:
-        ValueError: `loss_fn` does not return one number an example (a mean, say), or the
-            labels do not share the batch axis.
+        ValueError: `loss_fn` does not return one number an example (a mean, say) and no
+            reduction is named, or the labels do not share the batch axis.
         TypeError: `xs` is not floating point.
 
     Example:
@@ -92,42 +102,8 @@ def loss_gradient_penalty(
         >>> jacreg.losses.loss_gradient_penalty(loss_fn, jnp.ones((2, 3)), jnp.zeros(2))
         Array([4., 4.], dtype=float32)
     """
-    gradient, dtype = _gradient("loss_gradient_penalty", loss_fn, xs, (labels,))
+    gradient, dtype = input_gradient("loss_gradient_penalty", loss_fn, xs, (labels,), reduction)
     return example_squared_norm(gradient).astype(dtype)
-
-
-def _gradient(
-    who: str, fn: Callable[..., Any], xs: PyTree, args: tuple[PyTree, ...]
-) -> tuple[PyTree, Any]:
-    """The gradient, at least in float32, and the dtype of the function's values."""
-    """The squared norm, at least in float32, and the dtype to return it in."""
-    check_function(who, "the first argument", fn)
-
-    def checked(xs: PyTree, *args: PyTree) -> Array:
-        ys = fn(xs, *args)
-        num_examples = jax.tree.leaves(xs)[0].shape[0]
-        shapes = [jnp.shape(y) for y in jax.tree.leaves(ys)]
-        if shapes != [(num_examples,)]:
-            raise ValueError(
-                f"{who}: the function must return one number an example, shape "
-                f"({num_examples},), got {shapes[0] if len(shapes) == 1 else shapes}. "
-                + _how_to_one_number(shapes, num_examples)
-            )
-        return jax.tree.leaves(ys)[0]
-
-    lin = linearize(checked, xs, *args, mode="reverse")
-    gradient = lin.vjp(jnp.ones_like(lin.value))
-    wide = jax.tree.map(lambda g: g.astype(accumulate_dtype(g.dtype)), gradient)
-    return wide, lin.value.dtype
-
-
-def _how_to_one_number(shapes: list[tuple[int, ...]], num_examples: int) -> str:
-    if len(shapes) == 1 and shapes[0][:1] == (num_examples,) and prod(shapes[0][1:]) > 1:
-        return (
-            "A critic of patches gives one number a patch: sum or average them, "
-            "`fn(xs).reshape(len(xs), -1).sum(1)`, or penalise all of them with frobenius_squared."
-        )
-    return "Squeeze a trailing axis of length 1; return losses before their mean."
 
 
 def _check_target(who: str, target: Any) -> bool:
