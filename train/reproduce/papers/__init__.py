@@ -29,4 +29,5 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
     "scarvelis2024": _load("scarvelis2024"),
     "delattre2023": _load("delattre2023"),
     "lipschitz2023": _load("lipschitz2023"),
+    "mescheder2018": _load("mescheder2018"),
 }
