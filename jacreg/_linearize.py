@@ -59,7 +59,8 @@ class Linearization:
     @classmethod
     def tree_unflatten(cls, program: Program, children: tuple[Any, ...]) -> Linearization:
         """Inverse of `tree_flatten`, for JAX."""
-        return cls(*children, program)
+        value, aux, xs, args, constants, residuals = children
+        return cls(value, aux, xs, args, constants, residuals, program)
 
     @property
     def program(self) -> Program:

@@ -8,7 +8,10 @@ from collections.abc import Callable, Hashable
 from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import jax
+import jax.numpy as jnp
 import numpy as np
+
+from ._traced import is_traced
 
 if TYPE_CHECKING:
     from ._linearize import Linearization
@@ -45,8 +48,8 @@ def structural_key(lin: Linearization) -> Hashable:
 
 
 def _table(leaf: Any) -> bytes | None:
-    if isinstance(leaf, jax.core.Tracer) or not isinstance(leaf, np.ndarray | jax.Array):
+    if is_traced(leaf) or not isinstance(leaf, np.ndarray | jax.Array):
         return None
-    if jax.dtypes.issubdtype(leaf.dtype, jax.dtypes.extended) or leaf.dtype.kind not in "iub":
+    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) or leaf.dtype.kind not in "iub":
         return None
     return hashlib.sha256(np.asarray(leaf).tobytes()).digest()

@@ -12,7 +12,10 @@ from typing import Any
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
+
+from ._traced import is_traced
 
 # JAX's own wrappers around a user's rule: looked through, since each trace makes new ones.
 _PLUMBING = ("jax._src.linear_util", "jax._src.interpreters", "jax._src.custom_derivatives")
@@ -110,9 +113,7 @@ class _Reader:
             return (type(value), tuple(self.value(each) for each in value))
         if isinstance(value, dict):
             return ("dict", tuple((key, self.value(each)) for key, each in value.items()))
-        if isinstance(value, np.ndarray) or (
-            isinstance(value, jax.Array) and not isinstance(value, jax.core.Tracer)
-        ):
+        if isinstance(value, np.ndarray) or (isinstance(value, jax.Array) and not is_traced(value)):
             return _array(value)
         if _is_wrapped(value) or (callable(value) and not isinstance(value, type)):
             return _rule(value)
@@ -124,7 +125,7 @@ class _Reader:
 
 
 def _array(value: Any) -> Any:
-    if jax.dtypes.issubdtype(value.dtype, jax.dtypes.extended):
+    if jnp.issubdtype(value.dtype, jax.dtypes.extended):
         return _Same(value)
     array = np.asarray(value)
     return ("array", array.shape, str(array.dtype), array.tobytes())

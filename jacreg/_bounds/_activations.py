@@ -17,6 +17,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._lipschitz._group_sort import max_min
+from .._traced import is_traced
 from ._program import Known, Program, Step, Tracked, read_program
 
 # The largest slopes, rounded up; those of x times a gate lie beside 0 and above 1.
@@ -136,6 +137,6 @@ def _match(
 
 
 def _equal(wanted: Any, found: Any) -> bool:
-    if isinstance(found, jax.core.Tracer) or np.shape(wanted) != np.shape(found):
+    if is_traced(found) or np.shape(wanted) != np.shape(found):
         return False
     return bool(np.array_equal(np.asarray(wanted), np.asarray(found), equal_nan=True))

@@ -121,18 +121,23 @@ def _select(step: Step, values: Values) -> Gain:
     return values.spread_together(cases, step)
 
 
+def _tracked(step: Step) -> Tracked:
+    """The operand that depends on the argument; every step has one."""
+    return next(each for each in step.operands if isinstance(each, Tracked))
+
+
 def _broadcast(step: Step, values: Values) -> Gain:
-    (moved, *_), (out,) = step.operands, step.outs
+    moved, (out,) = _tracked(step), step.outs
     return values.gain(moved) * sqrt(prod(out.shape) / max(prod(moved.shape), 1))
 
 
 def _reduce_sum(step: Step, values: Values) -> Gain:
-    (moved,) = step.operands
+    moved = _tracked(step)
     return values.gain(moved) * sqrt(prod(moved.shape[axis] for axis in step.params["axes"]))
 
 
 def _cumsum(step: Step, values: Values) -> Gain:
-    (moved,) = step.operands
+    moved = _tracked(step)
     return values.gain(moved) / (2 * sin(pi / (4 * moved.shape[step.params["axis"]] + 2)))
 
 

@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 def lipschitz_bound(
     layers: Callable[[Array], Array] | Sequence[Callable[[Array], Array]],
-    xs: Float[Array, "N *in"],
+    xs: Float[Array, "N *in"] | jax.ShapeDtypeStruct,
 ) -> Float[Array, ""]:
     """An upper bound of a network's Lipschitz constant in the l2 norm: it holds always.
 

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
+from .._traced import is_traced
 
 _CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
 # Where a program was written: not in these folders.
@@ -111,7 +112,7 @@ def read_program(fn: Callable[..., Any], struct: jax.ShapeDtypeStruct) -> Progra
 
 def _evaluate(equation: Any, operands: Sequence[Any]) -> list[Any]:
     """Evaluate an equation, at once where all is at hand: constants stay readable under jit."""
-    if any(isinstance(each, jax.core.Tracer) for each in operands):
+    if any(is_traced(each) for each in operands):
         return bind(equation, operands)
     with jax.ensure_compile_time_eval():
         return bind(equation, operands)

@@ -82,7 +82,7 @@ def _leading(gram: Float[Array, "m m"]) -> Float[Array, " m"]:
         following = following / jnp.where(length == 0, 1, length)
         return basis.at[index + 1].set(following), None
 
-    basis, _ = jax.lax.scan(step, basis, np.arange(_STEPS - 1, dtype=np.int32))
+    basis, _ = jax.lax.scan(step, basis, jnp.arange(_STEPS - 1, dtype=jnp.int32))
     vectors = jnp.linalg.eigh(basis @ gram @ basis.T)[1]
     vector = vectors[:, -1] @ basis
     length = jnp.sqrt(jnp.sum(jnp.square(vector)))

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .._linearize import Linearization, linearize
 from .._scalar_field import scalar_field_gradient
+from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
 from ._verify import verify
 
@@ -146,5 +147,6 @@ def _abstract(fn: Callable[..., Any], xs: Any, args: tuple[Any, ...]) -> Lineari
 
 def _is_concrete(tree: Any) -> bool:
     return not any(
-        isinstance(leaf, jax.ShapeDtypeStruct | jax.core.Tracer) for leaf in jax.tree.leaves(tree)
+        (is_traced(leaf) or isinstance(leaf, jax.ShapeDtypeStruct))
+        for leaf in jax.tree.leaves(tree)
     )

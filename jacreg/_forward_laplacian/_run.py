@@ -13,6 +13,7 @@ import numpy as np
 from .._forms import Form, form_of
 from .._forms._axes import gather_index, gathered
 from .._interpret import bind, interpret, mentions
+from .._traced import is_traced
 from ._bilinear import bilinear
 from ._carried import Carried, Order, Refusal, value_of
 from ._directions import Directions
@@ -130,11 +131,6 @@ class Runner:
                 shape[place] = np.shape(operands[0])[axis]
             self._small[id(outs[0])] = outs[0], jnp.reshape(operands[0], shape)
         return outs
-
-
-def is_traced(value: Any) -> bool:
-    """Whether the entries of a value are not known."""
-    return isinstance(value, jax.core.Tracer)  # pyright: ignore[reportAttributeAccessIssue]
 
 
 def _is_structural(equation: Any, operands: Sequence[Any]) -> bool:

@@ -70,7 +70,7 @@ def make_rates(
             norm = jnp.sum(matrices**2, (1, 2))
             return jnp.trace(matrices, axis1=1, axis2=2), jnp.sum(lin.value**2, axes), norm
         path.plan = plan(divergence, lin, method)
-        if one_pass:
+        if one_pass and probes is not None:
             return tuple(flow_regularizers(lin, probes))
         trace = divergence(lin, method, key=key)
         if not regularize:

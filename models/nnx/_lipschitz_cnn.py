@@ -30,15 +30,17 @@ class LipschitzCNN(nnx.Module):
         layout, layers = spec.layout, []
         channels = spec.input_shape[-1]
         for width in spec.widths:
-            layers.append(AOLConv(channels, width, 2, strides=2, layout=layout, rngs=rngs))
+            order = layout.dimension_numbers
+            layers.append(AOLConv(channels, width, 2, strides=2, layout=order, rngs=rngs))
             layout = layout.following
+            order = layout.dimension_numbers
             axis = layout.outputs.index("C")
             layers.append(MaxMin(axis=axis))
             for _ in range(spec.blocks):
                 if spec.layer == "sll":
-                    layers.append(SLLConv(width, 3, layout=layout, rngs=rngs))
+                    layers.append(SLLConv(width, 3, layout=order, rngs=rngs))
                 else:
-                    layers.append(AOLConv(width, width, 3, layout=layout, rngs=rngs))
+                    layers.append(AOLConv(width, width, 3, layout=order, rngs=rngs))
                     layers.append(MaxMin(axis=axis))
             channels = width
         sides = [-(-side // 2 ** len(spec.widths)) for side in spec.input_shape[:-1]]

@@ -76,7 +76,7 @@ def _log_probabilities(
 def _finer(scores: Float[np.ndarray, "rows columns classes"]) -> Float[np.ndarray, "R C classes"]:
     from scipy.ndimage import zoom
 
-    return zoom(scores, (_FINER, _FINER, 1), order=1, grid_mode=True, mode="nearest")
+    return np.asarray(zoom(scores, (_FINER, _FINER, 1), order=1, grid_mode=True, mode="nearest"))
 
 
 def _shaded(

@@ -32,13 +32,14 @@ def pyplot() -> Any:
     The style is set at the first call, so that a page may set its own around what it draws.
     """
     import matplotlib
+    from cycler import cycler
 
     matplotlib.use("Agg")
     import matplotlib.pyplot as plt
 
     plt.rcParams.update(
         {
-            "axes.prop_cycle": plt.cycler(color=LINES),
+            "axes.prop_cycle": cycler(color=LINES),
             "axes.grid": True,
             "axes.axisbelow": True,
             "axes.spines.top": False,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -97,8 +98,8 @@ def classification(
     def lipschitz(params: Any, state: Any) -> float:
         """A bound from pixels to logits: the network's own word, or what its program shows."""
         network = model.merge(params, state)
-        own = getattr(network, "lipschitz_bound", None)
-        if callable(own):
+        own: Callable[[], Any] | None = getattr(network, "lipschitz_bound", None)
+        if own is not None:
             bound = own()
         else:
             try:
