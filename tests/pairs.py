@@ -187,7 +187,7 @@ def _stochastic_pairs():
     )
     for quantity, truth in ((trace, _trace), (diagonal, _diagonal)):
         yield Pair(
-            "divergence" if quantity is trace else "diagonal",
+            quantity.__name__,
             "HutchPlusPlus",
             lambda p, lin, q=quantity: q(lin, jacreg.HutchPlusPlus(3 * p.inputs.size), key=KEY),
             truth,

@@ -33,10 +33,6 @@ def choices_of(workdir: Path, config: Config) -> Config:
         return config  # none, or what is said when configs are compared
     earlier: dict[str, Named] = {}
 
-    def noted(path: str, method: Named) -> Named:
-        earlier[path] = method
-        return method
-
     def taken(path: str, method: Named) -> Named:
         before = earlier.get(path)
         if before is None or method.options.get("chosen") is not None:
@@ -44,7 +40,7 @@ def choices_of(workdir: Path, config: Config) -> Config:
         same = before.options.get("budget") == method.options.get("budget")
         return before if same else method
 
-    _changed(old, noted)
+    _changed(old, earlier.setdefault)
     return _changed(config, taken)
 
 

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from train.errors import DivergedError, UserError
-from train.statistics import student_interval
+from train.statistics import MOST_SEEDS, student_interval
 
 if TYPE_CHECKING:
     from train.config import Config
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from train.reproduce import Job
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
-_MOST_SEEDS = 10_000
 _PLAIN, _PENALISED = "plain", "penalised"
 _DESCRIPTION = """\
 Run a config with its penalties and with every penalty weight 0 for several seeds, and show
@@ -62,8 +61,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         chosen.overrides, chosen.config = [str(chosen.config), *chosen.overrides], _CONFIG
     if chosen.seeds < 2:
         parser.error(f"--seeds: got {chosen.seeds}, expected at least 2 for an interval")
-    if chosen.seeds > _MOST_SEEDS:
-        parser.error(f"--seeds: got {chosen.seeds}, expected at most {_MOST_SEEDS}")
+    if chosen.seeds > MOST_SEEDS:
+        parser.error(f"--seeds: got {chosen.seeds}, expected at most {MOST_SEEDS}")
     if chosen.workers is not None and chosen.workers < 1:
         parser.error(f"--workers: got {chosen.workers}, expected at least 1")
     try:

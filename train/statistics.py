@@ -10,6 +10,10 @@ if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
 
+# Of a comparison, a run each.
+MOST_SEEDS = 10_000
+
+
 class Interval(NamedTuple):
     """An estimate and its 95 % confidence interval."""
 

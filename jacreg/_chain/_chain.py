@@ -214,13 +214,8 @@ class Chain:
         if len(self.layers) == 1 and (left_out := self.layers[0].takes):
             if left_out != self.beside:
                 return None
-            own = tuple(_padded(each, -1, left_out) for each in self.diagonals[1])
-            if not own:
-                own = (
-                    _padded(
-                        jnp.ones((1, *self.shapes[1]), self.layers[0].kernel.dtype), -1, left_out
-                    ),
-                )
+            ones = jnp.ones((1, *self.shapes[1]), self.layers[0].kernel.dtype)
+            own = tuple(_padded(each, -1, left_out) for each in self.diagonals[1] or (ones,))
             return replace(self, shapes=self.shapes[:1], diagonals=(own,), layers=(), beside=(0, 0))
         if self.beside == (0, 0):
             return self

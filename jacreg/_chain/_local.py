@@ -41,11 +41,8 @@ def local_trace(cycle: Cycle, num_examples: int) -> Float[Array, " B"]:
         if cycle.guarded:
             # The far side of the layer that does nothing meets zeros that no mask knows of.
             raise Unreadable("three diagonals around three convolutions, one behind a condition")
-        (*sizes, _), taps = (
-            cycle.shapes[0],
-            [prod(layer.kernel.shape[:-2]) for layer in cycle.layers],
-        )
-        if prod(sizes) <= max(taps):
+        most_taps = max(prod(layer.kernel.shape[:-2]) for layer in cycle.layers)
+        if prod(cycle.shapes[0][:-1]) <= most_taps:
             raise Unreadable("an image no larger than a kernel")
         # A layer that does nothing, behind the space with the fewest channels.
         widths = [shape[-1] for shape in cycle.shapes]

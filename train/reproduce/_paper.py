@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from train.reproduce._results import Results
 
 SCALES = ("quick", "full")
-# Each is a run of its own for every arm.
-MOST_SEEDS = 10_000
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 

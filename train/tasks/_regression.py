@@ -43,7 +43,11 @@ def regression(config: Config, dataset: Dataset) -> Problem:
     model = build_model(config.model, dataset, width, key, config.training.precision)
     dataset = model.arrange(dataset)
     pixels, normalize = scaling(config, dataset, model.channel_axis)
-    sample = pixels(dataset.train.inputs[:2])
+
+    def rows(count: int) -> tuple[Any]:
+        return (pixels(dataset.train.inputs[:count]),)
+
+    (sample,) = rows(2)
     network = Network(model, normalize, config.model.name == "differential_mlp")
     network.check(sample, width)
     coupled = model.is_coupled(normalize(sample)) if not network.carries_jacobian else False
@@ -56,9 +60,6 @@ def regression(config: Config, dataset: Dataset) -> Problem:
     def resolve(method: Any) -> Any:
         def train_pass(xs: Any) -> Any:
             return network(model.params, model.state, xs, train=True, key=key)
-
-        def rows(count: int) -> tuple[Any]:
-            return (pixels(dataset.train.inputs[:count]),)
 
         return resolved(method, train_pass, rows, quantity="frobenius")
 
