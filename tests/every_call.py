@@ -295,6 +295,16 @@ def _every_loss():
         "equilibrium_jacobian_penalty": Call(
             lambda net, xs, key: losses.equilibrium_jacobian_penalty(net.field, xs, key=key), 2
         ),
+        "free_form_flow_surrogate": Call(
+            lambda net, xs, key: losses.free_form_flow_surrogate(
+                net.field, lambda zs: jnp.sin(zs), xs, key=key
+            )
+        ),
+        "mean_flow_loss": Call(
+            lambda net, xs, key: losses.mean_flow_loss(
+                lambda zs, r, t: net.field(zs * t[:, None]), xs, 2 * xs, 0.25, 0.5
+            )
+        ),
         "lyapunov_exponents": Call(
             lambda net, xs, key: losses.lyapunov_exponents(
                 net.field, xs, num_exponents=2, num_steps=1, key=key

@@ -78,6 +78,14 @@ CASES = {
     "equilibrium_jacobian_penalty": [
         lambda xs: losses.equilibrium_jacobian_penalty(square, xs, key=KEY, num_probes=1)
     ],
+    "free_form_flow_surrogate": [
+        lambda xs: losses.free_form_flow_surrogate(square, jnp.sin, xs, key=KEY)
+    ],
+    "mean_flow_loss": [
+        lambda xs: losses.mean_flow_loss(
+            lambda z, r, t: square(z) * t.astype(z.dtype)[:, None], xs, 2 * xs, 0.25, 0.5
+        )
+    ],
     "lyapunov_exponents": [
         lambda xs: losses.lyapunov_exponents(square, xs, num_steps=2, key=KEY)[:, 0]
     ],

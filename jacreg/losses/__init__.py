@@ -14,6 +14,7 @@ from ._dense_contractive import dense_contractive_penalty as dense_contractive_p
 from ._equilibrium import equilibrium_jacobian_penalty as equilibrium_jacobian_penalty
 from ._flow import FlowRegularizers as FlowRegularizers
 from ._flow import flow_regularizers as flow_regularizers
+from ._free_form_flow import free_form_flow_surrogate as free_form_flow_surrogate
 from ._gaussian_noise import gaussian_noise_regularizer as gaussian_noise_regularizer
 from ._gradient import gradient_penalty as gradient_penalty
 from ._gradient import loss_gradient_penalty as loss_gradient_penalty
@@ -22,6 +23,7 @@ from ._layerwise import layerwise_penalty as layerwise_penalty
 from ._lyapunov import lyapunov_exponents as lyapunov_exponents
 from ._lyapunov import lyapunov_penalty as lyapunov_penalty
 from ._matching import jacobian_matching as jacobian_matching
+from ._mean_flow import mean_flow_loss as mean_flow_loss
 from ._noise_injection import noise_injection_penalty as noise_injection_penalty
 from ._nuclear_norm import nuclear_norm_penalty as nuclear_norm_penalty
 from ._path_length import path_length_penalty as path_length_penalty
@@ -47,6 +49,7 @@ __all__ = [
     "every",
     "finite_difference_score_matching",
     "flow_regularizers",
+    "free_form_flow_surrogate",
     "gaussian_noise_regularizer",
     "gradient_penalty",
     "implicit_score_matching",
@@ -55,6 +58,7 @@ __all__ = [
     "layerwise_penalty",
     "lipschitz_margin_loss",
     "loss_gradient_penalty",
+    "mean_flow_loss",
     "noise_injection_penalty",
     "nuclear_norm_penalty",
     "path_length_penalty",
