@@ -351,6 +351,20 @@ def _every_loss():
             ),
             2,
         ),
+        "cross_lipschitz_penalty": of(CLASSIFIER, losses.cross_lipschitz_penalty, degree=2),
+        "curvature_penalty": Call(
+            lambda net, xs, key: losses.curvature_penalty(
+                lambda xs, labels: net.energy(xs) * labels, xs, jnp.ones_like(xs[:, 0]), step=0.25
+            ),
+            2,
+        ),
+        "gradient_alignment_penalty": Call(
+            lambda net, xs, key: losses.gradient_alignment_penalty(
+                lambda xs, labels: net.energy(xs) * labels, xs, jnp.ones_like(xs[:, 0]),
+                radius=0.25, key=key,
+            ),
+            0,
+        ),
         "path_length_penalty": Call(
             lambda net, xs, key: losses.path_length_penalty(
                 net.images, xs.reshape(-1, 2, 2), key=key, mean=0.0

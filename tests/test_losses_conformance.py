@@ -110,6 +110,18 @@ CASES = {
             lambda x, y: jnp.sum(jnp.square(square(x) - y), axis=1), xs, jnp.ones_like(xs)
         )
     ],
+    "cross_lipschitz_penalty": [of(losses.cross_lipschitz_penalty)],
+    "curvature_penalty": [
+        lambda xs, d=d: losses.curvature_penalty(
+            lambda x, y: scalar(x) * y, xs, jnp.ones_like(xs[:, 0]), step=2.0, direction=d
+        )
+        for d in ("sign", "gradient")
+    ],
+    "gradient_alignment_penalty": [
+        lambda xs: losses.gradient_alignment_penalty(
+            lambda x, y: scalar(x) * y, xs, jnp.ones_like(xs[:, 0]), radius=2.0, key=KEY
+        )
+    ],
     "path_length_penalty": [lambda xs: losses.path_length_penalty(square, xs, key=KEY, mean=0.1)],
     "path_lengths": [lambda xs: losses.path_lengths(square, xs, key=KEY)],
     "lipschitz_margin_loss": [

@@ -8,6 +8,7 @@ from ._certified import certified_radius as certified_radius
 from ._certified import lipschitz_margin_loss as lipschitz_margin_loss
 from ._contractive import contractive_penalty as contractive_penalty
 from ._contractive_hessian import contractive_hessian_penalty as contractive_hessian_penalty
+from ._cross_lipschitz import cross_lipschitz_penalty as cross_lipschitz_penalty
 from ._denoising import denoising_score_matching as denoising_score_matching
 from ._denoising import finite_difference_score_matching as finite_difference_score_matching
 from ._dense_contractive import dense_contractive_penalty as dense_contractive_penalty
@@ -18,6 +19,8 @@ from ._free_form_flow import free_form_flow_surrogate as free_form_flow_surrogat
 from ._gaussian_noise import gaussian_noise_regularizer as gaussian_noise_regularizer
 from ._gradient import gradient_penalty as gradient_penalty
 from ._gradient import loss_gradient_penalty as loss_gradient_penalty
+from ._gradient_change import curvature_penalty as curvature_penalty
+from ._gradient_change import gradient_alignment_penalty as gradient_alignment_penalty
 from ._jacobian import jacobian_penalty as jacobian_penalty
 from ._layerwise import layerwise_penalty as layerwise_penalty
 from ._lyapunov import lyapunov_exponents as lyapunov_exponents
@@ -43,6 +46,8 @@ __all__ = [
     "certified_radius",
     "contractive_hessian_penalty",
     "contractive_penalty",
+    "cross_lipschitz_penalty",
+    "curvature_penalty",
     "denoising_score_matching",
     "dense_contractive_penalty",
     "equilibrium_jacobian_penalty",
@@ -51,6 +56,7 @@ __all__ = [
     "flow_regularizers",
     "free_form_flow_surrogate",
     "gaussian_noise_regularizer",
+    "gradient_alignment_penalty",
     "gradient_penalty",
     "implicit_score_matching",
     "jacobian_matching",

@@ -92,9 +92,10 @@ def check_scale(
     num_examples: int | None = None,
     *,
     name: str = "scale",
+    what: str = "a standard deviation",
     zero: bool = False,
 ) -> Array:
-    """Return a noise scale as an array, a scalar or one for each example, or raise.
+    """Return a noise scale or a length as an array, a scalar or one for each example, or raise.
 
     A traced scale is checked for its shape alone: its value is not known.
     """
@@ -117,8 +118,7 @@ def check_scale(
     if not np.all(np.isfinite(values)) or np.any(values < 0) or (not zero and np.any(values == 0)):
         sign = "non-negative" if zero else "positive"
         raise ValueError(
-            f"{who}: {name} must be {sign} and finite, a standard deviation in units of the "
-            f"input; got {scale}."
+            f"{who}: {name} must be {sign} and finite, {what} in units of the input; got {scale}."
         )
     return array
 
