@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
@@ -10,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from .._methods import Method
+from ._file import load_coloring, save_coloring
 
 if TYPE_CHECKING:
     from .._dependence import Fingerprint
@@ -104,6 +106,35 @@ class Coloring(Method):
 
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Coloring) and self.digest == other.digest
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write the plan to a file, an archive of NumPy arrays, for `Coloring.load`.
+
+        It is written whole or not at all, and belongs to the same function as the plan.
+        """
+        save_coloring(self, path)
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Coloring:
+        """Read a plan that `save` wrote; nothing in the file is executed.
+
+        It belongs to the function that it was made for, as before: with another it is
+        refused, or read again, when it is used. The function is told by its traced program,
+        which another version of JAX may write otherwise.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+            ValueError: the file is torn, or none that `save` wrote.
+
+        Example:
+            >>> import tempfile, jax.numpy as jnp, jacreg
+            >>> path = tempfile.mkdtemp() + "/coloring.npz"
+            >>> coloring = jacreg.color(jnp.sin, jnp.ones((2, 12)))
+            >>> coloring.save(path)
+            >>> jacreg.Coloring.load(path) == coloring
+            True
+        """
+        return load_coloring(path, cls)
 
     @property
     def kind(self) -> str:
