@@ -55,6 +55,12 @@ def test_a_model_of_ones_own(capsys):
     assert "by hand: accuracy" in capsys.readouterr().out
 
 
+def test_a_mean_flow_makes_points_near_the_data_in_one_step(capsys):
+    before, after = run("mean_flow")["away"]
+    assert after < 0.6 * before
+    assert "mean distance to a corner" in capsys.readouterr().out
+
+
 def test_exact_divergence():
     found = run("exact_divergence")
     assert found["coloring"].num_colors == 27
