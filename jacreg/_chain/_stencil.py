@@ -83,8 +83,11 @@ class Arc:
         far = np.arange(size)[:, None] + offsets
         return (far >= 0) & (far < self.between[axis])
 
-    def joined(self, masks: Bool[np.ndarray, " k *offsets"]) -> Float[Array, "k *all far near"]:
-        """Both stencils as one, summed over the space between, once for each mask of it."""
+    def joined(self, masks: Bool[np.ndarray, " k *offsets"]) -> Float[Array, "masks *all far near"]:
+        """Both stencils as one, summed over the space between, once for each mask of it.
+
+        A first stencil alone has no space between, so that one serves all masks.
+        """
         if self.second is None:
             return self.first.weights[None]
         first, second = self.first.weights, self.second.weights

@@ -27,7 +27,9 @@ class TimeFirst:
 
     field: Field
 
-    def __call__(self, t: Float[Array, ""], y: Float[Array, "N *in"], args: PyTree = None) -> Any:
+    def __call__(
+        self, t: Float[Array, ""] | float, y: Float[Array, "N *in"], args: PyTree = None
+    ) -> Any:
         """Call the field as it was written."""
         return self.field(t, y, args)
 
@@ -82,8 +84,8 @@ class Rate:
         times = t if self._time_first else jnp.full(xs.shape[:1], t, xs.dtype)
         return (times, *self._args)
 
-    def __call__(self, xs: Float[Array, "N *in"], t: Float[Array, ""]) -> Float[Array, "N *in"]:
-        """Evaluate the field."""
+    def __call__(self, xs: Float[Array, "N *in"], t: Float[Array, ""]) -> PyTree:
+        """Evaluate the field; whoever calls it checks what a user's function returned."""
         return self.fn(xs, *self.arguments(xs, t))
 
 
