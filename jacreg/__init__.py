@@ -74,6 +74,7 @@ __all__ = [
     "empirical_ntk",
     "frobenius_squared",
     "gram",
+    "hessian_diagonal",
     "jacobian",
     "laplacian",
     "layerwise_log_frobenius",

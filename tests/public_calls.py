@@ -30,6 +30,11 @@ def energy(xs: Any) -> Any:
     return jnp.sum(jnp.tanh(xs @ WEIGHTS) ** 2, axis=1)
 
 
+def squares(xs: Any, labels: Any) -> Any:
+    """`[N, 3], [N] -> [N]`."""
+    return jnp.sum((field(xs) - labels[:, None]) ** 2, axis=1)
+
+
 def lin() -> Any:
     """Of a square network."""
     return jacreg.linearize(field, XS)
@@ -122,6 +127,8 @@ LOSSES: dict[str, Callable[[], Any]] = {
         field, XS, scale=0.1, num_probes=1, key=KEY
     ),
     "contractive_penalty": lambda: losses.contractive_penalty(lin()),
+    "cross_lipschitz_penalty": lambda: losses.cross_lipschitz_penalty(lin()),
+    "curvature_penalty": lambda: losses.curvature_penalty(squares, XS, LABELS, step=0.1),
     "denoising_score_matching": lambda: losses.denoising_score_matching(
         field, XS, scale=0.1, key=KEY
     ),
@@ -134,8 +141,12 @@ LOSSES: dict[str, Callable[[], Any]] = {
         field, XS, scale=0.1, key=KEY
     ),
     "flow_regularizers": lambda: losses.flow_regularizers(lin(), XS).divergence,
+    "free_form_flow_surrogate": lambda: losses.free_form_flow_surrogate(field, field, XS, key=KEY),
     "gaussian_noise_regularizer": lambda: losses.gaussian_noise_regularizer(
         [lin()], [0.1], loss="mse"
+    ),
+    "gradient_alignment_penalty": lambda: losses.gradient_alignment_penalty(
+        squares, XS, LABELS, radius=0.1, key=KEY
     ),
     "gradient_penalty": lambda: losses.gradient_penalty(energy, XS),
     "implicit_score_matching": lambda: losses.implicit_score_matching(lin()),
@@ -147,8 +158,9 @@ LOSSES: dict[str, Callable[[], Any]] = {
     ),
     "lyapunov_exponents": lambda: losses.lyapunov_exponents(field, XS, num_steps=3, key=KEY),
     "lyapunov_penalty": lambda: losses.lyapunov_penalty(field, XS, num_steps=3, key=KEY),
-    "loss_gradient_penalty": lambda: losses.loss_gradient_penalty(
-        lambda xs, labels: jnp.sum((field(xs) - labels[:, None]) ** 2, axis=1), XS, LABELS
+    "loss_gradient_penalty": lambda: losses.loss_gradient_penalty(squares, XS, LABELS),
+    "mean_flow_loss": lambda: losses.mean_flow_loss(
+        lambda z, r, t: field(z) * t[:, None], XS, XS, jnp.zeros(2), jnp.ones(2)
     ),
     "noise_injection_penalty": lambda: losses.noise_injection_penalty(
         field, XS, scale=0.1, key=KEY

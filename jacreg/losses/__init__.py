@@ -64,6 +64,8 @@ __all__ = [
     "layerwise_penalty",
     "lipschitz_margin_loss",
     "loss_gradient_penalty",
+    "lyapunov_exponents",
+    "lyapunov_penalty",
     "mean_flow_loss",
     "noise_injection_penalty",
     "nuclear_norm_penalty",
