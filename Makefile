@@ -9,7 +9,7 @@ CONSTRAINTS ?= $(shell $(PYTHON) -c 'import sys; print("constraints.txt" if sys.
 # Installed once for each change of what is asked for.
 ASKED := pyproject.toml $(CONSTRAINTS)
 
-.PHONY: quickstart check test test-slow test-newest test-oldest fuzz docs lint benchmarks release-check clean
+.PHONY: quickstart check test test-shapes test-slow test-newest test-oldest fuzz docs lint benchmarks release-check clean
 .DELETE_ON_ERROR:
 
 quickstart: $(VENV)/.train
@@ -21,6 +21,10 @@ check: lint
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"
+
+# The suite with every shape in a signature of jacreg and models checked at every call.
+test-shapes: $(VENV)/.dev
+	CHECK_SHAPES=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
 
 # The suite on the newest releases that can be had, unpinned, and on the oldest that are supported.
 NEWEST ?= $(or $(shell command -v python3.13),$(shell command -v python3.12),$(PYTHON))

@@ -40,7 +40,7 @@ def collective_axes(jaxpr: Any) -> list[Any]:
         for name in ("axes", "axis_name"):
             axes = equation.params.get(name, ())
             for axis in axes if isinstance(axes, tuple | list) else (axes,):
-                if not isinstance(axis, int):  # an axis of the array
+                if not hasattr(axis, "__index__"):  # else an axis of the array
                     found[axis] = None
         for inner in jex.jaxprs_in_params(equation.params):
             found.update(dict.fromkeys(collective_axes(inner)))

@@ -74,7 +74,7 @@ def test_every_layer_draws_its_own_probes():
     result = jacreg.layerwise_log_frobenius(layers, xs, jacreg.Projection(), key=key)
     assert not bool(jnp.any(jnp.isclose(result.per_layer[0], result.per_layer[1])))
     expected = jacreg.frobenius_squared(
-        jacreg.linearize(layers[0], xs), key=jax.random.fold_in(key, 0)
+        jacreg.linearize(layers[0], xs), jacreg.Projection(), key=jax.random.fold_in(key, 0)
     )
     np.testing.assert_allclose(result.per_layer[0], 0.5 * jnp.log(expected), rtol=1e-6)
 

@@ -56,13 +56,15 @@ def test_flow_regularizers_take_one_vector_jacobian_product():
         return 2 * x
 
     def backward(_, cotangent):
-        products.append(1)
+        # When it runs, not when it is traced: which directions exist is read by tracing.
+        jax.debug.callback(lambda: products.append(1))
         return (2 * cotangent,)
 
     fn.defvjp(lambda x: (2 * x, None), backward)
     xs = jnp.ones((2, 3))
     result = losses.flow_regularizers(jacreg.linearize(fn, xs), jnp.ones((2, 3)))
     np.testing.assert_allclose(result.frobenius_squared, [12.0, 12.0])
+    jax.effects_barrier()
     assert len(products) == 1
 
 

@@ -16,9 +16,9 @@ if TYPE_CHECKING:
 
 class _Krylov(NamedTuple):
     step: Int[Array, ""]
-    basis: Float[Array, "N m+1 n"]
+    basis: Float[Array, "N rows n"]
     triangle: Float[Array, "N m m"]
-    right: Float[Array, "N m+1"]
+    right: Float[Array, "N rows"]
     cosines: Float[Array, "N m"]
     sines: Float[Array, "N m"]
     active: Bool[Array, " N"]
@@ -57,7 +57,7 @@ def gmres(
         length = jnp.linalg.norm(vector, axis=1)
         column = (column + again).at[:, step + 1].set(length)
 
-        def rotate(index: Array, column: Float[Array, "N m+1"]) -> Float[Array, "N m+1"]:
+        def rotate(index: Array, column: Float[Array, "N rows"]) -> Float[Array, "N rows"]:
             upper, lower = column[:, index], column[:, index + 1]
             cosine, sine = krylov.cosines[:, index], krylov.sines[:, index]
             column = column.at[:, index].set(cosine * upper + sine * lower)
