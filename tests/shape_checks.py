@@ -40,11 +40,26 @@ class _Checked(ast.NodeTransformer):
     def visit_FunctionDef(self, node: ast.FunctionDef) -> Any:
         self.generic_visit(node)
         arguments = [*node.args.posonlyargs, *node.args.args, *node.args.kwonlyargs]
-        annotated = node.returns is not None or any(a.annotation for a in arguments)
+        annotations = [a.annotation for a in arguments if a.annotation is not None]
+        annotations += [node.returns] if node.returns is not None else []
+        # A check costs a tenth of a millisecond a call: where there is a shape, not elsewhere.
+        annotated = any(_names_a_shape(each) for each in annotations)
         names = {d.id for d in node.decorator_list if isinstance(d, ast.Name)}
         if annotated and not names & {"overload", "property", "cached_property"}:
             node.decorator_list.append(ast.Name("__shapes_checked__", ast.Load()))
         return node
+
+
+def _names_a_shape(annotation: ast.expr) -> bool:
+    """Whether a `Float[Array, "N *in"]` or its like stands in it."""
+    return any(
+        isinstance(node, ast.Subscript)
+        and isinstance(node.slice, ast.Tuple)
+        and len(node.slice.elts) == 2
+        and isinstance(node.slice.elts[1], ast.Constant)
+        and isinstance(node.slice.elts[1].value, str)
+        for node in ast.walk(annotation)
+    )
 
 
 class _Loader(SourceFileLoader):
@@ -92,7 +107,8 @@ def shapes_checked(function: Any) -> Any:
     """Check the shapes of one function's arguments and result at each call.
 
     What a signature does not admit the function may refuse itself, by an error that says what to
-    do; only where it takes it does the check fail.
+    do; only where it takes it does the check fail. Trees may stand for arrays (the docstrings say
+    where), so a call with one is not judged.
     """
     from beartype import BeartypeConf, beartype
     from jaxtyping import TypeCheckError, jaxtyped
@@ -108,10 +124,16 @@ def shapes_checked(function: Any) -> Any:
             if f"{function.__module__}.{function.__qualname__}." not in str(error):
                 raise
             result = function(*args, **kwargs)
-            _violation(function, error)
+            if not any(map(_is_tree, (*args, *kwargs.values(), result))):
+                _violation(function, error)
             return result
 
     return call
+
+
+def _is_tree(value: Any) -> bool:
+    """Whether it is a tree that stands where an array may: then its leaves have the shapes."""
+    return isinstance(value, dict | list | tuple) and bool(value)
 
 
 def _violation(function: Any, error: Exception) -> None:

@@ -148,7 +148,7 @@ def _differentiable():
             yield pytest.param(pair, case, id=f"{name}, {case}", marks=() if often else SLOW)
 
 
-@pytest.mark.parametrize(("pair", "name"), _differentiable())
+@pytest.mark.parametrize(("pair", "name"), list(_differentiable()))
 def test_gradients_are_central_differences(pair, name, x64):
     p = problem(name)
     if not (pair.fits(p) and p.directions() >= BOTH):

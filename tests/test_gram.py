@@ -46,7 +46,7 @@ def _dense(weights, xs):
     return np.einsum("nm,im->nmi", 1 - np.tanh(xs @ weights) ** 2, weights)
 
 
-@pytest.mark.parametrize(("first", "second"), itertools.product(KINDS, KINDS))
+@pytest.mark.parametrize(("first", "second"), list(itertools.product(KINDS, KINDS)))
 def test_every_pair_of_directions(first, second, x64):
     left = jacreg.linearize(KINDS[first](W), XS[0])
     right = jacreg.linearize(KINDS[second](V), XS[1])
