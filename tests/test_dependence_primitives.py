@@ -42,7 +42,8 @@ _REASONS = {
         all_gather all_gather_invariant all_gather_reduced all_to_all pbroadcast pmax pmin
         ppermute preduced psum psum_invariant psum_scatter ragged_all_to_all reduce_scatter
         reduced_vary_cast_p shard_map unreduced_psum unreduced_reduce_scatter
-        vary_unreduced_cast_p collective_permute""",
+        vary_unreduced_cast_p collective_permute
+        global_array_to_host_local_array host_local_array_to_global_array""",
     "dense: state, or code that is not there to be read": """
         box_get box_set get swap log_extend log_read new_box new_log addupdate ffi_call
         io_callback pure_callback""",
