@@ -59,11 +59,14 @@ def _check_larger(limit: float) -> None:
 
 
 def _added(lin: Linearization, terms: list[Array]) -> Array:
-    return sum(terms[1:], terms[0])
+    return sum(terms[1:], terms[0]).astype(lin.outputs.dtype)
 
 
 def _as_tree(lin: Linearization, terms: list[Array]) -> Any:
-    return jax.tree.unflatten(jax.tree.structure(lin.xs), terms)
+    leaves, treedef = jax.tree.flatten(lin.xs)
+    return jax.tree.unflatten(
+        treedef, [term.astype(x.dtype) for term, x in zip(terms, leaves, strict=True)]
+    )
 
 
 # A term of the result by one leaf of `xs`: of the field's program, its inputs and which of them.

@@ -6,13 +6,13 @@ from functools import reduce
 from operator import mul
 from typing import TYPE_CHECKING, Any
 
-import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._choice import Choice, Unfit, program_cost
 from .._linearize import Linearization
 from .._sharding import is_spread
+from ._as_program import as_program
 from ._chain import Chain, Unreadable
 from ._cycle import Cycle
 from ._examples import map_examples
@@ -36,10 +36,7 @@ def diagonal_by_closed_form(lin: Linearization, method: Any, limit: float) -> Ch
         raise Unfit("no closed form for a batch that several devices share")
     if lin.no_forward is not None:
         raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
-    try:
-        program = jax.make_jaxpr(lambda: _total(lin))()
-    except Unreadable as unreadable:
-        raise Unfit(f"no closed form ({unreadable})") from None
+    program = as_program(lambda: _total(lin))
     return Choice(
         "closed form",
         0,

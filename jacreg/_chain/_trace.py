@@ -15,7 +15,8 @@ import jax.numpy as jnp
 from .._choice import Choice, Unfit, program_cost
 from .._linearize import Linearization
 from .._sharding import is_spread
-from ._chain import Chain, Unreadable
+from ._as_program import as_program
+from ._chain import Chain
 from ._cycle import Cycle
 from ._dense import Sides, shared_trace, shares_products, sides, trace_by_rows
 from ._local import local_trace
@@ -47,11 +48,7 @@ def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choic
         raise Unfit("no closed form for a batch that several devices share")
     if lin.no_forward is not None:
         raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
-    try:
-        # As a program first: what turns out to be no chain has computed nothing.
-        program = jax.make_jaxpr(lambda: _total(lin))()
-    except Unreadable as unreadable:
-        raise Unfit(f"no closed form ({unreadable})") from None
+    program = as_program(lambda: _total(lin))
     return Choice(
         "closed form",
         0,

@@ -6,7 +6,7 @@ from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 from .._forms._form import Seen
-from ._directions import Directions, product, scale, summed, total
+from ._directions import Directions, product, scale, summed, total, widened
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -75,14 +75,20 @@ class Order:
         """A term times an array, entry by entry."""
         if term is None:
             return None
-        return scale(term, factor) if self.keep else term * factor
+        if self.keep:
+            return scale(term, factor)
+        term, factor = widened([term, factor])
+        return term * factor
 
     def total(self, terms: Sequence[Any]) -> Any:
         """Sum of terms."""
         terms = [term for term in terms if term is not None]
         if not terms:
             return None
-        return total(terms) if self.keep else sum(terms[1:], terms[0])
+        if self.keep:
+            return total(terms)
+        terms = widened(terms)
+        return sum(terms[1:], terms[0])
 
 
 def value_of(operand: Any) -> Any:

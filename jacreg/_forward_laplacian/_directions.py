@@ -128,13 +128,22 @@ def _recolor_axis(
     return found if (index >= 0).all() else found * (index >= 0).astype(array.dtype)
 
 
+def widened(arrays: Sequence[Any]) -> list[Any]:
+    """Arrays in the widest of their types: sums of low precision are accumulated in float32.
+
+    Said rather than left to promotion, which a user may have forbidden.
+    """
+    wide = max((jnp.result_type(each) for each in arrays), key=lambda dtype: dtype.itemsize)
+    return [jnp.asarray(each, wide) for each in arrays]
+
+
 def total(parts: Sequence[Directions]) -> Directions:
     """Sum of derivatives of one array."""
     if len(parts) == 1:
         return parts[0]
     seen = union([part.seen for part in parts])
     colors = common(seen, [part.colors for part in parts])
-    arrays = [recolor(part, colors).array for part in parts]
+    arrays = widened([recolor(part, colors).array for part in parts])
     return Directions(sum(arrays[1:], arrays[0]), colors, seen)
 
 
@@ -143,7 +152,8 @@ def scale(directions: Directions, factor: Any) -> Directions:
     if np.ndim(factor):
         ones = (1,) * directions.num_slot_axes
         factor = jnp.reshape(factor, with_slots(np.shape(factor), ones))
-    return directions._replace(array=directions.array * factor)
+    array, factor = widened([directions.array, factor])
+    return directions._replace(array=array * factor)
 
 
 def product(first: Directions, second: Directions) -> Directions:
@@ -157,6 +167,7 @@ def product(first: Directions, second: Directions) -> Directions:
         colors.append(few if fits(both, few) else color(both))
         seen.append(both)
     arrays = [recolor(each, colors, _restricted(each, seen)).array for each in (first, second)]
+    arrays = widened(arrays)
     return Directions(arrays[0] * arrays[1], tuple(colors), tuple(seen))
 
 

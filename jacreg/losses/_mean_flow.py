@@ -72,7 +72,8 @@ def mean_flow_loss(
         check_same_shape(who, "the field", values, xs, "xs")
         return values
 
-    lin = linearize(of_all, (xs, r, t), mode="forward")
+    point: Any = (xs, r, t)
+    lin = linearize(of_all, point, mode="forward")
     velocities = jax.tree.map(lambda v, x: jnp.asarray(v, x.dtype), velocities, xs)
     slope = lin.jvp((velocities, jnp.zeros_like(r), jnp.ones_like(t)))
 
