@@ -8,6 +8,7 @@ two of one colour; a slot for each colour then holds the derivative by the one t
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import reduce
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -144,7 +145,7 @@ def total(parts: Sequence[Directions]) -> Directions:
     seen = union([part.seen for part in parts])
     colors = common(seen, [part.colors for part in parts])
     arrays = widened([recolor(part, colors).array for part in parts])
-    return Directions(sum(arrays[1:], arrays[0]), colors, seen)
+    return Directions(reduce(jnp.add, arrays), colors, seen)
 
 
 def scale(directions: Directions, factor: Any) -> Directions:
