@@ -236,8 +236,8 @@ def scalars(file):
 
 
 class TestSensitivity:
-    SHAPE = (4, 3, 2)  # height, width, channels
-    WEIGHTS = np.random.default_rng(0).normal(size=(24, 3)).astype(np.float32)
+    SHAPE = (4, 3, 3)  # height, width, channels
+    WEIGHTS = np.random.default_rng(0).normal(size=(36, 3)).astype(np.float32)
 
     def record(self, axes, count=7):
         rng = np.random.default_rng(1)
