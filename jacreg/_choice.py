@@ -103,9 +103,7 @@ class Quantity:
             try:
                 found = way(lin, method, limit)
             except (Unfit, DirectionError) as error:
-                # Its frames hold what was traced on the way, which would outlive the call.
-                error.__context__ = error.__cause__ = None
-                missing.append(error.with_traceback(None))
+                missing.append(error)
                 continue
             if found.cost < limit:
                 best, limit = found, found.cost

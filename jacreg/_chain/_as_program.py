@@ -9,22 +9,29 @@ import jax
 import jax.numpy as jnp
 
 from .._choice import Unfit
+from .._linearize import Linearization
+from .._sharding import is_spread
 from ._chain import Unreadable
 
 
-def as_program(total: Callable[[], Any]) -> Any:
-    """The program of `total()`; what turns out to be no chain has computed nothing.
+def as_program(lin: Linearization, total: Callable[[Linearization], Any]) -> Any:
+    """The program of `total(lin)`; what turns out to be no chain has computed nothing.
 
     No error crosses the trace: one that did would keep what was traced alive with its frames.
 
     Raises:
-        Unfit: `total` raised Unreadable.
+        Unfit: there is no forward mode, or the batch is spread over devices; `total` raised
+            Unreadable.
     """
+    if is_spread(lin.xs):
+        raise Unfit("no closed form for a batch that several devices share")
+    if lin.no_forward is not None:
+        raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
     why: list[str] = []
 
     def attempt() -> Any:
         try:
-            return total()
+            return total(lin)
         except Unreadable as unreadable:
             why.append(str(unreadable))
             return jnp.zeros(())

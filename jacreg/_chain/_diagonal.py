@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._choice import Choice, Unfit, program_cost
+from .._choice import Choice, program_cost
 from .._linearize import Linearization
-from .._sharding import is_spread
 from ._as_program import as_program
 from ._chain import Chain, Unreadable
 from ._cycle import Cycle
@@ -32,11 +31,7 @@ def diagonal_by_closed_form(lin: Linearization, method: Any, limit: float) -> Ch
     Raises:
         Unfit: the program is no such sum.
     """
-    if is_spread(lin.xs):
-        raise Unfit("no closed form for a batch that several devices share")
-    if lin.no_forward is not None:
-        raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
-    program = as_program(lambda: _total(lin))
+    program = as_program(lin, _total)
     return Choice(
         "closed form",
         0,

@@ -14,7 +14,6 @@ import jax.numpy as jnp
 
 from .._choice import Choice, Unfit, program_cost
 from .._linearize import Linearization
-from .._sharding import is_spread
 from ._as_program import as_program
 from ._chain import Chain
 from ._cycle import Cycle
@@ -44,11 +43,7 @@ def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choic
     Raises:
         Unfit: the program is no such sum.
     """
-    if is_spread(lin.xs):
-        raise Unfit("no closed form for a batch that several devices share")
-    if lin.no_forward is not None:
-        raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
-    program = as_program(lambda: _total(lin))
+    program = as_program(lin, _total)
     return Choice(
         "closed form",
         0,
