@@ -60,7 +60,8 @@ def test_the_trace_of_a_score(tmp_path):
     overrides = ["training.steps=2", "task.loss=implicit", "task.num_samples=4", chosen]
     assert main([config, *overrides, "--workdir", str(workdir)]) == 0
     method = load(workdir / "config.toml").task.options["method"]
-    assert method.options["chosen"].name in ("exact", "coloring")
+    # Three ways without an error, a hair apart in time; never one that draws.
+    assert method.options["chosen"].name in ("auto", "exact", "coloring")
 
 
 @pytest.mark.parametrize(

@@ -5,11 +5,20 @@ import json
 import subprocess
 import sys
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 ROOT = Path(__file__).resolve().parents[2]
-PACKAGES = ("jacreg", "jacreg.losses", "jacreg.nnx", "jacreg.linen", "jacreg.eqx")
+PACKAGES = (
+    "jacreg",
+    "jacreg.losses",
+    "jacreg.nnx",
+    "jacreg.linen",
+    "jacreg.eqx",
+    "jacreg.flow",
+    "jacreg.equilibrium",
+)
 
 
 def check(folder):
@@ -37,8 +46,9 @@ def check(folder):
 
 def public_names():
     for package in PACKAGES:
-        for name in vars(importlib.import_module(package)):
-            if not name.startswith("_"):
+        for name, value in vars(importlib.import_module(package)).items():
+            # A submodule becomes an attribute once anything has imported it; a user imports it too.
+            if not name.startswith("_") and not isinstance(value, ModuleType):
                 yield f"{package}.{name}"
 
 
