@@ -27,7 +27,7 @@ import numpy as np
 import jacreg
 from train import data
 from train.config import load
-from train.models import build_model
+from train.networks import build_model
 from train.objective import penalised
 from train.optimizers import make_optimizer
 from train.progress import Reporter

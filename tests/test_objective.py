@@ -11,7 +11,7 @@ import jacreg
 import models
 from train.config import parse
 from train.errors import ConfigError
-from train.models import _functional
+from train.networks import _functional
 from train.objective import penalised, supervised
 from train.terms import Term, make_terms
 

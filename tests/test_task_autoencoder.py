@@ -11,7 +11,7 @@ from train.config import parse
 from train.corruptions import CORRUPTIONS
 from train.errors import ConfigError, InterruptedRun
 from train.loop import Loop
-from train.models import build_model
+from train.networks import build_model
 from train.run import run
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import TASKS

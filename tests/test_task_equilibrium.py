@@ -96,7 +96,7 @@ def test_penalty_and_radius_are_of_the_cell_at_the_equilibrium():
     keys = (jax.random.key(1), jax.random.key(2))
     weights = (problem.params, problem.state)
 
-    from train.models import build_model
+    from train.networks import build_model
     from train.step import INIT_PURPOSE, purpose_key
 
     config = tiny()

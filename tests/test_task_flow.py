@@ -11,7 +11,7 @@ import jacreg.flow
 from train import data
 from train.config import parse
 from train.errors import ConfigError, DivergedError
-from train.models import build_model
+from train.networks import build_model
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import TASKS
 from train.tasks._flow_options import check_field

@@ -13,7 +13,7 @@ from train import data, records
 from train.config import parse
 from train.data import Dataset, Examples
 from train.errors import ConfigError
-from train.models import build_model
+from train.networks import build_model
 from train.run import run
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import TASKS

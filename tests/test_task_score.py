@@ -10,7 +10,7 @@ import jacreg
 from train import data, records
 from train.config import parse
 from train.errors import ConfigError
-from train.models import build_model
+from train.networks import build_model
 from train.run import run
 from train.sampling import SAMPLERS
 from train.tasks import TASKS

@@ -12,7 +12,7 @@ from models._networks import NETWORKS
 from train.data import BUILTINS
 from train.expect import REQUIRED, Key, keys_of
 from train.methods import METHODS
-from train.models import model_keys
+from train.networks import model_keys
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES

@@ -18,9 +18,9 @@ from typing import Any, NamedTuple
 from benchmarks.robustness._records import ROOT
 from train import data, methods, models, optimizers, penalties, schedules, tasks
 from train.__main__ import main
-from train.config._schema import SECTIONS
 from train.expect import keys_of
 from train.loop import Loop
+from train.sections import SECTIONS
 
 _EXIT_CODES = (0, 2, 3, 4)
 _LONGEST_MESSAGE = 1500

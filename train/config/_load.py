@@ -8,8 +8,8 @@ from typing import Any
 
 from train.config._overrides import override
 from train.config._parse import parse, resolved
-from train.config._schema import Config
 from train.config._write import to_toml
+from train.sections import Config
 from train.tables import read_tables
 
 

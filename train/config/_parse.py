@@ -6,12 +6,12 @@ import dataclasses
 from collections.abc import Iterable, Mapping
 from typing import Any, TypeVar
 
-from train.config._schema import SECTIONS, Config, Data, Experiment, Model, Optimizer, Penalty
 from train.errors import ConfigError, shown
 from train.expect import REQUIRED, Expect, Key, keys_of, nearest
-from train.models import check_model, with_framework
 from train.named import Choice, Named
+from train.networks import check_model, with_framework
 from train.own import is_target
+from train.sections import SECTIONS, Config, Data, Experiment, Model, Optimizer, Penalty
 
 T = TypeVar("T")
 # How a file names what Python gave in its place.

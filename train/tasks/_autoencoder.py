@@ -16,8 +16,8 @@ from train.corruptions import CORRUPTIONS
 from train.errors import ConfigError
 from train.expect import integer
 from train.methods import resolved
-from train.models import build_model
 from train.named import Choice, Named
+from train.networks import build_model
 from train.objective import Pass, penalised
 from train.penalties import DenseEncoder
 from train.problem import Phase, Problem

@@ -15,7 +15,7 @@ from train import evaluation, figures, records
 from train.errors import ConfigError
 from train.expect import number, string
 from train.methods import resolved
-from train.models import build_model
+from train.networks import build_model
 from train.objective import penalised, supervised
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key

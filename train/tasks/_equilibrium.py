@@ -20,7 +20,7 @@ import optax
 from train import evaluation, figures, records
 from train.errors import ConfigError, DivergedError
 from train.expect import integer, number, string
-from train.models import BuiltModel, build_model
+from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
 from train.penalties import EquilibriumPoint
 from train.problem import Problem

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from train.errors import DivergedError
 from train.expect import integer, number, sequence
 from train.methods import make_method
-from train.models import build_model
 from train.named import Choice, Named
+from train.networks import build_model
 from train.objective import Pass, penalised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from train.config import Config
     from train.data import Dataset
-    from train.models import BuiltModel
+    from train.networks import BuiltModel
 
 Levels = Annotated[int, integer(least=2, most=256)]
 

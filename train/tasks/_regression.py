@@ -11,7 +11,7 @@ import numpy as np
 import jacreg
 from train.errors import ConfigError
 from train.methods import resolved
-from train.models import build_model
+from train.networks import build_model
 from train.objective import Pass, penalised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key

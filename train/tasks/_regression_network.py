@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from train.errors import ConfigError
-from train.models import BuiltModel
+from train.networks import BuiltModel
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

@@ -12,8 +12,8 @@ import jacreg
 from train.errors import ConfigError
 from train.expect import integer, number, sequence
 from train.methods import METHODS, make_method, resolved
-from train.models import BuiltModel, build_model
 from train.named import Choice, Named
+from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
 from train.problem import Problem
 from train.sampling import SAMPLERS

@@ -14,8 +14,8 @@ from models._networks import FRAMEWORKS, NETWORKS
 from train.data import builtin_keys
 from train.expect import NO_KEY, Key, boolean, either, integer, keys_of, number, sequence, string
 from train.methods import METHODS, make_method
-from train.models import model_keys
 from train.named import Choice, Named
+from train.networks import model_keys
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES, make_schedule
