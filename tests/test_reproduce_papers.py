@@ -8,7 +8,7 @@ from train.reproduce.papers import PAPERS
 
 SCALES = ["quick", "full"]
 # Nothing in it is about a penalty.
-WITHOUT_PENALTY = {"convolution-guide", "delattre2023", "lipschitz2023"}
+WITHOUT_PENALTY = {"convolution-guide", "dangel2025", "delattre2023", "lipschitz2023"}
 
 
 @pytest.fixture(params=PAPERS)

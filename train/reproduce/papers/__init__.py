@@ -30,4 +30,5 @@ PAPERS: Mapping[str, Callable[[], Paper]] = {
     "delattre2023": _load("delattre2023"),
     "lipschitz2023": _load("lipschitz2023"),
     "mescheder2018": _load("mescheder2018"),
+    "dangel2025": _load("dangel2025"),
 }

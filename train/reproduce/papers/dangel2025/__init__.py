@@ -1,0 +1,176 @@
+"""Dangel et al. 2025: what collapsed Taylor mode saves in Laplacians and biharmonics."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+from train.reproduce import (
+    Claim,
+    Job,
+    Paper,
+    Results,
+    Settings,
+    Table,
+    computed_ratio,
+    geometric_mean,
+    measurement,
+)
+from train.reproduce.papers.dangel2025._measure import biharmonics, laplacians
+
+_LAPLACIAN, _WEIGHTED, _BIHARMONIC = "laplacian", "weighted", "biharmonic"
+_PLACE = "Table 1: slopes over the batch size, PyTorch on an RTX 6000"
+_BATCHES = {"quick": (8, 16, 32), "full": (8, 16, 32, 64)}
+# Milliseconds and MiB a datum as the paper prints them (PyTorch, one RTX 6000).
+_PUBLISHED = {
+    (_LAPLACIAN, "ms"): {"nested": 0.609, "standard": 0.564, "collapsed": 0.290},
+    (_LAPLACIAN, "mib"): {"nested": 4.42, "standard": 4.55, "collapsed": 2.06},
+    (_BIHARMONIC, "ms"): {"nested": 1.244, "standard": 0.899, "collapsed": 0.686},
+}
+_TITLES = {
+    _LAPLACIAN: "Laplacian, 50 inputs",
+    _WEIGHTED: "weighted Laplacian, 50 inputs",
+    _BIHARMONIC: "biharmonic, 5 inputs",
+}
+_UNITS = {"ms": "time", "mib": "memory"}
+
+
+def _jobs(settings: Settings) -> Sequence[Job]:
+    batches = _BATCHES[settings.scale]
+    jobs = []
+    for seed in range(settings.seeds):
+        for arm in (_LAPLACIAN, _WEIGHTED):
+            weighted = arm == _WEIGHTED
+            jobs.append(
+                measurement(arm, seed, laplacians, inputs=50, batches=batches, weighted=weighted)
+            )
+        jobs.append(measurement(_BIHARMONIC, seed, biharmonics, inputs=5, batches=batches))
+    return jobs
+
+
+def _paper(arm: str, unit: str, than: str) -> float | str:
+    published = _PUBLISHED.get((arm, unit))
+    return published["collapsed"] / published[than] if published else "ours"
+
+
+def _claims(settings: Settings) -> Sequence[Claim]:
+    del settings
+    claims = []
+    for arm, than, unit, most in (
+        (_LAPLACIAN, "nested", "ms", 0.65),
+        (_LAPLACIAN, "standard", "ms", 0.65),
+        (_LAPLACIAN, "nested", "mib", 0.65),
+        (_LAPLACIAN, "standard", "mib", 0.65),
+        (_WEIGHTED, "nested", "ms", 0.65),
+        (_WEIGHTED, "nested", "mib", 0.65),
+        (_BIHARMONIC, "nested", "ms", 0.75),
+        (_BIHARMONIC, "nested", "mib", 1.0),
+    ):
+        text = f"{_TITLES[arm]}: collapsed over {than}, {_UNITS[unit]} a datum."
+        ours = _paper(arm, unit, than) == "ours"
+        claims.append(
+            Claim(
+                id=f"{arm}-{_UNITS[unit]}-{than}",
+                claim=text[:-1] + " (ours)." if ours else text,
+                place=_PLACE,
+                paper=_paper(arm, unit, than),
+                statistic=computed_ratio(_ratios(arm, than, unit)),
+                above=0.0,
+                below=most,
+            )
+        )
+    for arm, title in _TITLES.items():
+        claims.append(
+            Claim(
+                id=f"{arm}-equal",
+                claim=f"{title}: every way gives the same numbers, float32 (ours).",
+                place=_PLACE,
+                paper="ours",
+                statistic=geometric_mean("error", arm),
+                below=1e-3,
+            )
+        )
+    return claims
+
+
+def _ratios(arm: str, than: str, unit: str) -> Any:
+    return lambda results: (
+        results.metric(arm, f"collapsed_{unit}") / results.metric(arm, f"{than}_{unit}")
+    )
+
+
+def _ways(arm: str) -> Sequence[str]:
+    return ("nested", "collapsed") if arm == _BIHARMONIC else ("nested", "standard", "collapsed")
+
+
+def _tables(results: Results) -> Sequence[Table]:
+    rows = []
+    for arm, title in _TITLES.items():
+        for unit, name in (("ms", "ms"), ("mib", "MiB")):
+            published = _PUBLISHED.get((arm, unit), {})
+            for way in _ways(arm):
+                found = geometric_mean(f"{way}_{unit}", arm)(results)
+                base = geometric_mean(f"nested_{unit}", arm)(results).mean
+                theirs, cell = published.get(way), "-"
+                if theirs is not None:
+                    cell = f"{theirs:.3g} ({theirs / published['nested']:.2f})"
+                ours = f"{found.mean:.3g} ({found.mean / base:.2f})"
+                rows.append([title, f"{way}, {name}", cell, ours])
+    note = (
+        "A datum's share: the slope over the batch size. In parentheses, relative to nested. "
+        "Theirs ran on one RTX 6000 in PyTorch, ours on the processor that the report names: only "
+        "the ratios compare. Their collapsed biharmonic is one series of fourth order, ours the "
+        "Laplacian of a Laplacian, both collapsed."
+    )
+    return [Table("Cost of a datum", ["operator", "way", "published", "ours"], rows, note)]
+
+
+def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
+    from train.figures import pyplot, save
+
+    panels = [(arm, unit) for unit in _UNITS for arm in _TITLES]
+    figure, axes = pyplot().subplots(2, 3, figsize=(9, 5), sharey=True, layout="constrained")
+    for axis, (arm, unit) in zip(axes.flat, panels, strict=True):
+        ways = _ways(arm)
+        nested = results.metric(arm, f"nested_{unit}")
+        published = _PUBLISHED.get((arm, unit))
+        for place, way in enumerate(ways):
+            shares = results.metric(arm, f"{way}_{unit}") / nested
+            axis.bar(place, shares.mean(), color=f"C{place}", alpha=0.6, width=0.7)
+            axis.plot([place] * len(shares), shares, "o", color=f"C{place}", ms=4)
+            if published:
+                axis.plot(place, published[way] / published["nested"], "kx", ms=8, zorder=5)
+        axis.set_xticks(range(len(ways)), ways)
+        axis.set_title(_TITLES[arm])
+        if axis in axes[:, 0]:
+            axis.set_ylabel(f"{_UNITS[unit]} a datum, nested = 1")
+    save(figure, folder / "costs.png")
+    return [
+        (
+            "costs.png",
+            "Cost of a datum relative to nested derivatives: a dot a seed, the bar their mean, "
+            "crosses the paper's figures.",
+        )
+    ]
+
+
+PAPER = Paper(
+    name="dangel2025",
+    title="Dangel et al. 2025: Laplacians by collapsed Taylor mode",
+    reference="Dangel, Siebert, Zeinhofer, Walther 2025, arXiv:2505.13644",
+    scales={
+        "quick": "The paper's network (tanh, 50-768-768-512-512-1; 5 inputs for the biharmonic), "
+        "float32, batches of 8 to 32, on the processor at hand.",
+        "full": "The paper's network, float32, batches of 8 to 64, on the processor at hand.",
+    },
+    jobs=_jobs,
+    claims=_claims,
+    tables=_tables,
+    figures=_figures,
+    left_out=lambda settings: (
+        "Stochastic estimates of the operators.",
+        "The biharmonic by standard Taylor mode: its figure is quoted, not measured.",
+        "Weights with entries off the diagonal.",
+    ),
+)

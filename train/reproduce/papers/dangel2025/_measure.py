@@ -1,0 +1,165 @@
+"""Laplacian and biharmonic of a tanh network in four ways: value, time and memory a datum."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+HIDDEN = (768, 768, 512, 512, 1)
+_ROUNDS = 7
+
+
+def laplacians(
+    folder: Path,
+    *,
+    seed: int,
+    inputs: int,
+    batches: Sequence[int],
+    weighted: bool,
+    hidden: Sequence[int] = HIDDEN,
+) -> Mapping[str, Any]:
+    """Take the Laplacian as nested derivatives, by standard and by collapsed Taylor mode.
+
+    Args:
+        inputs: D, the entries of an input.
+        batches: sizes of the batch; the cost of a datum is the slope over them.
+        weighted: whether each second derivative has a weight of its own.
+
+    Returns:
+        `nested_ms`, `standard_ms`, `collapsed_ms` and `..._mib` a datum, and `error`, the largest
+        difference from the nested derivatives relative to their root mean square.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    del folder
+    first, second = jax.random.split(jax.random.key(seed))
+    energy = _network(first, (inputs, *hidden))
+    weights = jax.random.uniform(second, (inputs,), minval=0.5, maxval=1.5)
+    weights = weights if weighted else jnp.ones(inputs)
+    ways = {
+        "nested": jax.vmap(_nested(energy, weights)),
+        "standard": jax.vmap(_standard(energy, weights)),
+        "collapsed": _collapsed(energy, weights if weighted else None),
+    }
+    return _costs(ways, jax.random.normal(second, (max(batches), inputs)), batches)
+
+
+def biharmonics(
+    folder: Path,
+    *,
+    seed: int,
+    inputs: int,
+    batches: Sequence[int],
+    hidden: Sequence[int] = HIDDEN,
+) -> Mapping[str, Any]:
+    """Take the Laplacian of the Laplacian, both nested or both collapsed; as `laplacians`."""
+    import jax
+    import jax.numpy as jnp
+
+    del folder
+    first, second = jax.random.split(jax.random.key(seed))
+    energy = _network(first, (inputs, *hidden))
+    ones = jnp.ones(inputs)
+    ways = {
+        "nested": jax.vmap(_nested(_nested(energy, ones), ones)),
+        "collapsed": _collapsed(_collapsed(energy, None), None),
+    }
+    return _costs(ways, jax.random.normal(second, (max(batches), inputs)), batches)
+
+
+def _network(key: Array, widths: Sequence[int]) -> Callable[[Float[Array, "*N D"]], Any]:
+    """Return a tanh network with one output, of an input or of a batch of them."""
+    from train.reproduce import dense
+
+    layers = dense.initial(key, widths)
+
+    def energy(xs: Any) -> Any:
+        return dense.outputs(layers, xs, "tanh")[..., 0]
+
+    return energy
+
+
+def _nested(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
+    """Return the weighted sum of v^T H v over the axes, each the derivative of a gradient."""
+    import jax
+    import jax.numpy as jnp
+
+    def laplacian(x: Any) -> Any:
+        def second(v: Any) -> Any:
+            return jax.jvp(jax.grad(energy), (x,), (v,))[1] @ v
+
+        return weights @ jax.vmap(second)(jnp.eye(x.size, dtype=x.dtype))
+
+    return laplacian
+
+
+def _standard(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
+    """Return it from one Taylor series of second order along each axis."""
+    import jax
+    import jax.numpy as jnp
+    from jax.experimental.jet import jet
+
+    def laplacian(x: Any) -> Any:
+        def second(v: Any) -> Any:
+            return jet(energy, (x,), ((v, jnp.zeros_like(v)),))[1][1]
+
+        return weights @ jax.vmap(second)(jnp.eye(x.size, dtype=x.dtype))
+
+    return laplacian
+
+
+def _collapsed(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
+    """Return it from one series whose second coefficients are summed as they arise: jacreg's."""
+    import jacreg
+
+    def laplacian(xs: Any) -> Any:
+        return jacreg.laplacian(jacreg.linearize(energy, xs), weights=weights)
+
+    return laplacian
+
+
+def _costs(
+    ways: Mapping[str, Callable[[Any], Any]], xs: Any, batches: Sequence[int]
+) -> dict[str, float]:
+    """Return milliseconds and MiB of temporary memory a datum, each the slope over the batches."""
+    import jax
+
+    compiled = {
+        (name, batch): jax.jit(way).lower(xs[:batch]).compile()
+        for name, way in ways.items()
+        for batch in batches
+    }
+    expected = np.asarray(compiled["nested", max(batches)](xs))
+    scale = float(np.sqrt(np.mean(expected**2)))
+    error = max(
+        float(np.abs(np.asarray(compiled[name, max(batches)](xs)) - expected).max()) / scale
+        for name in ways
+    )
+    # In turns, so that a slow moment of the machine falls on every way; the least of the rounds,
+    # because whatever disturbs a reading adds to it.
+    readings = [
+        {of: _seconds(call, xs[: of[1]]) for of, call in compiled.items()} for _ in range(_ROUNDS)
+    ]
+    found = {"error": error}
+    for name in ways:
+        least = [1e3 * min(reading[name, batch] for reading in readings) for batch in batches]
+        bytes_ = [compiled[name, batch].memory_analysis().temp_size_in_bytes for batch in batches]
+        found[f"{name}_ms"] = float(np.polyfit(batches, least, 1)[0])
+        found[f"{name}_mib"] = float(np.polyfit(batches, bytes_, 1)[0]) / 2**20
+    return found
+
+
+def _seconds(call: Callable[[Any], Any], xs: Any) -> float:
+    import jax
+
+    started = time.perf_counter()
+    jax.block_until_ready(call(xs))
+    return time.perf_counter() - started
