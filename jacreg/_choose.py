@@ -95,6 +95,13 @@ def choose(
     Raises:
         ValueError: unknown quantity, a budget below one, or a Jacobian that does not fit.
         TypeError: called on traced arrays, so inside jit, vmap or grad.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> fn, xs = (lambda xs: xs**2), jnp.array([[1.0, 2.0, 3.0]])
+        >>> method = jacreg.choose(fn, xs, quantity=jacreg.divergence, budget=3)
+        >>> jacreg.divergence(jacreg.linearize(fn, xs), method, key=jax.random.key(0))
+        Array([12.], dtype=float32)
     """
     quantity = quantity_name("choose", quantity, _QUANTITIES)
     check_count("choose", "budget", budget)

@@ -12,6 +12,17 @@ class DirectionError(TypeError):
     A function with a custom VJP has no forward mode, a function with a
     `while_loop` has no reverse mode. It is a TypeError so that callers who do
     not know jacreg catch it as one.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> def root(xs):
+        ...     return jax.lax.while_loop(lambda x: jnp.max(x) > 2, jnp.sqrt, xs)
+        >>> lin = jacreg.linearize(root, jnp.array([[16.0]]))
+        >>> try:
+        ...     lin.vjp(jnp.ones((1, 1)))
+        ... except jacreg.DirectionError:
+        ...     print(lin.directions)
+        Directions(forward=True, reverse=False)
     """
 
 

@@ -54,6 +54,12 @@ def frobenius_squared(
         ValueError: a stochastic method has no key.
         TypeError: the method does not give this norm, or the function has no
             derivative in the method's direction.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs**2, jnp.array([[1.0, 2.0, 3.0]]))
+        >>> jacreg.frobenius_squared(lin)
+        Array([56.], dtype=float32)
     """
     return NORM.decide(lin, method).run(key)
 

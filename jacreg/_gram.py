@@ -43,6 +43,13 @@ def gram(
     Raises:
         ValueError: the two differ in batch or input shape.
         TypeError: one is no Linearization, or the method does not give it.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs @ jnp.array([[3.0, 4.0]]), jnp.ones((1, 1)))
+        >>> jacreg.gram(lin)
+        Array([[[ 9., 12.],
+                [12., 16.]]], dtype=float32)
     """
     for name, each in (("lin", lin), ("other", other)):
         if not isinstance(each, Linearization) and (name == "lin" or each is not None):

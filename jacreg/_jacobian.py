@@ -44,6 +44,13 @@ def jacobian(
     Raises:
         TypeError: the method does not give a dense Jacobian.
         ValueError: a sparse Jacobian of a pytree of several arrays.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs @ jnp.array([[3.0, 4.0]]), jnp.ones((1, 1)))
+        >>> jacreg.jacobian(lin)
+        Array([[[3.],
+                [4.]]], dtype=float32)
     """
     if sparse:
         return _sparse(lin, method)

@@ -81,6 +81,12 @@ def hessian_diagonal(
     Raises:
         ValueError: the function does not return one number an example, or a key is missing.
         TypeError: no Linearization, or the method does not give a diagonal.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: jnp.sum(xs**3, axis=1), jnp.array([[1.0, 2.0]]))
+        >>> jacreg.hessian_diagonal(lin)
+        Array([[ 6., 12.]], dtype=float32)
     """
     return HESSIAN_DIAGONAL.decide(lin, method).run(key)
 

@@ -24,6 +24,13 @@ class LayerwiseLogFrobenius(NamedTuple):
     Attributes:
         per_layer: `[L, N]`, log ||J_l||_F of each layer at its own input.
         total: `[N]`, their sum, at least the log Frobenius norm of the composition.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> layers = [lambda xs: 2 * xs, lambda xs: 3 * xs]
+        >>> found = jacreg.layerwise_log_frobenius(layers, jnp.ones((1, 1)))
+        >>> jnp.exp(found.per_layer).round().tolist(), jnp.exp(found.total).round()
+        ([[2.0], [3.0]], Array([6.], dtype=float32))
     """
 
     per_layer: Float[Array, "L N"]
@@ -61,6 +68,12 @@ def layerwise_log_frobenius(
     Raises:
         ValueError: there are no layers, or a stochastic method has no key.
         TypeError: `layers` is no sequence of functions, or the method does not fit.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> layers = [lambda xs: 2 * xs, lambda xs: 3 * xs]
+        >>> jnp.exp(jacreg.layerwise_log_frobenius(layers, jnp.ones((1, 1))).total).round()
+        Array([6.], dtype=float32)
     """
     return track_layers(layers, xs, method, key=key)[1]
 

@@ -41,6 +41,12 @@ class Linearization:
         aux: what the function returned beside it, None without `has_aux`.
         xs: `[N, *in]` (or a pytree of such), where the function was linearised.
         args: the inputs that share the batch axis and are not differentiated.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs**2, jnp.array([[1.0, 2.0, 3.0]]))
+        >>> lin.value, lin.jvp(jnp.array([[1.0, 0.0, 0.0]]))
+        (Array([[1., 4., 9.]], dtype=float32), Array([[2., 0., 0.]], dtype=float32))
     """
 
     value: PyTree

@@ -63,6 +63,12 @@ def log_determinant(
     Raises:
         ValueError: the Jacobian is not square, the key is missing, or an option is out
             of range.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: -0.5 * xs, jnp.ones((1, 1)))
+        >>> (2 * jnp.exp(jacreg.log_determinant(lin, key=jax.random.key(0), num_terms=20))).round()
+        Array([1.], dtype=float32)
     """
     check_count("log_determinant", "num_terms", num_terms)
     check_count("log_determinant", "num_probes", num_probes)

@@ -25,6 +25,13 @@ class Plan:
         num_products: J v and J^T u of the whole network that it takes, 0 where it takes none.
         reason: what was read in the program, or the first operation that stood in the way of
             anything cheaper, with its place in the file where the function was written.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs**2, jnp.array([[1.0, 2.0, 3.0]]))
+        >>> found = jacreg.plan(jacreg.divergence, lin, jacreg.Exact())
+        >>> found.path, found.num_products
+        ('products', 3)
     """
 
     path: str

@@ -22,7 +22,13 @@ FORWARD, REVERSE = "forward", "reverse"
 
 
 class Directions(frozenset[str]):
-    """Those of "forward" (J v) and "reverse" (J^T u) that a function has."""
+    """Those of "forward" (J v) and "reverse" (J^T u) that a function has.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> jacreg.linearize(jnp.sin, jnp.ones((1, 2))).directions
+        Directions(forward=True, reverse=True)
+    """
 
     @property
     def forward(self) -> bool:

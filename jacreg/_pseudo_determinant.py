@@ -53,6 +53,12 @@ def log_pseudo_determinant(
         ValueError: the stochastic method has no key.
         TypeError: the method does not give a determinant, or (DirectionError) the
             function lacks a direction and the method is `Lanczos`.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs @ jnp.array([[3.0, 4.0]]), jnp.ones((1, 1)))
+        >>> jnp.exp(jacreg.log_pseudo_determinant(lin)).round()
+        Array([5.], dtype=float32)
     """
     return DETERMINANT.decide(lin, method).run(key)
 

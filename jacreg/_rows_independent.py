@@ -43,6 +43,14 @@ def rows_independent(fn: Callable[..., PyTree], xs: Float[Array, "N *in"], *args
     Raises:
         TypeError: called under jit, where there are no values to look at.
         ValueError: as `linearize` raises them.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> xs = jnp.ones((3, 2))
+        >>> jacreg.rows_independent(jnp.tanh, xs)
+        True
+        >>> jacreg.rows_independent(lambda xs: xs - xs.mean(axis=0, keepdims=True), xs)
+        False
     """
     lin = linearize(fn, xs, *args)
     # One program for all splits, and one for all values: another one would round in another way.

@@ -75,6 +75,12 @@ def spectral_norm(
         ValueError: the key is missing, or an option is out of range.
         TypeError: (DirectionError) the function lacks a direction and is too large for
             the dense way.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs @ jnp.array([[3.0, 4.0]]), jnp.ones((1, 1)))
+        >>> jacreg.spectral_norm(lin, key=jax.random.key(0)).round()
+        Array([5.], dtype=float32)
     """
     found = leading_pair("spectral_norm", lin, key, tolerance, max_steps)
     return jnp.where(found.converged, found.value, jnp.nan).astype(lin.outputs.dtype)

@@ -67,6 +67,12 @@ def spectral_radius(
             of range.
         TypeError: differentiated above 128 dimensions, where the derivative would need
             the left eigenvector too.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: 2 * xs[:, ::-1], jnp.ones((1, 2)))
+        >>> jacreg.spectral_radius(lin, key=jax.random.key(0)).round()
+        Array([2.], dtype=float32)
     """
     check_positive("spectral_radius", "tolerance", tolerance)
     check_count("spectral_radius", "max_products", max_products)

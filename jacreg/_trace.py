@@ -42,6 +42,12 @@ def diagonal(
     Raises:
         ValueError: the Jacobian is not square, or a stochastic method has no key.
         TypeError: the method does not give a diagonal.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs**2, jnp.array([[1.0, 2.0, 3.0]]))
+        >>> jacreg.diagonal(lin)
+        Array([[2., 4., 6.]], dtype=float32)
     """
     return DIAGONAL.decide(lin, method).run(key)
 
@@ -64,6 +70,12 @@ def divergence(
     Raises:
         ValueError: the Jacobian is not square, or a stochastic method has no key.
         TypeError: the method does not give a trace.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs**2, jnp.array([[1.0, 2.0, 3.0]]))
+        >>> jacreg.divergence(lin)
+        Array([12.], dtype=float32)
     """
     return DIVERGENCE.decide(lin, method).run(key)
 

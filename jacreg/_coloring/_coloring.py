@@ -53,7 +53,18 @@ def quantity_name(who: str, quantity: Callable[..., Any] | str, names: Sequence[
 
 
 class ColoringError(ValueError):
-    """A colouring does not fit the function it is used with, or numeric probes refute it."""
+    """A colouring does not fit the function it is used with, or numeric probes refute it.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> xs = jnp.ones((1, 4))
+        >>> method = jacreg.color(jnp.square, xs)
+        >>> try:
+        ...     jacreg.divergence(jacreg.linearize(jnp.sin, xs), method)
+        ... except jacreg.ColoringError:
+        ...     print("made for another function")
+        made for another function
+    """
 
 
 @dataclass(frozen=True, eq=False, repr=False)
@@ -74,6 +85,13 @@ class Coloring(Method):
         dense_because: primitives that could not be read; where all could and it is dense, what
             made it so. Empty only where it is not dense.
         place: where the first of these stands in the file of the function, empty where unknown.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> xs = jnp.array([[1.0, 2.0, 3.0]])
+        >>> method = jacreg.color(lambda xs: xs**2, xs)
+        >>> method.num_colors, jacreg.divergence(jacreg.linearize(lambda xs: xs**2, xs), method)
+        (1, Array([12.], dtype=float32))
     """
 
     quantity: str

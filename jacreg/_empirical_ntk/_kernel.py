@@ -73,6 +73,13 @@ def empirical_ntk(
 
     Source: Jacot, Gabriel, Hongler 2018; structured derivatives as in Novak, Sohl-Dickstein,
     Schoenholz 2022, arXiv:2206.08720.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> xs = jnp.array([[1.0, 0.0], [3.0, 4.0]])
+        >>> jacreg.empirical_ntk(lambda w, xs: xs @ w, jnp.ones((2, 1)), xs)
+        Array([[ 1.,  3.],
+               [ 3., 25.]], dtype=float32)
     """
     if chunk_size is not None:
         check_count("empirical_ntk", "chunk_size", chunk_size)

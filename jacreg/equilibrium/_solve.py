@@ -27,6 +27,12 @@ class EquilibriumResult(NamedTuple):
         residual: `[N]`, norm(f(z*) - z*) / norm(f(z*)) at the last point that the solver tested.
         num_evaluations: `[N]`, of the cell before the example's solver stopped (NFE).
         converged: `[N]`, whether the residual reached the tolerance.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.equilibrium
+        >>> found = jacreg.equilibrium.solve(lambda zs: 0.5 * zs + 1, jnp.zeros((1, 1)))
+        >>> found.state.round(), bool(found.converged[0])
+        (Array([[2.]], dtype=float32), True)
     """
 
     state: PyTree

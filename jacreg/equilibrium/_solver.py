@@ -27,6 +27,14 @@ class EquilibriumSolver:
 
     Raises:
         ValueError: an unknown method, or a value that is not positive and finite.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.equilibrium
+        >>> solver = jacreg.equilibrium.EquilibriumSolver("iteration", max_steps=3)
+        >>> start = jnp.zeros((1, 1))
+        >>> found = jacreg.equilibrium.solve(lambda zs: 0.5 * zs + 1, start, solver=solver)
+        >>> found.num_evaluations, found.converged
+        (Array([3], dtype=int32), Array([False], dtype=bool))
     """
 
     method: str = "anderson"

@@ -19,6 +19,14 @@ class DifferentialDense(eqx.Module):
 
     h' = phi(W h + b) and dh'/dx = diag(phi'(W h + b)) W dh/dx. Only a smooth activation
     gives a smooth Jacobian: "softplus", "tanh" and "cos" do, "relu" does not.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.eqx
+        >>> options = {"activation": "identity", "key": jax.random.key(0)}
+        >>> layer = jacreg.eqx.DifferentialDense(1, 1, use_bias=False, **options)
+        >>> y, slope = layer(jnp.array([2.0]))
+        >>> bool(jnp.allclose(y, 2 * slope[:, 0]))
+        True
     """
 
     linear: eqx.nn.Linear
@@ -76,6 +84,14 @@ class DifferentialMLP(eqx.Module):
     At about the price of `in` further forward passes, and differentiable like any
     output, so that both can be fitted to data (Lutter et al. 2019). `jax.vmap` it over a
     batch: then `dy/dx[i, j, k]` is the row-wise Jacobian dy[i, j] / dx[i, k].
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.eqx
+        >>> net = jacreg.eqx.DifferentialMLP(3, 2, 4, 1, key=jax.random.key(0))
+        >>> y, jacobian = net(jnp.ones(3))
+        >>> dense = jax.jacobian(lambda x: net(x)[0])(jnp.ones(3))
+        >>> bool(jnp.allclose(jacobian, dense, rtol=1e-4))
+        True
     """
 
     layers: tuple[DifferentialDense, ...]

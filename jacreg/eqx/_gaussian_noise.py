@@ -20,6 +20,12 @@ class GaussianNoise(eqx.Module):
     `jacreg.losses.gaussian_noise_regularizer` is its explicit form. Handled as
     `eqx.nn.Dropout` is: `eqx.nn.inference_mode` switches it, and
     `jacreg.eqx.function(model, dropout_key=key)` turns it on with one draw for all calls.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.eqx
+        >>> layer, x = jacreg.eqx.GaussianNoise(0.1), jnp.ones(2)
+        >>> bool((layer(x, key=jax.random.key(0)) == x).any()), layer(x, inference=True)
+        (False, Array([1., 1.], dtype=float32))
     """
 
     scale: float

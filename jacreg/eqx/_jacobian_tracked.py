@@ -26,6 +26,13 @@ class JacobianTracked(eqx.Module):
 
     The layers run as `jacreg.eqx.function(layer)` has them: BatchNorm by its running
     averages, dropout off, nothing updated.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.eqx
+        >>> tracked = jacreg.eqx.JacobianTracked(lambda x: 2 * x, lambda x: 3 * x)
+        >>> y, norms = tracked(jnp.ones(1))
+        >>> y, jnp.exp(norms.total).round()
+        (Array([6.], dtype=float32), Array(6., dtype=float32))
     """
 
     layers: tuple[Callable[..., Any], ...]

@@ -45,6 +45,15 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
         layer: the wrapped layer, with its parameters as they are.
         vector: where the state holds the right singular vector of A.
         inference: True stops the updates.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.eqx
+        >>> from equinox import nn
+        >>> layer, key = nn.Linear(3, 4, key=jax.random.key(0)), jax.random.key(1)
+        >>> make = nn.make_with_state(jacreg.eqx.SpectralNormalized)
+        >>> fn = jacreg.eqx.function(*make(layer, in_shape=3, key=key))
+        >>> jacreg.spectral_norm(jacreg.linearize(fn, jnp.ones((1, 3))), key=key).round()
+        Array([1.], dtype=float32)
     """
 
     layer: Callable[..., Any]

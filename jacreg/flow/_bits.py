@@ -20,5 +20,10 @@ def bits_per_dimension(
       log_density: `[N]` in nats, of images scaled to [0, 1].
       dimensions: the number of entries of one image.
       levels: of the original grey values; 1 for data that never were integers.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.flow
+        >>> jacreg.flow.bits_per_dimension(jnp.array([0.0, -8 * jnp.log(2.0)]), 8).round()
+        Array([8., 9.], dtype=float32)
     """
     return (math.log(levels) - log_density / dimensions) / math.log(2.0)

@@ -23,7 +23,14 @@ _TIMES = ("ts", "times")
 
 @dataclass(frozen=True)
 class TimeFirst:
-    """A field written `(t, y, args)`; made by `time_first`, and still one that diffrax takes."""
+    """A field written `(t, y, args)`; made by `time_first`, and still one that diffrax takes.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.flow
+        >>> field = jacreg.flow.time_first(lambda when, state, _: -when * state)
+        >>> isinstance(field, jacreg.flow.TimeFirst), field(2.0, jnp.ones((1, 2)))
+        (True, Array([[-2., -2.]], dtype=float32))
+    """
 
     field: Field
 

@@ -115,6 +115,13 @@ def sample(
 
     Returns:
         A `FlowResult` without densities.
+
+    Example:
+        >>> import jax, jacreg.flow
+        >>> key = jax.random.key(0)
+        >>> found = jacreg.flow.sample(lambda xs, ts: 0 * xs - 20, (2, 3), key=key)
+        >>> bool((abs(found.values - 20) < 5).all())
+        True
     """
     latents = (base or jax.random.normal)(key, tuple(shape))
     if latents.shape != tuple(shape):

@@ -46,6 +46,12 @@ class FlowResult:
         remaining: the share of the time that was left when it gave up; 0 where it converged.
         plan: how the divergence was taken along the path, a `jacreg.plan` made once for the
             solve; None from `sample`.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.flow
+        >>> found = jacreg.flow.log_density(lambda xs, ts: 0 * xs + 1, jnp.ones((1, 2)))
+        >>> found.values.round(), bool(found.converged), found.plan.path
+        (Array([[2., 2.]], dtype=float32), True, 'colouring')
     """
 
     log_density: Float[Array, " N"] | None

@@ -29,6 +29,14 @@ class GaussianNoise(nn.Module):
     Raises:
         ValueError: the scale is negative or not finite.
         TypeError: the scale is no number.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.linen
+        >>> layer, xs = jacreg.linen.GaussianNoise(0.1), jnp.ones((1, 2))
+        >>> layer.apply({}, xs, deterministic=True)
+        Array([[1., 1.]], dtype=float32)
+        >>> bool((layer.apply({}, xs, False, rngs={"noise": jax.random.key(0)}) == xs).any())
+        False
     """
 
     scale: float

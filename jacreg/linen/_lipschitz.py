@@ -27,6 +27,11 @@ class GroupSort(nn.Module):
 
     Raises:
         ValueError: `group_size` is below 1, or does not divide the channels.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.linen
+        >>> jacreg.linen.GroupSort(3).apply({}, jnp.array([[1.0, 3.0, 2.0]]))
+        Array([[3., 2., 1.]], dtype=float32)
     """
 
     group_size: int = 2
@@ -47,6 +52,11 @@ class MaxMin(nn.Module):
 
     Attributes:
         axis: of the channels, in a batch.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.linen
+        >>> jacreg.linen.MaxMin().apply({}, jnp.array([[1.0, 3.0, 4.0, 2.0]]))
+        Array([[3., 1., 4., 2.]], dtype=float32)
     """
 
     axis: int = -1
@@ -74,6 +84,12 @@ class OrthogonalDense(nn.Module):
 
     Raises:
         ValueError: a size is no positive int.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.linen
+        >>> layer, xs = jacreg.linen.OrthogonalDense(2, 2), jnp.array([[3.0, 4.0]])
+        >>> jnp.linalg.norm(layer.init_with_output(jax.random.key(0), xs)[0]).round()
+        Array(5., dtype=float32)
     """
 
     in_features: int

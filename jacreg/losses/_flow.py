@@ -22,6 +22,13 @@ class FlowRegularizers(NamedTuple):
         divergence: e^T J e, unbiased for tr J.
         kinetic_energy: ||f||^2, exact.
         frobenius_squared: ||e^T J||^2, unbiased for ||J||_F^2.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: 2 * xs, jnp.ones((1, 2)))
+        >>> found = jacreg.losses.flow_regularizers(lin, jnp.array([[1.0, -1.0]]))
+        >>> [float(each[0]) for each in found]
+        [4.0, 8.0, 8.0]
     """
 
     divergence: Float[Array, " N"]

@@ -59,6 +59,13 @@ def path_length_penalty(
         ValueError: the key is missing, the mean is no scalar, the output is no single
             array, or it has no such axis.
         TypeError: the latents or images are not floating point.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> zs, key = jnp.ones((1, 1)), jax.random.key(0)
+        >>> mean = jacreg.losses.path_lengths(jnp.square, zs, key=key)[0] - 3.0
+        >>> jacreg.losses.path_length_penalty(jnp.square, zs, key=key, mean=mean).round()
+        Array([9.], dtype=float32)
     """
     who = "path_length_penalty"
     lengths = _lengths(who, generator, latents, key, channel_axis)
@@ -87,6 +94,12 @@ def path_lengths(
     Raises:
         ValueError: the key is missing, or the output has no such axis.
         TypeError: the latents or images are not floating point.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> zs, key = jnp.ones((1, 10000)), jax.random.key(0)
+        >>> jacreg.losses.path_lengths(lambda zs: 3 * zs, zs, key=key).round()
+        Array([3.], dtype=float32)
     """
     return _lengths("path_lengths", generator, latents, key, channel_axis)
 

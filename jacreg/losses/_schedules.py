@@ -83,6 +83,12 @@ def bernoulli(probability: float, *, key: Array | None) -> Schedule:
     Raises:
         TypeError: the probability is no Python number.
         ValueError: it is not in (0, 1], or the key is missing.
+
+    Example:
+        >>> import jax, jacreg
+        >>> weight = jacreg.losses.bernoulli(0.5, key=jax.random.key(0))
+        >>> sorted({float(weight(step)) for step in range(20)})
+        [0.0, 2.0]
     """
     _check_number("bernoulli", "probability", probability)
     if not 0 < probability <= 1:

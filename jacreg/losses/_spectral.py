@@ -84,6 +84,14 @@ def right_singular_vector(
         ValueError: neither key nor start, `num_iterations` is not positive, or the start
             does not have the shape of `xs`.
         TypeError: (DirectionError) the function lacks a direction.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs * jnp.array([5.0, 0.1]), jnp.ones((1, 2)))
+        >>> key = jax.random.key(0)
+        >>> found = jacreg.losses.right_singular_vector(lin, key=key, num_iterations=5)
+        >>> abs(found).round()
+        Array([[1., 0.]], dtype=float32)
     """
     return _iterate("right_singular_vector", lin, key, num_iterations, start)
 

@@ -20,6 +20,13 @@ class GaussianNoise(nnx.Module):
     `jacreg.losses.gaussian_noise_regularizer` is its explicit form. Handled as
     `nnx.Dropout` is: `model.train()` and `model.eval()` switch it, and
     `jacreg.nnx.function(model, dropout_key=key)` turns it on with one draw for all calls.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.nnx
+        >>> from flax import nnx
+        >>> layer, xs = jacreg.nnx.GaussianNoise(0.1, rngs=nnx.Rngs(0)), jnp.ones((1, 2))
+        >>> bool((layer(xs) == xs).any()), layer(xs, deterministic=True)
+        (False, Array([[1., 1.]], dtype=float32))
     """
 
     def __init__(

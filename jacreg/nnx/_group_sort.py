@@ -17,6 +17,11 @@ class GroupSort(nnx.Module):
 
     Where no two are equal it permutes them: 1-Lipschitz, and the gradient keeps its norm, which
     a relu halves on the way (arXiv:1811.05381, section 4).
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.nnx
+        >>> jacreg.nnx.GroupSort(3)(jnp.array([[1.0, 3.0, 2.0]]))
+        Array([[3., 2., 1.]], dtype=float32)
     """
 
     def __init__(self, group_size: int = 2, *, axis: int = -1) -> None:
@@ -46,7 +51,13 @@ class GroupSort(nnx.Module):
 
 
 class MaxMin(GroupSort):
-    """Larger and smaller of each two neighbouring channels: `GroupSort(2)`."""
+    """Larger and smaller of each two neighbouring channels: `GroupSort(2)`.
+
+    Example:
+        >>> import jax.numpy as jnp, jacreg.nnx
+        >>> jacreg.nnx.MaxMin()(jnp.array([[1.0, 3.0, 4.0, 2.0]]))
+        Array([[3., 1., 4., 2.]], dtype=float32)
+    """
 
     def __init__(self, *, axis: int = -1) -> None:
         """Make the activation; `axis` is that of the channels, in a batch."""

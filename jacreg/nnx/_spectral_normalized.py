@@ -46,6 +46,15 @@ class SpectralNormalized(nnx.Module):
     Attributes:
         layer: the wrapped layer, with its parameters as they are.
         vector: right singular vector of A, an `nnx.BatchStat`.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg.nnx
+        >>> from flax import nnx
+        >>> layer = nnx.Linear(3, 4, rngs=nnx.Rngs(0))
+        >>> layer = jacreg.nnx.SpectralNormalized(layer, in_shape=3, key=jax.random.key(0))
+        >>> lin = jacreg.linearize(jacreg.nnx.function(layer), jnp.ones((1, 3)))
+        >>> jacreg.spectral_norm(lin, key=jax.random.key(1)).round()
+        Array([1.], dtype=float32)
     """
 
     def __init__(
