@@ -222,6 +222,15 @@ def _stochastic_pairs():
         _is_full,
     )
     yield Pair(
+        "frobenius_squared",
+        "XRowNorm",
+        lambda p, lin: jacreg.frobenius_squared(
+            lin, jacreg.XRowNorm(3 * max(2, p.inputs.size, p.outputs.size)), key=KEY
+        ),
+        _frobenius,
+        _is_full,
+    )
+    yield Pair(
         "log_pseudo_determinant",
         "Lanczos",
         _lanczos,

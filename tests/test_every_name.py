@@ -1,16 +1,17 @@
-"""Every public name of the wheel has a page, an example that runs, and a row that holds it to truth."""
+"""Every public name of the wheel has a page, an example that runs, and a conformance row."""
 
 import doctest
 import importlib
-import inspect
 import pkgutil
 import re
 from pathlib import Path
 
 import jax
 import pytest
+from conformance_rows import NO_ROW
 from pairs_automatic import PAIRS
 from public_calls import PACKAGES
+from test_conformance_rows import ROWS
 from test_losses_conformance import CASES
 
 REFERENCE = Path(__file__).parent.parent / "docs" / "reference"
@@ -28,13 +29,12 @@ def public(module):
 
 
 def modules(package):
-    """A package and the modules below it, those of other packages left out."""
+    """A package and the modules below it; those of the other packages are their own."""
     found = facade(package)
+    others = tuple(PACKAGES if package == "jacreg" else ())[1:]
     yield found
     for info in pkgutil.walk_packages(found.__path__, f"{package}."):
-        if not any(info.name.startswith(other) for other in PACKAGES if other != "jacreg"):
-            yield importlib.import_module(info.name)
-        elif package != "jacreg":
+        if not info.name.startswith(others):
             yield importlib.import_module(info.name)
 
 
@@ -67,3 +67,19 @@ def test_the_examples_run(package):
         jax.config.update("jax_disable_most_optimizations", False)
     assert not wrong, "\n".join(wrong)
     assert ran >= len({id(getattr(facade(package), n)) for n in public(facade(package))})
+
+
+def rows(package):
+    """The names that a table of the conformance suite holds."""
+    names = set(ROWS[package]())
+    if package == "jacreg":
+        for pair in PAIRS.values():
+            names |= {pair.quantity, *re.findall(r"^\w+", pair.method)}
+    return names | (set(CASES) if package == "jacreg.losses" else set())
+
+
+@pytest.mark.parametrize("package", PACKAGES)
+def test_a_conformance_row(package):
+    without = NO_ROW.get(package, {})
+    assert public(facade(package)) - rows(package) == set(without)
+    assert all(without.values())
