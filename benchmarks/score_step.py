@@ -37,8 +37,8 @@ from train.tasks._score import ScoreField, make_forward
 from train.tasks._score_losses import Matching
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "score" / "mnist-coloring.toml"
 _MOST_RATIO = 1.5

@@ -5,7 +5,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-PACKAGES = ("jacreg", "models", "train")
+PACKAGES = ("jacreg", "models", "train", "benchmarks")
 
 
 def files(root: Path = ROOT) -> dict[str, Path]:

@@ -6,8 +6,9 @@ import tomllib
 import pytest
 
 from train import config as configs
-from train.config import Named, dump, load, parse
+from train.config import dump, load, parse
 from train.errors import ConfigError
+from train.named import Named
 
 MINIMAL = """
 [experiment]

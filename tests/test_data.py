@@ -10,9 +10,9 @@ import pytest
 from PIL import Image
 
 from train import data
-from train.config import Data
 from train.data import Dataset, Examples, _hub, _idx, stratified_split, subset
 from train.errors import ConfigError, DataError
+from train.sections import Data
 
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data"
 

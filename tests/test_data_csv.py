@@ -7,10 +7,10 @@ import pytest
 from train_setup import tiny
 
 from train import data
-from train.config import Data
 from train.data import _csv
 from train.data._csv import header, read_csv
 from train.errors import ConfigError, DataError
+from train.sections import Data
 
 VALUES = [[1.5, -2.0, 3e-4], [4.0, 5.0, 6.0]]
 

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from train import data
-from train.config import Data
 from train.errors import ConfigError, DataError
+from train.sections import Data
 
 datasets.disable_progress_bars()
 RAMP = np.arange(64).reshape(8, 8)

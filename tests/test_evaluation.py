@@ -6,8 +6,8 @@ import numpy as np
 import pytest
 
 from train import evaluation, figures, records
-from train.config import Evaluation
 from train.data import Examples
+from train.sections import Evaluation
 
 RNG = np.random.default_rng(0)
 WEIGHTS = jnp.asarray(RNG.normal(size=(12, 3)), jnp.float32)

@@ -257,9 +257,9 @@ class TestNotFinite:
     def test_in_arrays_of_pixels(self, bad):
         import datasets
 
-        from train.config import Data
         from train.data._columns import ARRAYS
         from train.data._pictures import read_column
+        from train.sections import Data
 
         pictures = np.full((3, 2, 2), 200, np.float32)
         features = datasets.Features({"image": datasets.Array2D((2, 2), "float32")})

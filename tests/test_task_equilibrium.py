@@ -8,11 +8,12 @@ from train_setup import train_cache  # noqa: F401
 
 import jacreg
 from train import data, figures, records
-from train.config import Data, parse
+from train.config import parse
 from train.data._synthetic import curve
 from train.errors import ConfigError, DivergedError
 from train.figures import evaluations
 from train.run import run
+from train.sections import Data
 from train.tasks import TASKS
 from train.tasks._equilibrium import solved
 from train.tasks._equilibrium_report import Measured

@@ -8,10 +8,12 @@ from pathlib import Path
 from typing import Any
 
 from train import records
-from train.config import Config, parse, read_tables
+from train.config import parse
 from train.errors import ConfigError
 from train.methods import Chosen
 from train.named import Named
+from train.sections import Config
+from train.tables import read_tables
 
 
 def with_choices(config: Config, found: Mapping[str, Chosen]) -> Config:

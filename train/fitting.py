@@ -14,11 +14,12 @@ import optax
 from train import data as data_sets
 from train import own
 from train.arrays import NAME, as_dataset, with_classes
-from train.config import Config, parse
+from train.config import parse
 from train.data import Dataset
 from train.errors import ArgumentError, ArgumentTypeError, ConfigError, DataError, shown
 from train.restore import restored
 from train.run import run_for_weights
+from train.sections import Config
 
 if TYPE_CHECKING:
     from jacreg import Linearization

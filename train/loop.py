@@ -33,9 +33,9 @@ from train.step import (
 )
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.problem import Problem
     from train.progress import Reporter
+    from train.sections import Config
 
 # Between chunks the loop moves the bar and asks the device whether all is well.
 _LONGEST_CHUNK = 100

@@ -18,10 +18,20 @@ class Named:
 
 
 @dataclass(frozen=True)
-class Choice:
-    """Marks a key whose value is a `Named` from a registry of callables.
+class Row:
+    """Marks a key whose value names a row of a registry that parsing is given, by its name there.
 
-    `make`, where given, is called with the options to let the row itself reject them.
+    The value is the name alone, or a `Named` where the key's type says so.
+    """
+
+    registry: str
+
+
+@dataclass(frozen=True)
+class Choice:
+    """A registry of callables; marks a key whose value is a `Named` from it.
+
+    `validate`, where given, is called with the options to let the row itself reject them.
     """
 
     registry: Mapping[str, Callable[..., Any]]

@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
     from jacreg._functional import Functional
-    from train.config import Model
     from train.data import Dataset
+    from train.sections import Model
 
 # What the data and the section's own keys decide, not the network's options.
 _DECIDED = ("layout", "input_shape", "num_classes", "outputs")
@@ -41,23 +41,19 @@ def model_keys(name: str) -> dict[str, Key]:
     }
 
 
-def with_framework(config: Model) -> Model:
-    """Return the section with its framework filled in: the network's first."""
-    if config.framework is not None or config.target is not None:
-        return config
-    return replace(config, framework=NETWORKS[config.name].frameworks[0])
-
-
-def check_model(config: Model) -> None:
-    """Raise unless the network exists in the framework and takes the layout and options.
+def completed(config: Model) -> Model:
+    """Return the section with its framework filled in, the network's first.
 
     Raises:
-        ConfigError: with the path of the key at fault.
+        ConfigError: the network does not exist in the framework, or does not take the layout or
+            an option, with the path of the key at fault.
     """
     if config.target is not None:
         _layout(config)
-        return
+        return config
     network = NETWORKS[config.name]
+    if config.framework is None:
+        config = replace(config, framework=network.frameworks[0])
     if config.framework not in network.frameworks:
         raise ConfigError(
             f'model.framework: got "{config.framework}", but "{config.name}" exists in '
@@ -71,6 +67,7 @@ def check_model(config: Model) -> None:
         at_fault = next((word for word in words[:3] if word in config.options), None)
         path = "model" if at_fault is None else f"model.{at_fault}"
         raise ConfigError(f"{path}: {' '.join(words)[:600]}") from None
+    return config
 
 
 @dataclass(frozen=True)

@@ -17,7 +17,7 @@ from train.schedules import make_schedule
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
-    from train.config import Optimizer
+    from train.sections import Optimizer
 
 
 def sgd(rate: optax.Schedule, momentum: float, weight_decay: float):

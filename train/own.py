@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
     from jacreg._functional import Functional
-    from train.config import Model
+    from train.sections import Model
 
 
 def is_target(text: str) -> bool:

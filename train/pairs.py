@@ -13,7 +13,7 @@ from train.progress import shown_metric
 from train.run import run
 
 if TYPE_CHECKING:
-    from train.config import Config
+    from train.sections import Config
 
 
 class Pair(NamedTuple):

@@ -18,7 +18,7 @@ from train.errors import ConfigError
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
-    from train.config import Config
+    from train.sections import Config
 
 _AXIS = "data"
 # Where the processes of a run on several hosts meet, and which of them this is.

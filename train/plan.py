@@ -24,7 +24,8 @@ from train.tasks import TASKS
 from train.workdir import check_config
 
 if TYPE_CHECKING:
-    from train.config import Config, Named, Penalty
+    from train.named import Named
+    from train.sections import Config, Penalty
 
 
 def plan(config: Config, workdir: Path) -> dict[str, Any]:

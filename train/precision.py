@@ -13,7 +13,7 @@ from train.errors import ConfigError
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
-    from train.config import Config
+    from train.sections import Config
 
 # Tasks whose network is one call; the others solve equations or integrate with it to a tolerance
 # that bfloat16 cannot reach, or take it apart.

@@ -13,12 +13,13 @@ from train.errors import WorkdirError
 from train.loop import Loop
 from train.progress import Reporter
 from train.step import init_state
+from train.tables import read_tables
 from train.tasks import TASKS
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
     from train.problem import Problem
+    from train.sections import Config
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ def restore(workdir: Path) -> Trained:
     if summary.get("status") != "finished":
         raise WorkdirError(f"{workdir}: holds no finished run; finish it first.")
     path = workdir / records.CONFIG
-    return restored(configs.parse(configs.read_tables(path), str(path)), workdir)
+    return restored(configs.parse(read_tables(path), str(path)), workdir)
 
 
 def restored(config: Config, workdir: Path) -> Trained:

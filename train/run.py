@@ -37,8 +37,8 @@ from train.tasks import TASKS
 from train.workdir import check_config, locked, record_config
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.problem import Problem
+    from train.sections import Config
 
 FINISHED = "finished"
 

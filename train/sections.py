@@ -1,30 +1,22 @@
 """The sections of a config, as frozen dataclasses: the fields are the keys.
 
-A section that names a row of a registry (`model.name`, `penalty.N.name`, ...)
-takes that row's options as further keys; they stand in `options`.
+A section that names a row of a registry (`model.name`, `penalty.N.name`, ...) takes that row's
+options as further keys; they stand in `options`. A key marked with `Row` accepts the names of a
+registry; which these are, parsing is told (`train.config`), so that whatever a registry lists may
+read a section.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any, ClassVar
+from typing import TYPE_CHECKING, Annotated, Any
 
-from models._networks import FRAMEWORKS, NETWORKS
-from train.data import builtin_keys
-from train.expect import NO_KEY, Key, boolean, either, integer, keys_of, number, sequence, string
-from train.methods import METHODS, make_method
-from train.named import Choice, Named
-from train.networks import model_keys
-from train.optimizers import OPTIMIZERS
-from train.penalties import PENALTIES
-from train.schedules import SCHEDULES, make_schedule
-from train.tasks import TASKS
+from train.expect import NO_KEY, boolean, either, integer, number, sequence, string
+from train.named import Named, Row
 
 if TYPE_CHECKING:
     from optax import GradientTransformation
-
-    from train.data import Dataset
 
 NUMBERS = either(number(), sequence(number()))
 SCALES = either(number(above=0), sequence(number(above=0)))
@@ -34,8 +26,7 @@ PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
 # What Python gives in place of a name: no key, and in no file.
 _NO_KEY: Mapping[str, Any] = {NO_KEY: True}
-Schedule = Annotated[Named, Choice(SCHEDULES, make_schedule)]
-Method = Annotated[Named, Choice(METHODS, make_method)]
+Schedule = Annotated[Named, Row("schedule")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,8 +48,6 @@ class Data:
     Other keys are the built-in's own.
     """
 
-    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = builtin_keys
-
     name: str | None = None
     path: str | None = None
     batch_size: Annotated[int, integer(least=1)] = 100
@@ -72,7 +61,7 @@ class Data:
     background: Annotated[str | None, string(("white", "black"))] = None
     test_fraction: Annotated[float, number(above=0, most=0.9)] = 0.2
     options: Mapping[str, Any] = field(default_factory=dict)
-    given: Dataset | None = field(default=None, compare=False, repr=False, metadata=_NO_KEY)
+    given: Any = field(default=None, compare=False, repr=False, metadata=_NO_KEY)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -86,10 +75,8 @@ class Model:
     target, and `layout` brings images, N, H, W, C, into the order of axes that it takes.
     """
 
-    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = model_keys
-
-    name: Annotated[str, string(NETWORKS)]
-    framework: Annotated[str | None, string(FRAMEWORKS)] = None
+    name: Annotated[str, Row("model")]
+    framework: Annotated[str | None, Row("framework")] = None
     layout: Annotated[tuple[str, str, str] | None, sequence(string(), 3)] = None
     target: str | None = None
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -100,9 +87,7 @@ class Model:
 class Task:
     """What is learnt; other keys are the task's own."""
 
-    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = lambda name: keys_of(TASKS[name])
-
-    name: Annotated[str, string(TASKS)]
+    name: Annotated[str, Row("task")]
     options: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -116,11 +101,9 @@ class Penalty:
     BatchNorm: of the evaluation pass, or of the training pass.
     """
 
-    option_keys: ClassVar[Callable[[str], dict[str, Key]]] = lambda name: keys_of(PENALTIES[name])
-
-    name: Annotated[str, string(PENALTIES)]
+    name: Annotated[str, Row("penalty")]
     weight: Annotated[float, number(least=0)]
-    method: Annotated[Named | None, Choice(METHODS, make_method)] = None
+    method: Annotated[Named | None, Row("method")] = None
     schedule: Schedule = CONSTANT
     every: Annotated[int, integer(least=1)] = 1
     probability: Annotated[float, number(above=0, most=1)] = 1.0
@@ -140,7 +123,7 @@ class Optimizer:
     with `adamw` it is decoupled.
     """
 
-    name: Annotated[str, string(OPTIMIZERS)] = "sgd"
+    name: Annotated[str, Row("optimizer")] = "sgd"
     learning_rate: Annotated[float, number(above=0)] = 0.1
     momentum: Annotated[float, number(least=0, most=0.999999)] = 0.9
     weight_decay: Annotated[float, number(least=0)] = 0.0
@@ -233,4 +216,3 @@ SECTIONS: Mapping[str, type] = {
     "evaluation": Evaluation,
     "parallel": Parallel,
 }
-REQUIRED_KEYS = ("experiment.name", "data.name", "model.name", "task.name", "training.steps")

@@ -14,9 +14,9 @@ from train.errors import DivergedError, UserError
 from train.statistics import MOST_SEEDS, student_interval
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.progress import Reporter
     from train.reproduce import Job
+    from train.sections import Config
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
 _PLAIN, _PENALISED = "plain", "penalised"

@@ -23,7 +23,7 @@ from train.schedules import make_schedule
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from train.config import Penalty
+    from train.sections import Penalty
 
 # The source of a penalty on the Jacobian through running statistics, beside the task's pass.
 RUNNING = "running_lin"

@@ -10,9 +10,11 @@ from dataclasses import replace
 from pathlib import Path
 
 from train import records
-from train.config import GIVEN, Config, differences, dump, parse, read_tables
+from train.config import GIVEN, differences, dump, parse
 from train.errors import ConfigError, UserError, WorkdirError
 from train.penalties import PENALTIES
+from train.sections import Config
+from train.tables import read_tables
 
 LOCK = ".lock"
 # What runs and reproductions leave.

@@ -16,8 +16,9 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from benchmarks.robustness._records import ROOT
-from train import data, methods, models, optimizers, penalties, schedules, tasks
+from train import data, methods, networks, optimizers, penalties, schedules, tasks
 from train.__main__ import main
+from train.config import REGISTRIES
 from train.expect import keys_of
 from train.loop import Loop
 from train.sections import SECTIONS
@@ -65,7 +66,7 @@ class TooLong(BaseException):
 def known_names() -> list[str]:
     """Return what some key or other accepts as a name."""
     registries: Sequence[Any] = (
-        data.BUILTINS, methods.METHODS, models.NETWORKS, optimizers.OPTIMIZERS,
+        data.BUILTINS, methods.METHODS, networks.NETWORKS, optimizers.OPTIMIZERS,
         penalties.PENALTIES, schedules.SCHEDULES, tasks.TASKS,
     )  # fmt: skip
     return sorted({name for registry in registries for name in registry})
@@ -76,7 +77,7 @@ def known_keys(tables: dict[str, Any]) -> list[str]:
     paths = []
     for section, kind in SECTIONS.items():
         own = [key for key in keys_of(kind) if key != "options"]
-        options = getattr(kind, "option_keys", None)
+        options = REGISTRIES.options.get(section)
         table = tables.get(section, {})
         if section == "penalty":
             for index, each in enumerate(table):

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Iterable, Mapping
-from typing import Any, TypeVar
+from dataclasses import replace
+from typing import Annotated, Any, TypeVar
 
+from train.config._registries import REGISTRIES, Registries
 from train.errors import ConfigError, shown
-from train.expect import REQUIRED, Expect, Key, keys_of, nearest
-from train.named import Choice, Named
-from train.networks import check_model, with_framework
+from train.expect import REQUIRED, Expect, Key, keys_of, nearest, string
+from train.named import Choice, Named, Row
 from train.own import is_target
 from train.sections import SECTIONS, Config, Data, Experiment, Model, Optimizer, Penalty
 
@@ -19,38 +20,37 @@ GIVEN = "given"
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def parse(tables: Mapping[str, Any], source: str) -> Config:
+def parse(tables: Mapping[str, Any], source: str, registries: Registries = REGISTRIES) -> Config:
     """Return the config that the parsed TOML `tables` say.
 
     Args:
         tables: what `tomllib` gives.
         source: where it came from, for messages.
+        registries: what its keys may name.
 
     Raises:
         ConfigError: a key is unknown, missing, mistyped or out of range.
     """
     try:
-        return _config(tables)
+        return _config(tables, registries)
     except ConfigError as error:
         raise ConfigError(f"{source}: {error}") from None
 
 
-def _config(tables: Mapping[str, Any]) -> Config:
+def _config(tables: Mapping[str, Any], registries: Registries) -> Config:
     for name in tables:
         if name not in SECTIONS:
             raise _unknown(name, name, SECTIONS, "section")
     sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         if section is Penalty:
-            sections[name] = _penalties(tables.get(name, []))
+            sections[name] = _penalties(tables.get(name, []), registries)
         elif name in tables or _needs(section):
-            sections[name] = _section(section, tables.get(name, {}), name)
-    sections["model"] = with_framework(sections["model"])
-    config = Config(**sections)
-    _check_experiment(config.experiment)
-    _check_data(config.data)
-    check_model(config.model)
-    return config
+            sections[name] = _section(section, tables.get(name, {}), name, name, registries)
+    _check_experiment(sections["experiment"])
+    _check_data(sections["data"])
+    sections["model"] = registries.completed(sections["model"])
+    return Config(**sections)
 
 
 def _needs(section: type) -> bool:
@@ -58,25 +58,28 @@ def _needs(section: type) -> bool:
     return required or section is Data
 
 
-def _penalties(tables: Any) -> tuple[Penalty, ...]:
+def _penalties(tables: Any, registries: Registries) -> tuple[Penalty, ...]:
     if not isinstance(tables, list):
         raise ConfigError(
             f"penalty: got {shown(tables)} ({_kind(tables)}), expected a list of tables; "
             "write each penalty under its own [[penalty]] header."
         )
-    return tuple(_section(Penalty, table, f"penalty.{index}") for index, table in enumerate(tables))
+    return tuple(
+        _section(Penalty, table, f"penalty.{index}", "penalty", registries)
+        for index, table in enumerate(tables)
+    )
 
 
-def _section(section: type[T], table: Any, path: str) -> T:
+def _section(section: type[T], table: Any, path: str, name: str, registries: Registries) -> T:
     if not isinstance(table, Mapping):
         raise ConfigError(
             f"{path}: got {shown(table)} ({_kind(table)}), expected a table; write [{path}]."
         )
-    keys = keys_of(section)
+    keys = {key: _filled(each, registries) for key, each in keys_of(section).items()}
     keys.pop("options", None)
     if section is Model and "target" in table:
         return _own_model(table, keys, path)
-    option_keys = getattr(section, "option_keys", None)
+    option_keys = registries.options.get(name)
     if option_keys is None:
         return section(**_values(table, keys, path))
     further: dict[str, Key] = {}
@@ -155,6 +158,17 @@ def _missing(name: str, key: Key, path: str) -> ConfigError:
         f"{path}.{name} is missing: expected {key.expect.what}. "
         f"Write `{name} = ...` in section [{path}]{own}."
     )
+
+
+def _filled(key: Key, registries: Registries) -> Key:
+    """Put the registry in whose name a key is marked with."""
+    for extra in getattr(key.annotation, "__metadata__", ()):
+        if isinstance(extra, Row) and extra.registry in registries.choices:
+            choice = registries.choices[extra.registry]
+            return replace(key, annotation=Annotated[Named, choice])
+        if isinstance(extra, Row):
+            return replace(key, expect=string(registries.names[extra.registry]))
+    return key
 
 
 def _choice(key: Key) -> Choice | None:

@@ -17,7 +17,7 @@ import numpy as np
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from train.config import Data
+    from train.sections import Data
 
 # Eight centres at distance 4 / sqrt(2), and the radii of the rings: the scales of FFJORD's data.
 _EIGHTHS = np.arange(8) * (math.pi / 4)

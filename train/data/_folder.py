@@ -18,7 +18,7 @@ from train.data._tables import TABLE_ENDS, csv_table, tables_in
 from train.errors import DataError
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 _IMAGE_ENDS = (".png", ".jpg", ".jpeg", ".bmp", ".gif", ".tif", ".tiff", ".webp")
 

@@ -14,7 +14,7 @@ from train.data._materialise import materialise
 from train.errors import DataError
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 PROBE_SECONDS = 5.0
 _TRUE = ("1", "true", "yes", "on")

@@ -22,7 +22,7 @@ from train.errors import DataError, shown
 from train.expect import Key, keys_of, nearest
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 # Of a table `data.path` says where the bytes are, and the name how they are prepared: its row is
 # `(section, *, options) -> Dataset`.

@@ -12,7 +12,7 @@ from train.data._pictures import read_column
 from train.errors import DataError, shown
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 _TEST_NAMES = ("test", "validation", "valid", "val", "dev")
 

@@ -13,7 +13,7 @@ from train.data._pixels import Pixels, range_of
 from train.errors import DataError
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 _BATCH = 1000
 # Pillow's modes with one channel; all others are colours.

@@ -12,7 +12,7 @@ from train.errors import DataError
 if TYPE_CHECKING:
     from numpy.typing import ArrayLike
 
-    from train.config import Data
+    from train.sections import Data
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from train.errors import DataError, shown
 from train.expect import either, integer, sequence, string
 
 if TYPE_CHECKING:
-    from train.config import Data
+    from train.sections import Data
 
 TABLE_ENDS = (".csv", ".tsv", ".data")
 _COLUMN = either(string(), integer(least=1))

@@ -25,7 +25,7 @@ from train.expect import number
 if TYPE_CHECKING:
     from jaxtyping import Float
 
-    from train.config import Data
+    from train.sections import Data
 
 _HIGHEST_CORRELATION = 0.98
 _LEAST_SPREAD = 1e-6  # of the smallest principal component, relative to the largest

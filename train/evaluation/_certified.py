@@ -18,7 +18,7 @@ from train.evaluation._classifier import Classifier, first
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
-    from train.config import Evaluation
+    from train.sections import Evaluation
 
 
 def certified(

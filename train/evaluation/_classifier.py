@@ -20,7 +20,7 @@ from train.evaluation._batches import masked_mean
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
 
-    from train.config import Evaluation
+    from train.sections import Evaluation
 
 
 @dataclass(frozen=True)

@@ -104,10 +104,10 @@ def _main(chosen: argparse.Namespace) -> int:
         raise UserError(f"--workers: got {chosen.workers}, expected at least 1.")
 
     from train import records
-    from train.reproduce._paper import Settings
     from train.reproduce._report import RUN
     from train.reproduce._run import default_folder, reproduce
     from train.reproduce._runner import default_workers
+    from train.reproduce._settings import Settings
     from train.reproduce._signals import terminated
 
     settings = Settings(

@@ -7,49 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from train.errors import UserError
-
 if TYPE_CHECKING:
     from train.reproduce._claims import Claim
     from train.reproduce._job import Job
     from train.reproduce._results import Results
+    from train.reproduce._settings import Settings
 
-SCALES = ("quick", "full")
 CONFIGS = Path(__file__).resolve().parents[2] / "configs"
-
-
-@dataclass(frozen=True)
-class Settings:
-    """How a reproduction is asked for.
-
-    Attributes:
-        scale: "quick" or "full".
-        seeds: how many, from 0.
-        data: folders or files by data set, from `--data NAME=PATH`.
-        broken: every penalty weight 0.
-        most_steps: training runs of more steps are cut to this many.
-    """
-
-    scale: str = "quick"
-    seeds: int = 5
-    data: Mapping[str, str] = field(default_factory=dict)
-    broken: bool = False
-    most_steps: int | None = None
-
-    @property
-    def quick(self) -> bool:
-        """Return whether the scale is quick."""
-        return self.scale == "quick"
-
-    def require(self, name: str, why: str) -> str:
-        """Return the path given for a data set.
-
-        Raises:
-            UserError: none was given.
-        """
-        if name not in self.data:
-            raise UserError(f"--data {name}=PATH is needed: {why}")
-        return self.data[name]
 
 
 @dataclass(frozen=True)

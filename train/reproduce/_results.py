@@ -11,7 +11,7 @@ import numpy as np
 
 from train import records
 from train.reproduce._job import ARRAYS, FAILED, Job
-from train.reproduce._paper import Settings
+from train.reproduce._settings import Settings
 
 if TYPE_CHECKING:
     from jaxtyping import Float

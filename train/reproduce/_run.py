@@ -9,10 +9,11 @@ from pathlib import Path
 from train.errors import UserError
 from train.reproduce._claims import Verdict
 from train.reproduce._job import Job
-from train.reproduce._paper import SCALES, Paper, Settings
+from train.reproduce._paper import Paper
 from train.reproduce._report import write_report
 from train.reproduce._results import Results
 from train.reproduce._runner import run_jobs
+from train.reproduce._settings import SCALES, Settings
 from train.statistics import MOST_SEEDS
 from train.workdir import locked
 

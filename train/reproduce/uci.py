@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from train.reproduce._paper import Settings
+from train.reproduce._settings import Settings
 
 # Columns after the preparation of DKEF (correlated ones dropped).
 FEATURES = {"red-wine": 11, "white-wine": 11, "parkinsons": 15}

@@ -29,8 +29,8 @@ from train.terms import make_terms
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 # A unit within this share of its range from one of its ends counts as saturated; the paper does
 # not say its bound. Other activations have no ends.

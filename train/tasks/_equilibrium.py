@@ -30,8 +30,8 @@ from train.tasks._scaling import scaling
 from train.terms import make_terms
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 # What the task calls on a model, one example at a time.
 _INTERFACE = ("inject", "cell", "start", "readout")

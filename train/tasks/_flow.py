@@ -32,8 +32,8 @@ from train.terms import make_terms
 
 if TYPE_CHECKING:
     from jacreg.flow import FlowResult, FlowSolver
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 
 def flow(

@@ -20,8 +20,8 @@ if TYPE_CHECKING:
     from jaxtyping import Float
 
     from jacreg.flow import FlowSolver
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
     from train.tasks._flow_space import FlowSpace
 
 # The grid goes beyond the data by this share of its extent, on each side.

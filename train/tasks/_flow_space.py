@@ -17,9 +17,9 @@ from train.expect import integer, number
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from train.config import Config
     from train.data import Dataset
     from train.networks import BuiltModel
+    from train.sections import Config
 
 Levels = Annotated[int, integer(least=2, most=256)]
 

@@ -21,8 +21,8 @@ from train.tasks._scaling import scaling
 from train.terms import make_terms
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 
 def regression(config: Config, dataset: Dataset) -> Problem:

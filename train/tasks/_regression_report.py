@@ -18,8 +18,8 @@ from train.tasks._regression_network import Network
 if TYPE_CHECKING:
     from jaxtyping import Array
 
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 # Points across the picture of a known function.
 _ACROSS = {1: 400, 2: 60}

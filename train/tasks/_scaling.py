@@ -9,8 +9,8 @@ import jax.numpy as jnp
 import numpy as np
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 
 def scaling(

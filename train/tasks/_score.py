@@ -26,8 +26,8 @@ from train.terms import make_terms
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from train.config import Config
     from train.data import Dataset
+    from train.sections import Config
 
 Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_difference"]
 assert Loss.__args__ == NAMES

@@ -17,9 +17,9 @@ from train.sampling import SAMPLERS
 from train.step import EVALUATION_PURPOSE, purpose_key
 
 if TYPE_CHECKING:
-    from train.config import Config
     from train.data import Dataset
     from train.named import Named
+    from train.sections import Config
     from train.tasks._score_losses import Matching
 
 # An exact trace or norm in more products than this is left out of the evaluation.

@@ -85,7 +85,7 @@ def _unexplained(arm: str) -> Statistic:
         import numpy as np
 
         from train import data
-        from train.config import Data
+        from train.sections import Data
 
         targets = data.load(Data(name="synthetic-equilibrium")).test.targets
         return float(np.var(np.asarray(targets)))

@@ -7,9 +7,9 @@ from pathlib import Path
 import numpy as np
 
 from train import data
-from train.config import Data
 from train.data import Examples
 from train.errors import UserError
+from train.sections import Data
 
 _INSIDE, _SIDE = 20, 28  # MNIST: digits of 20x20 in a frame of 28x28
 

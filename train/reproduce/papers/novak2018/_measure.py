@@ -102,8 +102,8 @@ def closed_paths(xs: Float[Array, "N D"], ys: Int[np.ndarray, " N"], seed: int) 
 
 def split(train: int, test: int, seed: int) -> Any:
     """Return `(xs, ys)` of two parts of 5000 MNIST digits, and the number of classes."""
-    from train.config import Data
     from train.data import load
+    from train.sections import Data
 
     whole = load(Data(name="mnist-5k"))
     xs = np.concatenate([whole.train.inputs, whole.test.inputs]).astype(np.float32) / 255

@@ -71,8 +71,8 @@ def slices(
 
 def draw_mixture(points: int, dimensions: int, seed: int) -> Float[np.ndarray, "N D"]:
     """Return draws of the built-in `gaussian-mixture`."""
-    from train.config import Data
     from train.data import load
+    from train.sections import Data
 
     options = {"num_examples": points, "num_test": 1, "dimensions": dimensions, "seed": seed}
     return np.asarray(load(Data(name="gaussian-mixture", options=options)).train.inputs)

@@ -1,0 +1,44 @@
+"""How a reproduction is asked for."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from train.errors import UserError
+
+SCALES = ("quick", "full")
+
+
+@dataclass(frozen=True)
+class Settings:
+    """How a reproduction is asked for.
+
+    Attributes:
+        scale: "quick" or "full".
+        seeds: how many, from 0.
+        data: folders or files by data set, from `--data NAME=PATH`.
+        broken: every penalty weight 0.
+        most_steps: training runs of more steps are cut to this many.
+    """
+
+    scale: str = "quick"
+    seeds: int = 5
+    data: Mapping[str, str] = field(default_factory=dict)
+    broken: bool = False
+    most_steps: int | None = None
+
+    @property
+    def quick(self) -> bool:
+        """Return whether the scale is quick."""
+        return self.scale == "quick"
+
+    def require(self, name: str, why: str) -> str:
+        """Return the path given for a data set.
+
+        Raises:
+            UserError: none was given.
+        """
+        if name not in self.data:
+            raise UserError(f"--data {name}=PATH is needed: {why}")
+        return self.data[name]
