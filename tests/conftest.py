@@ -1,12 +1,19 @@
 """Devices and fixtures for every test file; strict JAX is held by tests/test_options.py."""
 
 import os
+from importlib.metadata import version
 from pathlib import Path
 
-# Before JAX starts: four devices on the host, so that sharding is testable anywhere.
-os.environ.setdefault("XLA_FLAGS", "--xla_force_host_platform_device_count=4")
+# Before JAX starts. Four devices on the host, so that sharding is testable anywhere. Most of a
+# test's time is compilation: LLVM does not optimise (XLA's own passes, and so the programs, stay),
+# and 0.10 takes its older emitters, half of what is left; later releases end on an unknown flag.
+os.environ.setdefault(
+    "XLA_FLAGS",
+    "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
+)
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
-# Most of a test's time is compilation: what one worker, subprocess or run compiled, others read.
+# What one worker, subprocess or run compiled, others read.
 os.environ.setdefault(
     "JAX_COMPILATION_CACHE_DIR", str(Path(__file__).resolve().parent.parent / ".jax_cache")
 )
