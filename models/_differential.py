@@ -11,6 +11,7 @@ from .conv import CHANNELS_LAST, ConvLayout
 
 # Those whose derivative `jacreg`'s differential layers carry along.
 ACTIVATIONS = ("relu", "softplus", "tanh", "cos", "identity")
+INITS = ("lecun", "glorot")
 
 
 @dataclasses.dataclass(frozen=True)
@@ -25,6 +26,8 @@ class DifferentialMLPSpec:
       activation: "relu", "softplus", "tanh", "cos" or "identity"; only smooth ones give smooth
         Jacobians.
       beta: the sharpness of softplus.
+      init: "lecun" (biases 0), or "glorot" as the official code has it: kernels of the hidden
+        layers from N(0, 4 / (in + out)), of the last from N(0, 2 / (in + out)), biases 0.1.
     """
 
     layout: ConvLayout = CHANNELS_LAST
@@ -33,6 +36,7 @@ class DifferentialMLPSpec:
     hidden: tuple[int, ...] = (64, 64)
     activation: str = "softplus"
     beta: float = 1.0
+    init: str = "lecun"
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=1)
@@ -41,5 +45,7 @@ class DifferentialMLPSpec:
         positive_integer("outputs", self.outputs)
         if self.activation not in ACTIVATIONS:
             raise unknown("activation", self.activation, ACTIVATIONS)
+        if self.init not in INITS:
+            raise unknown("init", self.init, INITS)
         if not 0 < self.beta < float("inf"):
             raise ValueError(f"beta must be finite and above 0, got {self.beta}.")

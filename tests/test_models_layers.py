@@ -1,5 +1,7 @@
 """Layers of the library inside the networks: injected noise, stages, Jacobians carried forward."""
 
+import math
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -65,6 +67,19 @@ def test_stages_of_lenet():
     for stage in model.stages():
         hs = stage(hs)
     np.testing.assert_allclose(hs, model(images), rtol=1e-5)
+
+
+def test_differential_mlp_starts_as_the_official_code():
+    options = {"input_shape": (50,), "hidden": (400, 300), "init": "glorot"}
+    layers = models.build("differential_mlp", key=KEY, **options).layers
+    for layer, gain in zip(layers, (2.0, 2.0, 1.0), strict=True):
+        kernel = layer.linear.kernel[...]
+        expected = math.sqrt(2 * gain / sum(kernel.shape))
+        # Five standard errors of a standard deviation; LeCun's would be 1.4 times off.
+        assert abs(kernel.std() / expected - 1) < 5 / math.sqrt(2 * kernel.size)
+        assert (layer.linear.bias[...] == jnp.float32(0.1)).all()
+    with pytest.raises(ValueError, match="glorot"):
+        models.build("differential_mlp", key=KEY, init="glorott")
 
 
 def test_differential_mlp_carries_its_jacobian(x64):

@@ -52,6 +52,13 @@ def test_noise_in_training_is_left_out_when_broken(monkeypatch):
     assert asked == [0.5, 0.0]
 
 
+def test_mean_frequency():
+    grid = np.linspace(-1, 1, 64, endpoint=False)[:, None]
+    waves = np.concatenate([np.sin(5 * np.pi * grid), 2 * np.cos(11 * np.pi * grid) + 3], axis=1)
+    assert np.isclose(_measure._mean_frequency(waves[:, :1]), 5, rtol=1e-3)
+    assert np.isclose(_measure._mean_frequency(waves), (5 + 4 * 11) / 5, rtol=1e-3)
+
+
 def test_frequencies():
     clean = learn_frequencies(Path(), method="clean", **WAVES)
     assert np.allclose(clean["learned"], 1, atol=0.05)

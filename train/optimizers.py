@@ -30,6 +30,11 @@ def adam(rate: optax.Schedule, momentum: float, weight_decay: float):
     return optax.chain(_decay(weight_decay), optax.adam(rate, b1=momentum))
 
 
+def amsgrad(rate: optax.Schedule, momentum: float, weight_decay: float):
+    """Adam whose second moment never falls (Reddi et al. 2018), the L2 term in the gradient."""
+    return optax.chain(_decay(weight_decay), optax.amsgrad(rate, b1=momentum))
+
+
 def adamw(rate: optax.Schedule, momentum: float, weight_decay: float):
     """Adam with decoupled weight decay."""
     return optax.adamw(rate, b1=momentum, weight_decay=weight_decay)
@@ -47,6 +52,7 @@ def _decay(weight_decay: float) -> optax.GradientTransformation:
 OPTIMIZERS: Mapping[str, Callable[..., optax.GradientTransformation]] = {
     "sgd": sgd,
     "adam": adam,
+    "amsgrad": amsgrad,
     "adamw": adamw,
     "rmsprop": rmsprop,
 }

@@ -24,3 +24,16 @@ class DifferentialMLP(jacreg.nnx.DifferentialMLP):
             param_dtype=jax.dtypes.canonicalize_dtype(float),
             rngs=rngs,
         )
+        if spec.init == "glorot":
+            self._official(rngs)
+
+    def _official(self, rngs: nnx.Rngs) -> None:
+        """Draw the kernels anew, and set the biases, as the official code does."""
+        layers = list(self.layers)
+        for layer in layers:
+            linear = layer.linear
+            gain = 1.0 if layer is layers[-1] else 2.0
+            draw = jax.nn.initializers.variance_scaling(gain, "fan_avg", "normal")
+            kernel = linear.kernel[...]
+            linear.kernel[...] = draw(rngs.params(), kernel.shape, kernel.dtype)
+            linear.bias[...] = jax.numpy.full_like(linear.bias[...], 0.1)

@@ -46,6 +46,8 @@ class Claim:
         above, below: the region that the interval must lie in, both bounds strict.
         unit: of the estimate.
         about_penalty: whether it must fall when every penalty weight is 0.
+        why_not: what is known of why it does not hold, where it does not: our protocol, a claim
+            that the paper does not make, or the paper; with what was varied to tell.
     """
 
     id: str
@@ -57,6 +59,7 @@ class Claim:
     below: float = math.inf
     unit: str = ""
     about_penalty: bool = False
+    why_not: str = ""
 
 
 @dataclass(frozen=True)
@@ -85,6 +88,7 @@ class Verdict:
             "test": found.test,
             "values": list(found.values),
             "about_penalty": claim.about_penalty,
+            "why_not": "" if self.holds else claim.why_not,
             "notes": list(self.notes),
         }
 

@@ -111,7 +111,10 @@ def _page(
     if fallen:
         lines += ["## What did not hold", ""]
         for verdict in fallen:
-            lines += [f"- **{verdict.claim.id}**: {verdict.claim.claim} {_fallen(verdict)}"]
+            line = f"- **{verdict.claim.id}**: {verdict.claim.claim} {_fallen(verdict)}"
+            if not (verdict.notes or settings.broken):
+                line += f" Why: {verdict.claim.why_not or 'not found out.'}"
+            lines += [line]
         lines += [""]
     for table in tables:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]

@@ -141,6 +141,8 @@ def learn_frequencies(
 
     `learned` is each sinusoid's share in the fit, 1 where it is learned: the coefficient of the
     projection on it. `low` and `high` are means over the lower and upper third of them.
+    `layer_frequencies` are those of the functions x -> h_k(x) of the hidden layers: the mean
+    frequency of their spectra by power, in cycles over the interval as `frequencies`.
     """
     import jax
     import jax.numpy as jnp
@@ -178,11 +180,24 @@ def learn_frequencies(
         "learned": learned,
         "low": learned[:third].mean(),
         "high": learned[-third:].mean(),
+        "layer_frequencies": np.asarray(
+            [_mean_frequency(np.asarray(h)) for h in dense.hidden(layers, xs, _ACTIVATION)[1:]]
+        ),
         "error": np.mean((fit - waves.sum(1)) ** 2),
         "grid": grid,
         "fit": fit,
         "target": waves.sum(1),
     }
+
+
+def _mean_frequency(functions: Float[np.ndarray, "points units"]) -> float:
+    """Return the mean frequency of functions on a grid by power, in cycles over the interval.
+
+    A Hann window first: what is not periodic has no jump at the ends then.
+    """
+    window = np.hanning(len(functions) + 1)[:-1, None]
+    power = (np.abs(np.fft.rfft(window * (functions - functions.mean(0)), axis=0)) ** 2).sum(1)
+    return float(power @ np.arange(len(power)) / power.sum())
 
 
 def tails(layers: Any, xs: Array) -> list[Any]:
