@@ -113,6 +113,24 @@ class TestStep:
         assert float(jnp.mean((w - jnp.asarray([0.0, 3.0])) ** 2)) < before
 
 
+def test_amsgrad_by_hand_and_one_steep_gradient_is_damped():
+    optimizer = OPTIMIZERS["amsgrad"](lambda count: 0.1, 0.9, 0.01)
+    gradients = [3.0, 0.1, -0.2, 0.1]
+    w, m, v, largest = 0.5, 0.0, 0.0, 0.0
+    params = {"w": jnp.float32(w)}
+    state = optimizer.init(params)
+    for t, slope in enumerate(gradients, start=1):
+        g = slope + 0.01 * w
+        m, v = 0.9 * m + 0.1 * g, 0.999 * v + 0.001 * g * g
+        largest = max(largest, v)
+        w -= 0.1 * (m / (1 - 0.9**t)) / (np.sqrt(largest / (1 - 0.999**t)) + 1e-8)
+        updates, state = optimizer.update({"w": jnp.float32(slope)}, state, params)
+        params = optax.apply_updates(params, updates)
+        assert float(params["w"]) == pytest.approx(w, rel=1e-4)
+    # The largest of the corrected moments would still be 9 and hold every later step down.
+    assert largest / (1 - 0.999**4) < 3
+
+
 class TestSchedules:
     def values(self, name, **options):
         schedule = SCHEDULES[name](90, **options)

@@ -6,7 +6,7 @@ Each row is a function `(rate, momentum, weight_decay) -> optax.GradientTransfor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -31,8 +31,10 @@ def adam(rate: optax.Schedule, momentum: float, weight_decay: float):
 
 
 def amsgrad(rate: optax.Schedule, momentum: float, weight_decay: float):
-    """Adam whose second moment never falls (Reddi et al. 2018), the L2 term in the gradient."""
-    return optax.chain(_decay(weight_decay), optax.amsgrad(rate, b1=momentum))
+    """AMSGrad (Reddi et al. 2018) as PyTorch has it, with the L2 term in the gradient."""
+    return optax.chain(
+        _decay(weight_decay), _scale_by_amsgrad(momentum), optax.scale_by_learning_rate(rate)
+    )
 
 
 def adamw(rate: optax.Schedule, momentum: float, weight_decay: float):
@@ -43,6 +45,38 @@ def adamw(rate: optax.Schedule, momentum: float, weight_decay: float):
 def rmsprop(rate: optax.Schedule, momentum: float, weight_decay: float):
     """RMSProp with the L2 term in the gradient."""
     return optax.chain(_decay(weight_decay), optax.rmsprop(rate, momentum=momentum or None))
+
+
+class _AMSGradState(NamedTuple):
+    count: Any
+    mu: Any
+    nu: Any
+    largest_nu: Any
+
+
+def _scale_by_amsgrad(b1: float, b2: float = 0.999, eps: float = 1e-8):
+    """Divide by the root of the largest second moment so far, corrected for its start afterwards.
+
+    `optax.scale_by_amsgrad` takes the largest of the corrected moments. The first of these is the
+    first gradient squared, undamped, so that one steep start holds the steps small for good.
+    """
+
+    def init(params: PyTree) -> _AMSGradState:
+        zeros = jax.tree.map(jnp.zeros_like, params)
+        return _AMSGradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
+
+    def update(updates: PyTree, state: _AMSGradState, params: PyTree | None = None):
+        del params
+        count = state.count + 1
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.nu, updates)
+        largest = jax.tree.map(jnp.maximum, state.largest_nu, nu)
+        updates = jax.tree.map(
+            lambda m, v: (m / (1 - b1**count)) / (jnp.sqrt(v / (1 - b2**count)) + eps), mu, largest
+        )
+        return updates, _AMSGradState(count, mu, nu, largest)
+
+    return optax.GradientTransformation(init, update)
 
 
 def _decay(weight_decay: float) -> optax.GradientTransformation:
