@@ -9,15 +9,15 @@ has no kernel: 23 ms where the derivative of the convolution itself takes 1.5 (3
 A convolution is linear in its images x and in its kernel k, so with a cotangent u there are three
 products: the result out(x, k), and by transposition images(k, u) and kernel(x, u). Each is linear
 in both of its operands and transposes to the other two, so this primitive is closed under
-differentiation. Its program is that of `conv_general_dilated` and of its first derivatives, in the
-layout that has kernels.
+differentiation. Its program is that of `conv_general_dilated` and of its first derivatives; on a
+CPU, in the layout that has kernels and group by group.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.extend.core as jex
@@ -25,7 +25,9 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 from ._canonical_convolution import run_with_canonical_convolutions
-from ._interpret import JIT, bind, interpret, interpret_inner, mentions
+from ._convolution_spec import IMAGES, KERNEL, OPERANDS, OUT, Convolution
+from ._grouped_convolution import convolve_in_groups
+from ._interpret import JIT, bind, interpret, interpret_inner
 from ._sharding import is_spread
 
 if TYPE_CHECKING:
@@ -34,63 +36,9 @@ if TYPE_CHECKING:
     from ._typing import PyTree
 
     Linear = Callable[[PyTree], PyTree]
+    Wanted = Callable[[Any], bool]
 
 NAME = "jacreg_convolution"
-OUT, IMAGES, KERNEL = "out", "images", "kernel"
-
-
-class Convolution(NamedTuple):
-    """What is static about a convolution.
-
-    Attributes:
-        params: of `conv_general_dilated`, by name.
-        images, kernel, out: shape and dtype of each.
-    """
-
-    params: tuple[tuple[str, Any], ...]
-    images: tuple[tuple[int, ...], Any]
-    kernel: tuple[tuple[int, ...], Any]
-    out: tuple[tuple[int, ...], Any]
-
-    @classmethod
-    def of(cls, equation: Any) -> Convolution:
-        """Read it from an equation of `conv_general_dilated`."""
-        avals = [each.aval for each in (*equation.invars, *equation.outvars)]
-        params = tuple(sorted(equation.params.items()))
-        return cls(params, *((aval.shape, aval.dtype) for aval in avals))
-
-    def struct(self, role: str) -> jax.ShapeDtypeStruct:
-        """Return the shape and dtype of one of the three."""
-        return jax.ShapeDtypeStruct(*getattr(self, role))
-
-    def batch_axis(self, role: str) -> int | None:
-        """Return the axis of the examples, where that can be longer by itself."""
-        params = dict(self.params)
-        if role == KERNEL or params["batch_group_count"] != 1:
-            return None
-        numbers = params["dimension_numbers"]
-        return (numbers.lhs_spec if role == IMAGES else numbers.out_spec)[0]
-
-    @property
-    def num_examples(self) -> int:
-        """Return how many there are, where `batch_axis` is known."""
-        axis = self.batch_axis(IMAGES)
-        assert axis is not None
-        return self.images[0][axis]
-
-    def with_examples(self, count: int) -> Convolution:
-        """Return the same for `count` examples."""
-        changed = {}
-        for role in (IMAGES, OUT):
-            shape, dtype = getattr(self, role)
-            axis = self.batch_axis(role)
-            shape = tuple(count if a == axis else n for a, n in enumerate(shape))
-            changed[role] = (shape, dtype)
-        return self._replace(**changed)
-
-
-# The operands of each product, in order.
-OPERANDS = {OUT: (IMAGES, KERNEL), IMAGES: (KERNEL, OUT), KERNEL: (IMAGES, OUT)}
 
 
 def product(role: str, convolution: Convolution, *operands: Array) -> Array:
@@ -99,14 +47,14 @@ def product(role: str, convolution: Convolution, *operands: Array) -> Array:
 
 
 def with_products(linear: Linear, xs: PyTree) -> Linear:
-    """Return the same linear map of `xs` with such convolutions, where that serves: on a CPU.
+    """Return the same linear map of `xs` with such convolutions.
 
     On several devices `conv_general_dilated` says better what is split.
     """
-    if jax.default_backend() != "cpu" or is_spread(xs):
+    if is_spread(xs):
         return linear
     closed, shapes = jax.make_jaxpr(linear, return_shape=True)(xs)
-    if not mentions(closed.jaxpr, "conv_general_dilated"):
+    if not _contains(closed.jaxpr, is_convolution):
         return linear
 
     def run(tangent: PyTree) -> PyTree:
@@ -146,7 +94,28 @@ def run_with_products(closed: Any, *args: Array) -> list[Array]:
 
     Those in a `while` loop, a branch or a derivative of their own stay as they are.
     """
-    return interpret(closed.jaxpr, closed.consts, args, _apply)
+    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_convolution))
+
+
+def evaluate(closed: Any, *args: Array) -> list[Array]:
+    """Evaluate a traced function, its convolutions in groups as `convolve` has them.
+
+    The gradient of a penalty by the weights goes through the forward pass too. What the others
+    are there, XLA's kernels serve well.
+    """
+    if not _contains(closed.jaxpr, is_grouped) or is_spread(args):
+        return jex.jaxpr_as_fun(closed)(*args)
+    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_grouped))
+
+
+def is_convolution(equation: Any) -> bool:
+    """Whether this is a convolution as JAX writes it."""
+    return equation.primitive.name == "conv_general_dilated"
+
+
+def is_grouped(equation: Any) -> bool:
+    """Whether this is a convolution in groups."""
+    return is_convolution(equation) and equation.params["feature_group_count"] > 1
 
 
 # Programs that are run as a whole, and under which name they hold what they run.
@@ -156,52 +125,75 @@ _BODIES = {
 }  # fmt: skip
 
 
-def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
+def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
     name = equation.primitive.name
     if name in JIT:
-        return interpret_inner(equation, operands, _apply)
-    if name == "conv_general_dilated":
+        return interpret_inner(equation, operands, partial(_apply, wanted))
+    if wanted(equation):
         return [convolve(equation, *operands)]
     inner = equation.params.get(_BODIES.get(name))
-    if inner is None or not mentions(getattr(inner, "jaxpr", inner), "conv_general_dilated"):
+    if inner is None or not _contains(getattr(inner, "jaxpr", inner), wanted):
         return bind(equation, operands)
     closed = inner if hasattr(inner, "jaxpr") else jex.ClosedJaxpr(inner, ())
     structs = [
         jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
         for aval in closed.in_avals
     ]
-    found = jax.make_jaxpr(partial(run_with_products, closed))(*structs)
+
+    def body(*args: Array) -> list[Array]:
+        return interpret(closed.jaxpr, closed.consts, args, partial(_apply, wanted))
+
+    found = jax.make_jaxpr(body)(*structs)
     if found.consts:
         return bind(equation, operands)
-    body = found if hasattr(inner, "jaxpr") else found.jaxpr
-    return bind(equation, operands, **{_BODIES[name]: body})
+    program = found if hasattr(inner, "jaxpr") else found.jaxpr
+    return bind(equation, operands, **{_BODIES[name]: program})
+
+
+def _contains(jaxpr: Any, wanted: Wanted) -> bool:
+    """Whether such an equation occurs in a program or inside its parameters."""
+    return any(
+        wanted(equation)
+        or any(_contains(inner, wanted) for inner in jex.jaxprs_in_params(equation.params))
+        for equation in jaxpr.eqns
+    )
 
 
 def program_of(role: str, convolution: Convolution) -> Any:
     """Return the product's program in `conv_general_dilated`, for those who read programs."""
     operands = map(convolution.struct, OPERANDS[role])
-    return jax.make_jaxpr(partial(_definition, role, convolution))(*operands)
+    return jax.make_jaxpr(partial(_define, role=role, convolution=convolution))(*operands)
 
 
-def _run(*operands: Array, role: str, convolution: Convolution) -> Array:
-    return run_with_canonical_convolutions(program_of(role, convolution), *operands)[0]
-
-
-def _definition(role: str, convolution: Convolution, *operands: Array) -> Array:
+def _define(*operands: Array, role: str, convolution: Convolution) -> Array:
     """The product as `conv_general_dilated` and its transposes define it."""
-    params = dict(convolution.params)
+    plain = partial(jax.lax.conv_general_dilated_p.bind, **dict(convolution.params))
+    return _derive(plain, role, convolution, *operands)
+
+
+def _run_on_cpu(*operands: Array, role: str, convolution: Convolution) -> Array:
+    """The same, of convolutions that XLA:CPU has kernels for."""
+    plain = partial(convolve_in_groups, params=dict(convolution.params))
+    structs = map(convolution.struct, OPERANDS[role])
+    program = jax.make_jaxpr(partial(_derive, plain, role, convolution))(*structs)
+    return run_with_canonical_convolutions(program, *operands)[0]
+
+
+def _derive(
+    convolve: Callable[[Array, Array], Array],
+    role: str,
+    convolution: Convolution,
+    *operands: Array,
+) -> Array:
+    """A product, given what convolves."""
     if role == OUT:
-        return jax.lax.conv_general_dilated_p.bind(*operands, **params)
-    plain = jax.lax.conv_general_dilated_p.bind
+        return convolve(*operands)
     given, cotangent = operands
+    struct = convolution.struct(role)
     if role == IMAGES:
-        transposed = jax.linear_transpose(
-            lambda images: plain(images, given, **params), convolution.struct(IMAGES)
-        )
+        transposed = jax.linear_transpose(lambda images: convolve(images, given), struct)
     else:
-        transposed = jax.linear_transpose(
-            lambda kernel: plain(given, kernel, **params), convolution.struct(KERNEL)
-        )
+        transposed = jax.linear_transpose(lambda kernel: convolve(given, kernel), struct)
     return transposed(cotangent)[0]
 
 
@@ -253,7 +245,7 @@ def _in_groups(
     given = dict(zip(OPERANDS[role], zip(operands, axes, strict=True), strict=True))
 
     def outs(images: Array, kernel: Array, in_axes: tuple[int | None, int | None]) -> Array:
-        whole = jax.vmap(partial(_definition, OUT, convolution), in_axes)
+        whole = jax.vmap(partial(_define, role=OUT, convolution=convolution), in_axes)
         return run_with_products(jax.make_jaxpr(whole)(images, kernel), images, kernel)[0]
 
     if role == OUT:
@@ -277,8 +269,12 @@ def _in_groups(
 
 
 _PRIMITIVE = jex.Primitive(NAME)
-_PRIMITIVE.def_impl(jax.jit(_run, static_argnames=("role", "convolution")))
+_PRIMITIVE.def_impl(jax.jit(_PRIMITIVE.bind, static_argnames=("role", "convolution")))
 _PRIMITIVE.def_abstract_eval(_abstract)
 ad.defbilinear(_PRIMITIVE, partial(_transposed, 0), partial(_transposed, 1))
 batching.primitive_batchers[_PRIMITIVE] = _batched
-mlir.register_lowering(_PRIMITIVE, mlir.lower_fun(_run, multiple_results=False))
+# Which platform a program is for is known when it is lowered, not when it is traced.
+mlir.register_lowering(_PRIMITIVE, mlir.lower_fun(_define, multiple_results=False))
+mlir.register_lowering(
+    _PRIMITIVE, mlir.lower_fun(_run_on_cpu, multiple_results=False), platform="cpu"
+)

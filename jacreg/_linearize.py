@@ -8,10 +8,9 @@ from functools import partial
 from typing import TYPE_CHECKING, Any, Literal
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 
-from ._convolution import with_products
+from ._convolution import evaluate, with_products
 from ._errors import DirectionError, note_mistake
 from ._guard import with_finite_factors
 from ._program import FORWARD, REVERSE, Directions, Program
@@ -261,7 +260,7 @@ def linearize(
     out_tree, consts = jax.tree.structure(shapes), tuple(closed.consts)
 
     def primal(xs: PyTree) -> Any:
-        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
+        outs = evaluate(closed, *jax.tree.leaves((xs, *args)))
         return jax.tree.unflatten(out_tree, outs)
 
     value, aux, tangent_map = _differentiated(primal, xs, has_aux)

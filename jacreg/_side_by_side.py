@@ -16,7 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._convolution import KERNEL, NAME, OPERANDS, product
+from ._convolution import NAME, product
+from ._convolution_spec import KERNEL, OPERANDS
 from ._interpret import JIT, bind, interpret, interpret_inner
 
 if TYPE_CHECKING:

@@ -1,0 +1,102 @@
+"""A convolution in groups by convolutions without, for a CPU.
+
+XLA's CPU backend has no good kernel for groups: the product that has the kernel's shape took up to
+a thousand times as long as that of the same convolution without groups, the other two several
+times as long. Each group is a convolution of its own channels, so the groups are taken one by one.
+Groups of one channel (depthwise) are sums over the taps of the kernel, each a product of two arrays
+entry by entry. No group's channels ever meet another's, not even times zero: what is not finite
+stays in its group.
+
+What stands here is linear in both operands, and transposes to the like.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Mapping
+from math import prod
+from typing import TYPE_CHECKING, Any
+
+import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+# More groups are taken in a loop, so that a program stays of bounded length; kernels of one channel
+# with more taps are left to XLA.
+_UNROLLED = 16
+_MOST_TAPS = 64
+
+
+def convolve_in_groups(
+    images: Float[Array, "..."], kernel: Float[Array, "..."], params: Mapping[str, Any]
+) -> Float[Array, "..."]:
+    """Return what `conv_general_dilated` with these parameters gives."""
+    groups, numbers = params["feature_group_count"], params["dimension_numbers"]
+    into, out = images.shape[numbers.lhs_spec[1]], kernel.shape[numbers.rhs_spec[0]]
+    if groups == 1 or params["batch_group_count"] != 1:
+        return jax.lax.conv_general_dilated_p.bind(images, kernel, **params)
+    floating = all(jnp.issubdtype(each.dtype, jnp.floating) for each in (images, kernel))
+    if groups == into and out <= groups**2 and floating:
+        if prod(kernel.shape[axis] for axis in numbers.rhs_spec[2:]) > _MOST_TAPS:
+            return jax.lax.conv_general_dilated_p.bind(images, kernel, **params)
+        return _by_taps(images, kernel, params)
+    own = {**params, "feature_group_count": 1}
+    axes = (numbers.lhs_spec[1], numbers.rhs_spec[0])
+    if groups <= _UNROLLED:
+        parts = zip(*map(lambda x, a: jnp.split(x, groups, a), (images, kernel), axes), strict=True)
+        return jnp.concatenate(
+            [jax.lax.conv_general_dilated_p.bind(*part, **own) for part in parts],
+            numbers.out_spec[1],
+        )
+    parts = tuple(
+        jnp.moveaxis(x.reshape((*x.shape[:a], groups, -1, *x.shape[a + 1 :])), a, 0)
+        for x, a in zip((images, kernel), axes, strict=True)
+    )
+    found = jax.lax.map(lambda part: jax.lax.conv_general_dilated_p.bind(*part, **own), parts)
+    found = jnp.moveaxis(found, 0, numbers.out_spec[1])
+    return jax.lax.collapse(found, numbers.out_spec[1], numbers.out_spec[1] + 2)
+
+
+def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
+    """Of groups of one channel: of each of a group's outputs, a sum over the taps."""
+    numbers = params["dimension_numbers"]
+    dtype = params["preferred_element_type"] or jnp.result_type(images, kernel)
+    wide = jnp.promote_types(dtype, jnp.float32)
+    images = jnp.transpose(
+        images, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
+    )
+    kernel = jnp.transpose(kernel, (*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1]))[..., 0, :]
+    edges = zip(params["padding"], params["lhs_dilation"], strict=True)
+    edges = [(0, 0, 0), *((*ends, apart - 1) for ends, apart in edges), (0, 0, 0)]
+    images = jax.lax.pad(images.astype(wide), jnp.zeros((), wide), edges)
+    *sides, channels = kernel.shape
+    kernel = kernel.astype(wide).reshape((*sides, images.shape[-1], -1))
+    strides, apart = params["window_strides"], params["rhs_dilation"]
+    counts = [
+        (length - (side - 1) * step - 1) // stride + 1
+        for length, side, step, stride in zip(
+            images.shape[1:-1], sides, apart, strides, strict=True
+        )
+    ]
+    found = []
+    for one in jnp.split(kernel, kernel.shape[-1], -1):
+        total = jnp.zeros((), wide)
+        for tap in itertools.product(*map(range, sides)):
+            low = [place * step for place, step in zip(tap, apart, strict=True)]
+            high = [
+                start + (count - 1) * stride + 1
+                for start, count, stride in zip(low, counts, strides, strict=True)
+            ]
+            seen = jax.lax.slice(
+                images, (0, *low, 0), (images.shape[0], *high, images.shape[-1]), (1, *strides, 1)
+            )
+            total = total + seen * one[tap][:, 0]
+        found.append(total)
+    outs = jnp.stack(found, -1)
+    outs = outs.reshape((*outs.shape[:-2], channels)).astype(dtype)
+    order = [0] * outs.ndim
+    for place, axis in enumerate((numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])):
+        order[axis] = place
+    return jnp.transpose(outs, order)
