@@ -46,7 +46,7 @@ class TestObjective:
         method = jacreg.Exact()
         compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
         objective = penalised(supervised(network.apply, cross_entropy), [term(compute)])
-        loss, (_, metrics) = objective(network.params, network.state, XS, LABELS, KEYS, STEP)
+        loss, (_, metrics, _) = objective(network.params, network.state, XS, LABELS, KEYS, STEP)
 
         def logits(x):
             apply = network.apply
@@ -117,16 +117,16 @@ class TestObjective:
             both = jax.value_and_grad(objective, has_aux=True)
             return both(net.params, net.state, xs, labels, KEYS, STEP)
 
-        (loss, (_, metrics)), grads = gradient(term(compute), XS, LABELS)
+        (loss, (_, metrics, _)), grads = gradient(term(compute), XS, LABELS)
         shifted = [
             gradient(term(compute, fraction=0.34), jnp.roll(XS, shift, 0), jnp.roll(LABELS, shift))
             for shift in range(6)
         ]
-        (_, (_, first)), _ = gradient(term(compute), XS[:2], LABELS[:2])
-        (_, (_, seen)), _ = shifted[0]
+        (_, (_, first, _)), _ = gradient(term(compute), XS[:2], LABELS[:2])
+        (_, (_, seen, _)), _ = shifted[0]
         np.testing.assert_allclose(seen["penalty/penalty"], first["penalty/penalty"], rtol=1e-5)
         assert abs(float(seen["penalty/penalty"] / metrics["penalty/penalty"]) - 1) > 1e-3
-        for (_, (_, each)), _ in shifted:
+        for (_, (_, each, _)), _ in shifted:
             np.testing.assert_allclose(each["task_loss"], metrics["task_loss"], rtol=1e-5)
         # Every row is in the first two of two batches, so the mean over the six is unbiased.
         mean = jax.tree.map(lambda *leaves: sum(leaves) / 6, *[each[1] for each in shifted])
@@ -176,7 +176,7 @@ class TestObjective:
         compute = lambda lin, key: jnp.ones(6)  # noqa: E731
         scheduled = term(compute, weight=2.0, factor=lambda step: step / 10)
         objective = penalised(supervised(network.apply, cross_entropy), [scheduled])
-        loss, (_, metrics) = objective(
+        loss, (_, metrics, _) = objective(
             network.params, network.state, XS, LABELS, KEYS, jnp.int32(5)
         )
         np.testing.assert_allclose(loss - metrics["task_loss"], 1.0, rtol=1e-5)

@@ -18,6 +18,7 @@ from train.config import dump
 from train.errors import DataError, DivergedError, InterruptedRun, StorageError, WorkdirError
 from train.interrupt import Interrupt, Stop
 from train.locate import explain, first_not_finite
+from train.problem import Outcome
 from train.run import run
 
 pytestmark = pytest.mark.usefixtures("train_cache")
@@ -226,7 +227,7 @@ class TestNotFinite:
     def test_what_a_step_met_first(self, loss, xs, told):
         def objective(params, state, xs, targets, keys, step):
             value = loss(params, xs)
-            return value, (state, {"task_loss": value})
+            return value, Outcome(state, {"task_loss": value})
 
         gradient = jax.value_and_grad(objective, has_aux=True)
         found = explain(gradient, jnp.ones(()), (), jnp.asarray(xs), None, None, 0)

@@ -18,6 +18,7 @@ from train.evaluation import masked_mean
 from train.memory import in_parts, rematerialised
 from train.parallel import evaluating_on, make_mesh, on_all
 from train.precision import check_precision
+from train.problem import Outcome
 from train.progress import Reporter
 from train.run import run
 from train.step import StepKeys, init_state
@@ -74,13 +75,13 @@ class TestParts:
     def test_a_pass_that_fails_in_one_part_fails(self):
         def gradient(params, state, xs, targets, keys, step):
             usable = jnp.all(xs > 0)
-            return (jnp.mean(xs), (state, {"usable": usable})), params
+            return (jnp.mean(xs), Outcome(state, {}, usable)), params
 
         for bad, expected in ((1.0, True), (-1.0, False)):
             xs = jnp.ones(8).at[5].set(bad)
             keys = jax.random.split(jax.random.key(0), 2)
             taken = in_parts(gradient, 4)(jnp.ones(2), jnp.zeros(()), xs, None, (keys[0],), 0)
-            assert bool(taken[0][1][1]["usable"]) is expected
+            assert bool(taken[0][1].usable) is expected
 
     def test_a_whole_run(self, whole, tmp_path):
         found = run(short(penalty=EXACT, training={"accumulate": 4}), tmp_path, pictures=False)
@@ -198,8 +199,8 @@ class TestBfloat16:
     def test_the_network_computes_in_it_and_nothing_else_does(self, problem):
         config = short(penalty=EXACT, training={"precision": "bfloat16"})
         half = TASKS["classification"](config, data.load(config.data))
-        (loss, (_, metrics)), grads = gradients(half)
-        (_, (_, expected)), full = gradients(problem)
+        (loss, (_, metrics, _)), grads = gradients(half)
+        (_, (_, expected, _)), full = gradients(problem)
         dtypes = {leaf.dtype for leaf in jax.tree.leaves((half.params, grads, loss, metrics))}
         assert dtypes == {jnp.dtype(jnp.float32)}
         for name, value in expected.items():

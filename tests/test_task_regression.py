@@ -180,7 +180,7 @@ def objective_and_gradient(made):
 @pytest.mark.parametrize("weight", [0.0, 0.5])
 def test_loss_and_gradient_against_the_networks_two_outputs(weight):
     made = config(penalty=[{**MATCHING, "weight": weight}], source="function-2d", data=small())
-    ((loss, (_, metrics)), gradient), found, xs, targets = objective_and_gradient(made)
+    ((loss, (_, metrics, _)), gradient), found, xs, targets = objective_and_gradient(made)
     model = build_model(made.model, data.load(made.data), 1, jax.random.key(0))
 
     def direct(params):
@@ -203,7 +203,7 @@ def test_other_penalties_read_the_carried_jacobian_too():
         {"name": "contractive", "weight": 1.0},
         {"name": "noise_injection", "weight": 1.0, "scale": 1e-2, "num_probes": 400},
     ]
-    ((_, (_, metrics)), _), _, _, _ = objective_and_gradient(
+    ((_, (_, metrics, _)), _), _, _, _ = objective_and_gradient(
         config(penalty=penalties, source="function-2d", data=small())
     )
     exact, estimate = metrics["penalty/contractive"], metrics["penalty/noise_injection"]

@@ -10,6 +10,7 @@ from train_setup import BASE, tiny
 from train.config import parse
 from train.objective import Pass, penalised
 from train.optimizers import OPTIMIZERS, make_optimizer
+from train.problem import Outcome
 from train.schedules import SCHEDULES
 from train.step import BatchOrder, StepKeys, init_state, make_step, make_training_step
 
@@ -28,7 +29,7 @@ def test_batch_norm_is_noticed_and_running_statistics_move(tmp_path):
     assert problem.notes["penalty_statistics"] == {"jacobian": "running"}
     rows = {name: array[:8] for name, array in problem.examples.items()}
     xs, labels = problem.prepare(rows)
-    _, (state, _) = problem.objective(problem.params, problem.state, xs, labels, KEYS, STEP)
+    _, (state, *_) = problem.objective(problem.params, problem.state, xs, labels, KEYS, STEP)
     moved = [
         bool(jnp.any(old != new))
         for old, new in zip(jax.tree.leaves(problem.state), jax.tree.leaves(state), strict=True)
@@ -61,7 +62,7 @@ class TestStep:
         def objective(params, state, xs, targets, keys, step):
             loss = jnp.mean((xs @ params["w"] - targets) ** 2)
             noise = jax.random.normal(keys[0])
-            return loss, (state, {"loss": loss, "noise": noise})
+            return loss, Outcome(state, {"loss": loss, "noise": noise})
 
         step = make_step(objective, optimizer)
         params = {"w": jnp.ones(2)}

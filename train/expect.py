@@ -165,10 +165,9 @@ def keys_of(target: Callable[..., Any]) -> dict[str, Key]:
 
 def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
     """Return what a postponed annotation stands for; Any where it is for type checkers alone."""
-    if not isinstance(annotation, str):
-        return annotation
+    holder = types.SimpleNamespace(__annotations__={"key": annotation})
     try:
-        return eval(annotation, names)
+        return typing.get_type_hints(holder, names, include_extras=True)["key"]
     except NameError:
         return Any
 

@@ -24,7 +24,7 @@ _REGISTRIES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "data.name": BUILTINS,
     "model.name": {name: network.spec for name, network in NETWORKS.items()},
     "task.name": TASKS,
-    "penalty.N.name": PENALTIES,
+    "penalty.N.name": {name: row.compute for name, row in PENALTIES.items()},
     "penalty.N.method": METHODS,
     "optimizer.name": OPTIMIZERS,
     "optimizer.schedule, penalty.N.schedule": SCHEDULES,

@@ -36,7 +36,7 @@ def explain(
     """Say what is not finite first in a step, in the order in which values are made.
 
     Args:
-        gradient: `(params, state, xs, targets, keys, step) -> ((loss, (state, metrics)), grads)`.
+        gradient: `(params, state, xs, targets, keys, step) -> ((loss, Outcome), grads)`.
         params, state, xs, targets, rest: of the step.
 
     The program is run again, one primitive at a time: slow, and the reason why it takes --debug.
@@ -46,8 +46,8 @@ def explain(
         if bad:
             return f"{name} hold what is not finite: {', '.join(bad[:3])}"
     told = []
-    (loss, (_, metrics)), grads = gradient(params, state, xs, targets, *rest)
-    terms = [name for name, value in metrics.items() if not _finite(value)]
+    (loss, outcome), grads = gradient(params, state, xs, targets, *rest)
+    terms = [name for name, value in outcome.metrics.items() if not _finite(value)]
     if terms:
         told.append(f"not finite: {', '.join(terms)}")
     elif not _finite(loss):

@@ -18,7 +18,6 @@ from train import records
 from train.checkpoints import Checkpoints, NoCheckpoints
 from train.errors import ConfigError, DivergedError, InterruptedRun
 from train.interrupt import Interrupt, Stop
-from train.memory import USABLE
 from train.objective import Objective
 from train.optimizers import make_optimizer
 from train.parallel import fetch, first_signal, make_mesh, on_all
@@ -204,14 +203,14 @@ class Loop:
 
         def metrics(params: Any, state: Any, rows: Any) -> Any:
             xs, targets = problem.prepare(rows)
-            return problem.objective(params, state, xs, targets, self.keys, jnp.int32(0))[1][1]
+            return problem.objective(params, state, xs, targets, self.keys, jnp.int32(0))[1].metrics
 
         try:
             found = jax.eval_shape(metrics, problem.params, problem.state, rows)
         except (TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:800]
             raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
-        return [*(name for name in found if name != USABLE), "gradient_norm"]
+        return [*found, "gradient_norm"]
 
     def compiled(self, state: TrainState, examples: Any, step: int = 0) -> Any:
         """Return the compiled program of the step after `step`: of its phase and its penalties."""

@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from train.parallel import split_rows
+from train.problem import Outcome
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
-# The entry of an objective's metrics that says whether the step may be taken; not recorded.
-USABLE = "usable"
 # What is worth keeping: products are dear to compute again, all else is cheap.
 _KEPT = ("dot_general", "conv_general_dilated", "jacreg_convolution")
 
@@ -41,7 +40,7 @@ def in_parts(
     rounding. What a term draws at random is drawn anew for each part: the same law, other numbers.
 
     Args:
-        gradient: `(params, state, xs, targets, keys, step) -> ((loss, (state, metrics)), grads)`.
+        gradient: `(params, state, xs, targets, keys, step) -> ((loss, Outcome), grads)`.
         parts: how many; the batch is a multiple of it.
         mesh: the devices that share the rows of each part.
     """
@@ -56,31 +55,26 @@ def in_parts(
 
         def take(part: Any, number: Any, state: PyTree) -> Any:
             own = jax.tree.map(lambda key: jax.random.fold_in(key, number), keys)
-            (loss, (state, metrics)), grads = gradient(params, state, *part, own, step)
-            return state, (loss, metrics, grads)
+            (loss, (state, metrics, usable)), grads = gradient(params, state, *part, own, step)
+            return state, usable, (loss, metrics, grads)
 
         def add(carry: Any, now: Any) -> Any:
-            state, sums = carry
+            state, usable, sums = carry
             part, number = now
-            state, found = take(part, number, state)
-            return (state, jax.tree.map(_joined, sums, found)), None
+            state, this, found = take(part, number, state)
+            # The batch is usable where each of its parts is.
+            usable = jax.tree.map(jnp.logical_and, usable, this)
+            return (state, usable, jax.tree.map(jnp.add, sums, found)), None
 
         first = jax.tree.map(lambda array: array[0], cut)
         carry = take(first, 0, state)
         rest = jax.tree.map(lambda array: array[1:], cut)
-        (state, sums), _ = jax.lax.scan(add, carry, (rest, jnp.arange(1, parts)))
-        loss, metrics, grads = jax.tree.map(
-            lambda total: total if total.dtype == bool else total / parts, sums
-        )
-        return (loss, (state, metrics)), grads
+        (state, usable, sums), _ = jax.lax.scan(add, carry, (rest, jnp.arange(1, parts)))
+        loss, metrics, grads = jax.tree.map(lambda total: total / parts, sums)
+        return (loss, Outcome(state, metrics, usable)), grads
 
     return accumulated
 
 
 def _cut(parts: int, array: Any) -> Any:
     return jnp.moveaxis(array.reshape(-1, parts, *array.shape[1:]), 1, 0)
-
-
-def _joined(total: Any, found: Any) -> Any:
-    """Add sums; what says whether a pass is usable holds where it holds for every part."""
-    return total & found if total.dtype == bool else total + found

@@ -14,8 +14,8 @@ import jax
 import jax.numpy as jnp
 
 import jacreg
-from train.memory import USABLE
-from train.penalties import TaskLoss
+from train.penalties import Sources, TaskLoss
+from train.problem import Outcome
 from train.terms import RUNNING, Term
 
 if TYPE_CHECKING:
@@ -36,7 +36,7 @@ class Pass:
     Attributes:
         losses: the task's loss of each example, `[N]`.
         state: the model's state after the pass.
-        sources: what penalties read, by name: at least those that were asked for.
+        sources: what penalties read: at least what was asked for.
         metrics: scalars to record beside the losses.
         usable: False where the pass failed, so that the step is to change nothing; None where
             a pass cannot fail.
@@ -44,14 +44,14 @@ class Pass:
 
     losses: Float[Array, " N"]
     state: PyTree
-    sources: Mapping[str, Any] = field(default_factory=dict)
+    sources: Sources = field(default_factory=Sources)
     metrics: Mapping[str, Float[Array, ""]] = field(default_factory=dict)
     usable: Bool[Array, ""] | None = None
 
 
 @dataclass(frozen=True)
 class Objective:
-    """`(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`.
+    """`(params, state, xs, targets, keys, step) -> (loss, Outcome)`.
 
     `keys` is a pair: the model's (dropout, shared by task and penalties) and the penalties'.
 
@@ -81,8 +81,8 @@ class Objective:
 
     def __call__(
         self, params: PyTree, state: PyTree, xs: Any, targets: Any, keys: Any, step: Any
-    ) -> tuple[Float[Array, ""], tuple[PyTree, dict[str, Any]]]:
-        """Return the loss of a batch, the model's state after it and the metrics."""
+    ) -> tuple[Float[Array, ""], Outcome]:
+        """Return the loss of a batch, and beside it the model's state after it and the metrics."""
         due = self.due or (None,) * len(self.terms)
         model_key, penalty_key = keys
         whole, parts = self._passes(params, state, xs, targets, model_key, due)
@@ -90,12 +90,10 @@ class Objective:
         metrics = {"task_loss": loss, **whole.metrics}
         for index, (term, now) in enumerate(zip(self.terms, due, strict=True)):
             key = jax.random.fold_in(penalty_key, index)
-            value = term.mean(parts.get(term.fraction, {}), key, step, now)
+            value = term.mean(parts.get(term.fraction, Sources()), key, step, now)
             metrics[f"penalty/{term.label}"] = value
             loss = loss + term.weight * term.factor(step) * value
-        if whole.usable is not None:
-            metrics[USABLE] = whole.usable
-        return loss, (whole.state, {"loss": loss, **metrics})
+        return loss, Outcome(whole.state, {"loss": loss, **metrics}, whole.usable)
 
     def _passes(
         self,
@@ -105,7 +103,7 @@ class Objective:
         targets: Any,
         key: Array,
         due: Sequence[bool | None],
-    ) -> tuple[Pass, dict[float, Mapping[str, Any]]]:
+    ) -> tuple[Pass, dict[float, Sources]]:
         """Return the pass of the whole batch, and the sources of each fraction of its rows.
 
         A batch is drawn at random, so its first rows are random ones. What a penalty reads of them
@@ -165,17 +163,16 @@ def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) 
         def train_pass(xs: Any) -> Any:
             return apply(params, state, xs, train=True, key=key)
 
-        sources: dict[str, Any] = {}
+        lin = running_lin = None
         if "lin" in needs:
-            lin = sources["lin"] = jacreg.linearize(train_pass, xs, has_aux=True)
+            lin = jacreg.linearize(train_pass, xs, has_aux=True)
             ys, new_state = lin.value, lin.aux
         else:
             ys, new_state = train_pass(xs)
         if RUNNING in needs:
-            sources[RUNNING] = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
-        sources["task_loss"] = TaskLoss(
-            lambda xs, targets: task_loss(train_pass(xs)[0], targets), xs, targets
-        )
+            running_lin = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
+        loss_of = TaskLoss(lambda xs, targets: task_loss(train_pass(xs)[0], targets), xs, targets)
+        sources = Sources(lin=lin, running_lin=running_lin, task_loss=loss_of)
         return Pass(task_loss(ys, targets), new_state, sources)
 
     return forward

@@ -1,22 +1,14 @@
 """Penalties by name. Adding one is adding a function and its row in `PENALTIES`.
 
-A row is `(*sources, key, *, options) -> [N]`: one value an example. Its sources, by the names
-of its parameters, are what the task's forward pass makes once for its loss and for penalties:
-
-    lin          the linearised function of the task: the network, the score or the encoder
-    task_loss    a `TaskLoss`: the loss of a batch as a function of its inputs
-    kernels      the kernels of an encoder, a list of matrices
-    dense        a `DenseEncoder`: an encoder that is one dense layer, evaluated
-    jacobians    the Jacobians that the data gives as targets
-    flow         a `jacreg.flow.FlowResult`, with its regularisers integrated
-    equilibrium  an `EquilibriumPoint`: the cell of a batch and where it is at rest
-
-Keyword-only parameters are its config keys; one called `method` accepts the config's `method`.
+A function is `(*sources, key, *, options) -> [N]`: one value an example. Its row says which fields
+of `Sources` it takes, in order. Keyword-only parameters are its config keys; one called `method`
+accepts the config's `method`.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import jax.numpy as jnp
@@ -26,6 +18,76 @@ from train.expect import integer, number
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
+
+    from jacreg.flow import FlowResult
+
+
+class TaskLoss(NamedTuple):
+    """The loss of a batch.
+
+    Attributes:
+        fn: `(xs, targets) -> [N]`.
+        xs, targets: the batch.
+    """
+
+    fn: Callable[[Any, Any], Any]
+    xs: Array
+    targets: Any
+
+
+class DenseEncoder(NamedTuple):
+    """An encoder of one dense layer at a batch.
+
+    Attributes:
+        hidden: `[N, hidden]`, after the activation.
+        kernel: `[in, hidden]`.
+        activation: its name.
+    """
+
+    hidden: Array
+    kernel: Array
+    activation: Any
+
+
+class EquilibriumPoint(NamedTuple):
+    """A cell and its equilibrium, for each example of a batch.
+
+    Attributes:
+        cell: `[N, *state] -> [N, *state]`, closing over inputs and parameters.
+        states: where it is at rest, a pytree.
+        converged: `[N]`, whether it is.
+    """
+
+    cell: Callable[[Any], Any]
+    states: Any
+    converged: Any
+
+
+@dataclass(frozen=True)
+class Sources:
+    """What a task's forward pass makes once, for its loss and for the penalties.
+
+    None stands for what the task does not give, or nobody asked for.
+
+    Attributes:
+        lin: the linearised function of the task: the network, the score or the encoder.
+        running_lin: the same through running statistics, where `lin` is that of training.
+        task_loss: the loss of the batch as a function of its inputs.
+        kernels: the kernels of an encoder, matrices.
+        dense: an encoder that is one dense layer, evaluated.
+        jacobians: those that the data gives as targets.
+        flow: with its regularisers integrated.
+        equilibrium: the cell of the batch and where it is at rest.
+    """
+
+    lin: jacreg.Linearization | None = None
+    running_lin: jacreg.Linearization | None = None
+    task_loss: TaskLoss | None = None
+    kernels: list[Array] | None = None
+    dense: DenseEncoder | None = None
+    jacobians: Array | None = None
+    flow: FlowResult | None = None
+    equilibrium: EquilibriumPoint | None = None
 
 
 def jacobian(
@@ -77,36 +139,9 @@ def contractive_hessian(
     )
 
 
-class TaskLoss(NamedTuple):
-    """The source `task_loss`.
-
-    Attributes:
-        fn: `(xs, targets) -> [N]`.
-        xs, targets: the batch.
-    """
-
-    fn: Callable[[Any, Any], Any]
-    xs: Array
-    targets: Any
-
-
 def loss_gradient(task_loss: TaskLoss, key: Array) -> Float[Array, " N"]:
     """The squared norm of the loss's gradient in its input (Drucker and LeCun 1992)."""
     return jacreg.losses.loss_gradient_penalty(*task_loss)
-
-
-class DenseEncoder(NamedTuple):
-    """The source `dense`.
-
-    Attributes:
-        hidden: `[N, hidden]`, after the activation.
-        kernel: `[in, hidden]`.
-        activation: its name.
-    """
-
-    hidden: Array
-    kernel: Array
-    activation: Any
 
 
 def dense_contractive(dense: DenseEncoder, key: Array) -> Float[Array, " N"]:
@@ -126,28 +161,14 @@ def jacobian_matching(
     return jacreg.losses.jacobian_matching(lin, jacobians)
 
 
-def kinetic_energy(flow: Any, key: Array) -> Float[Array, " N"]:
+def kinetic_energy(flow: FlowResult, key: Array) -> Float[Array, " N"]:
     """The integral of norm(f)^2 along a flow, a sum over dimensions (Finlay et al. 2020)."""
     return flow.kinetic_energy
 
 
-def flow_frobenius(flow: Any, key: Array) -> Float[Array, " N"]:
+def flow_frobenius(flow: FlowResult, key: Array) -> Float[Array, " N"]:
     """The integral of norm(df/dx)_F^2 along a flow (Finlay et al. 2020)."""
     return flow.frobenius_squared
-
-
-class EquilibriumPoint(NamedTuple):
-    """The source `equilibrium`.
-
-    Attributes:
-        cell: `[N, *state] -> [N, *state]`, closing over inputs and parameters.
-        states: where it is at rest, a pytree.
-        converged: `[N]`, whether it is.
-    """
-
-    cell: Callable[[Any], Any]
-    states: Any
-    converged: Any
 
 
 def equilibrium_jacobian(
@@ -166,17 +187,30 @@ def equilibrium_jacobian(
     return jnp.where(equilibrium.converged, found, 0)
 
 
-PENALTIES: Mapping[str, Callable[..., Any]] = {
-    "jacobian": jacobian,
-    "contractive": contractive,
-    "noise_injection": noise_injection,
-    "spectral": spectral,
-    "contractive_hessian": contractive_hessian,
-    "loss_gradient": loss_gradient,
-    "dense_contractive": dense_contractive,
-    "weight_decay": weight_decay,
-    "jacobian_matching": jacobian_matching,
-    "kinetic_energy": kinetic_energy,
-    "flow_frobenius": flow_frobenius,
-    "equilibrium_jacobian": equilibrium_jacobian,
+@dataclass(frozen=True)
+class PenaltyRow:
+    """A penalty as the registry has it.
+
+    Attributes:
+        compute: `(*sources, key, *, options) -> [N]`.
+        reads: the fields of `Sources` that it takes, in order.
+    """
+
+    compute: Callable[..., Any]
+    reads: tuple[str, ...] = ("lin",)
+
+
+PENALTIES: Mapping[str, PenaltyRow] = {
+    "jacobian": PenaltyRow(jacobian),
+    "contractive": PenaltyRow(contractive),
+    "noise_injection": PenaltyRow(noise_injection),
+    "spectral": PenaltyRow(spectral),
+    "contractive_hessian": PenaltyRow(contractive_hessian),
+    "loss_gradient": PenaltyRow(loss_gradient, ("task_loss",)),
+    "dense_contractive": PenaltyRow(dense_contractive, ("dense",)),
+    "weight_decay": PenaltyRow(weight_decay, ("kernels",)),
+    "jacobian_matching": PenaltyRow(jacobian_matching, ("lin", "jacobians")),
+    "kinetic_energy": PenaltyRow(kinetic_energy, ("flow",)),
+    "flow_frobenius": PenaltyRow(flow_frobenius, ("flow",)),
+    "equilibrium_jacobian": PenaltyRow(equilibrium_jacobian, ("equilibrium",)),
 }

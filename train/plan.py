@@ -146,7 +146,7 @@ def _state(workdir: Path) -> str:
 
 
 def _penalty(penalty: Penalty) -> dict[str, Any]:
-    parameters = inspect.signature(penalty.given or PENALTIES[penalty.name]).parameters
+    parameters = inspect.signature(penalty.given or PENALTIES[penalty.name].compute).parameters
     default = parameters["method"].default if "method" in parameters else None
     method = repr(default) if default is not None else "its own"
     return {

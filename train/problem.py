@@ -5,12 +5,27 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 if TYPE_CHECKING:
-    from jaxtyping import PyTree
+    from jaxtyping import Array, Bool, Float, PyTree
+
+
+class Outcome(NamedTuple):
+    """What an objective gives beside the loss.
+
+    Attributes:
+        state: the model's, after the batch.
+        metrics: scalars that are recorded; `loss` is one of them.
+        usable: False where the pass failed, so that the step is to change nothing; None where a
+            pass cannot fail.
+    """
+
+    state: PyTree
+    metrics: dict[str, Float[Array, ""]]
+    usable: Bool[Array, ""] | None = None
 
 
 def _no_report(params: Any, state: Any, workdir: Path) -> None:
@@ -45,8 +60,8 @@ class Problem:
         params, state: the model's start values.
         examples: arrays that share their first axis; batches are rows of all of them.
         prepare: rows of `examples` to `(xs, targets)`, jitted into the step.
-        objective: `(params, state, xs, targets, keys, step) -> (loss, (state, metrics))`;
-            `keys` is the pair (model, penalties). The metrics hold `loss`.
+        objective: `(params, state, xs, targets, keys, step) -> (loss, Outcome)`; `keys` is the pair
+            (model, penalties).
         earlier: phases before that of `objective`, in order.
         evaluate: `(params, state, final) -> metrics`; everything where `final`, what is
             quick otherwise.

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 
-from train.memory import USABLE, in_parts, rematerialised
+from train.memory import in_parts, rematerialised
 from train.parallel import split_rows
 
 if TYPE_CHECKING:
@@ -90,8 +90,8 @@ def make_step(
 ) -> Callable[..., TrainState]:
     """Return the pure step `(state, xs, targets, keys) -> state`.
 
-    Where the objective says that its pass failed (`USABLE`), parameters, model and optimiser
-    stay as they are; the step counts.
+    Where the objective says that its pass failed (`Outcome.usable`), parameters, model and
+    optimiser stay as they are; the step counts.
 
     Args:
         objective: of a `Problem`.
@@ -106,12 +106,11 @@ def make_step(
 
     def step(state: TrainState, xs: Any, targets: Any, keys: StepKeys) -> TrainState:
         keys = StepKeys(*(jax.random.fold_in(key, state.step) for key in keys))
-        (loss, (model_state, metrics)), grads = gradient(
+        (loss, (model_state, metrics, usable)), grads = gradient(
             state.params, state.model_state, xs, targets, keys, state.step
         )
         updates, opt_state = optimizer.update(grads, state.opt_state, state.params)
         norm = optax.tree.norm(grads)
-        usable = metrics.get(USABLE)
         if usable is not None:
             norm = jnp.where(usable, norm, 0)
             model_state, opt_state, updates = jax.tree.map(

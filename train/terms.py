@@ -1,13 +1,8 @@
-"""The penalties of a config as terms of the loss, ready to compute.
-
-A penalty names the sources that it reads of the task's forward pass by its parameters
-(`train.penalties`).
-"""
+"""The penalties of a config as terms of the loss, ready to compute."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -16,8 +11,9 @@ import jax.numpy as jnp
 
 import jacreg
 from train.errors import ConfigError
+from train.expect import keys_of
 from train.methods import Deferred, make_method
-from train.penalties import PENALTIES
+from train.penalties import PENALTIES, Sources
 from train.schedules import make_schedule
 
 if TYPE_CHECKING:
@@ -38,7 +34,7 @@ class Term:
         compute: `(*sources, key) -> [N]`.
         weight: multiplies the batch mean.
         factor: the schedule that multiplies the weight.
-        reads: the sources that `compute` takes, in order.
+        reads: the fields of `Sources` that `compute` takes, in order.
         every: computed at each such step, with so many times the weight.
         probability: computed at a random step with this probability, with 1 / probability
             times the weight.
@@ -64,7 +60,7 @@ class Term:
         return step % self.every == 0
 
     def mean(
-        self, sources: Mapping[str, Any], key: Array, step: Array, due: bool | None = None
+        self, sources: Sources, key: Array, step: Array, due: bool | None = None
     ) -> Float[Array, ""]:
         """Return the batch mean, reweighted at the steps that count and 0 at the others.
 
@@ -77,7 +73,7 @@ class Term:
         """
         if due is False:
             return jnp.float32(0)
-        read = [sources[name] for name in self.reads]
+        read = [getattr(sources, name) for name in self.reads]
         draw_key, key = jax.random.split(key) if self.probability < 1 else (None, key)
 
         def computed() -> Array:
@@ -137,12 +133,10 @@ def make_terms(
 
 
 def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
-    reads = ("lin",) if penalty.given is not None else sources_of(PENALTIES[penalty.name])
+    reads = ("lin",) if penalty.given is not None else PENALTIES[penalty.name].reads
     missing = [name for name in reads if name not in offers]
     if missing:
-        fitting = [
-            f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(sources_of(row))
-        ]
+        fitting = [f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(row.reads)]
         raise ConfigError(
             f'penalty.{index}.name: got "{penalty.name}", which reads {" and ".join(missing)}; '
             f"this task does not give that. Penalties that fit: {', '.join(fitting) or 'none'}."
@@ -150,19 +144,12 @@ def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, .
     return reads
 
 
-def sources_of(row: Callable[..., Any]) -> tuple[str, ...]:
-    """Return the names of the sources that a row of `PENALTIES` reads, in order."""
-    parameters = inspect.signature(row).parameters.values()
-    positional = [each.name for each in parameters if each.kind is not each.KEYWORD_ONLY]
-    return tuple(name for name in positional if name != "key")
-
-
 def _bind(
     penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
 ) -> Callable[..., Any]:
-    row = penalty.given or PENALTIES[penalty.name]
+    row = penalty.given or PENALTIES[penalty.name].compute
     options = dict(penalty.options)
-    takes_method = penalty.given is None and "method" in inspect.signature(row).parameters
+    takes_method = penalty.given is None and "method" in keys_of(row)
     blocks = coupled and penalty.statistics == "batch"
     if penalty.every != 1 and penalty.probability != 1:
         raise ConfigError(

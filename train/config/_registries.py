@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from dataclasses import dataclass
 
 from models._networks import FRAMEWORKS, NETWORKS
@@ -29,7 +29,7 @@ class Registries:
         completed: the model's section with what it leaves open; raises where it does not fit.
     """
 
-    names: Mapping[str, tuple[str, ...]]
+    names: Mapping[str, Collection[str]]
     choices: Mapping[str, Choice]
     options: Mapping[str, Callable[[str], dict[str, Key]]]
     completed: Callable[[Model], Model]
@@ -37,11 +37,11 @@ class Registries:
 
 REGISTRIES = Registries(
     names={
-        "framework": tuple(FRAMEWORKS),
-        "model": tuple(NETWORKS),
-        "task": tuple(TASKS),
-        "penalty": tuple(PENALTIES),
-        "optimizer": tuple(OPTIMIZERS),
+        "framework": FRAMEWORKS,
+        "model": NETWORKS,
+        "task": TASKS,
+        "penalty": PENALTIES,
+        "optimizer": OPTIMIZERS,
     },
     choices={
         "method": Choice(METHODS, make_method),
@@ -51,7 +51,7 @@ REGISTRIES = Registries(
         "data": builtin_keys,
         "model": model_keys,
         "task": lambda name: keys_of(TASKS[name]),
-        "penalty": lambda name: keys_of(PENALTIES[name]),
+        "penalty": lambda name: keys_of(PENALTIES[name].compute),
     },
     completed=completed,
 )

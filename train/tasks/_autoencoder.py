@@ -19,7 +19,7 @@ from train.methods import resolved
 from train.named import Choice, Named
 from train.networks import build_model
 from train.objective import Pass, penalised
-from train.penalties import DenseEncoder
+from train.penalties import DenseEncoder, Sources
 from train.problem import Phase, Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._autoencoder_geometry import make_geometry
@@ -82,21 +82,22 @@ def autoencoder(
         params: Any, state: Any, xs: Any, targets: Any, key: Array, needs: frozenset[str]
     ) -> Pass:
         module = model.merge(params, state)
-        sources: dict[str, Any] = {}
-        hidden = None
+        hidden = lin = kernels = dense = None
         if "lin" in needs:
-            lin = sources["lin"] = jacreg.linearize(module.encode, xs)
+            lin = jacreg.linearize(module.encode, xs)
             # The clean pass serves the penalty; without corruption the reconstruction too.
             hidden = lin.value if corruption.name == "none" else None
         if "kernels" in needs:
-            sources["kernels"] = [layer.kernel[...] for layer in module.encoder.layers]
+            kernels = [layer.kernel[...] for layer in module.encoder.layers]
         if "dense" in needs:
             clean = module.encode(xs)
-            sources["dense"] = DenseEncoder(clean, module.encoder.layers[0].kernel[...], activation)
+            dense = DenseEncoder(clean, module.encoder.layers[0].kernel[...], activation)
             hidden = clean if corruption.name == "none" else None
         if hidden is None:
             hidden = module.encode(corrupt(xs, key))
-        return Pass(losses(module.decode(hidden), xs), state, sources)
+        return Pass(
+            losses(module.decode(hidden), xs), state, Sources(lin, kernels=kernels, dense=dense)
+        )
 
     def finetune(
         params: Any, state: Any, xs: Any, labels: Any, key: Array, needs: frozenset[str]
@@ -199,8 +200,8 @@ def _with_metrics(objective: Callable[..., Any], further: dict[str, Array]) -> C
     """Let an objective report these metrics too, so that all phases have the same."""
 
     def reporting(*arguments: Any) -> Any:
-        loss, (state, metrics) = objective(*arguments)
-        return loss, (state, {**further, **metrics})
+        loss, outcome = objective(*arguments)
+        return loss, outcome._replace(metrics={**further, **outcome.metrics})
 
     return reporting
 

@@ -22,7 +22,7 @@ from train.errors import ConfigError, DivergedError
 from train.expect import integer, number, string
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
-from train.penalties import EquilibriumPoint
+from train.penalties import EquilibriumPoint, Sources
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
 from train.tasks._equilibrium_report import Measured, make_measure
@@ -83,7 +83,7 @@ def equilibrium(
             "unconverged": jnp.mean(1.0 - result.converged),
         }
         losses = jnp.where(result.converged, loss(outputs, targets), 0)
-        return Pass(losses, state, {"equilibrium": point}, metrics)
+        return Pass(losses, state, Sources(equilibrium=point), metrics)
 
     changes = {"tolerance": evaluation_tolerance, "max_steps": evaluation_max_steps}
     tester = dataclasses.replace(

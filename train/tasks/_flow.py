@@ -14,6 +14,7 @@ from train.methods import make_method
 from train.named import Choice, Named
 from train.networks import build_model
 from train.objective import Pass, penalised
+from train.penalties import Sources
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._flow_options import (
@@ -175,7 +176,7 @@ def make_forward(
         if space.levels is not None:
             bits = bits_per_dimension(log_densities, space.dimensions, levels=space.levels)
             metrics["bits_per_dimension"] = jnp.mean(bits)
-        sources = {"flow": _kept(found)}
+        sources = Sources(flow=_kept(found))
         return Pass(-log_densities, state, sources, metrics, usable=found.converged)
 
     return forward

@@ -13,6 +13,7 @@ from train.errors import ConfigError
 from train.methods import resolved
 from train.networks import build_model
 from train.objective import Pass, penalised
+from train.penalties import Sources
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._regression_network import Network
@@ -72,12 +73,9 @@ def regression(config: Config, dataset: Dataset) -> Problem:
         def train_pass(xs: Any) -> Any:
             return network(params, state, xs, train=True, key=key)
 
-        sources = {"jacobians": targets["jacobian"]} if "jacobian" in targets else {}
-        if "lin" in needs:
-            lin = sources["lin"] = jacreg.linearize(train_pass, xs)
-            ys = lin.value
-        else:
-            ys = train_pass(xs)
+        lin = jacreg.linearize(train_pass, xs) if "lin" in needs else None
+        ys = train_pass(xs) if lin is None else lin.value
+        sources = Sources(lin, jacobians=targets.get("jacobian"))
         return Pass(jnp.sum((ys - targets["value"]) ** 2, axis=1), state, sources)
 
     def prepare(rows: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:

@@ -15,6 +15,7 @@ from train.methods import METHODS, make_method, resolved
 from train.named import Choice, Named
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
+from train.penalties import Sources
 from train.problem import Problem
 from train.sampling import SAMPLERS
 from train.step import INIT_PURPOSE, purpose_key
@@ -211,19 +212,19 @@ def make_forward(field: ScoreField, matching: Matching, divergence_weight: float
             return field(params, state, xs, *args, train=True, key=model_key)
 
         linearised = matching.name in LINEARISED
-        sources = {}
+        lin = None
         if linearised or "lin" in needs:
-            sources["lin"] = jacreg.linearize(score_of, points, *args)
+            lin = jacreg.linearize(score_of, points, *args)
         if linearised:
-            losses = matching.of_linearised(sources["lin"], loss_key)
+            losses = matching.of_linearised(lin, loss_key)
         else:
             clean = xs if matching.name == "denoising" else points
             losses = matching.of_calls(lambda xs: score_of(xs, *args), clean, args, loss_key)
         if divergence_weight != 1:
-            values = sources["lin"].value if "lin" in sources else score_of(points, *args)
+            values = score_of(points, *args) if lin is None else lin.value
             squares = 0.5 * jnp.sum(values**2, axis=tuple(range(1, values.ndim)))
             losses = divergence_weight * losses + (1 - divergence_weight) * squares
-        return Pass(weights * losses, state, sources)
+        return Pass(weights * losses, state, Sources(lin))
 
     return forward
 
