@@ -9,7 +9,7 @@ from train.config import load, parse
 from train.data import load as load_data
 from train.reproduce import Settings
 from train.reproduce.papers import PAPERS
-from train.tasks import TASKS
+from train.tasks import make_problem
 from train.tasks._autoencoder_geometry import DISTANCES, make_geometry
 
 PAPER = PAPERS["rifai2011"]()
@@ -55,7 +55,7 @@ def test_the_task_records_it_before_fine_tuning():
         },
         "x",
     )
-    problem = TASKS["autoencoder"](made, load_data(made.data), **made.task.options)
+    problem = make_problem(made, load_data(made.data))
     (phase,) = problem.earlier
     metrics = phase.evaluate(problem.params, problem.state)
     assert metrics["pretrain/contraction_at_1"] > 0

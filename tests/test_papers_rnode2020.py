@@ -13,7 +13,7 @@ from train.config import parse
 from train.reproduce import Results, Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.rnode2020._effort import curve, effort_ratio, first_below
-from train.tasks import TASKS
+from train.tasks import make_problem
 
 PAPER = PAPERS["rnode2020"]()
 KEYS = (jax.random.key(1), jax.random.key(2))
@@ -93,7 +93,7 @@ def tiny(**task):
         "training": {"steps": 1},
     }
     made = parse(tables, "x")
-    return TASKS["flow"](made, data.load(made.data), **made.task.options)
+    return make_problem(made, data.load(made.data))
 
 
 def test_errors_of_fixed_steps_fall_with_the_fourth_power():

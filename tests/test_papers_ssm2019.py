@@ -13,7 +13,7 @@ from train.data import SCORES
 from train.reproduce import Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.ssm2019._measure import all_signs, cost, mixture_score, slices
-from train.tasks import TASKS
+from train.tasks import make_problem
 
 PAPER = PAPERS["ssm2019"]()
 KEYS = (jax.random.key(1), jax.random.key(2))
@@ -83,7 +83,7 @@ def tiny(**task):
         "evaluation": {"jacobian": False},
     }
     made = parse(tables, "x")
-    return TASKS["score"](made, data.load(made.data), **made.task.options)
+    return make_problem(made, data.load(made.data))
 
 
 def loss_of(made, params):

@@ -183,10 +183,10 @@ class TestSignals:
             else:
                 final = where == "final evaluation"
 
-                def task(config, dataset, **options):
+                def task(setting, dataset, **options):
                     from dataclasses import replace
 
-                    problem = classification(config, dataset, **options)
+                    problem = classification(setting, dataset, **options)
                     evaluate = interrupted(problem.evaluate, lambda *given: given[2] is final)
                     return replace(problem, evaluate=evaluate)
 
@@ -281,7 +281,7 @@ def test_a_step_that_raises_is_one_message(tmp_path, monkeypatch):
     """A check inside the compiled step, of a solver for instance, ends the run as a result."""
     import dataclasses
 
-    from train.tasks import TASKS
+    from train.tasks import make_problem
 
     def check(xs):
         if check.calls >= 4:
@@ -291,8 +291,8 @@ def test_a_step_that_raises_is_one_message(tmp_path, monkeypatch):
 
     check.calls = 0
 
-    def checked(config, dataset, **options):
-        problem = TASKS["classification"](config, dataset, **options)
+    def checked(config, dataset, mesh):
+        problem = make_problem(config, dataset, mesh)
 
         def prepare(rows):
             xs, targets = problem.prepare(rows)
@@ -300,7 +300,7 @@ def test_a_step_that_raises_is_one_message(tmp_path, monkeypatch):
 
         return dataclasses.replace(problem, prepare=prepare)
 
-    monkeypatch.setattr("train.run.TASKS", {"classification": checked})
+    monkeypatch.setattr("train.prepare.make_problem", checked)
     with pytest.raises(DivergedError, match="solver met what is not finite") as caught:
         run(short(training={"steps": 8, "checkpoint_every": 3}), tmp_path)
     assert "checkpoint of step 3 is kept" in str(caught.value)

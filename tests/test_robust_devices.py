@@ -16,13 +16,13 @@ from train.data import Examples
 from train.errors import ConfigError
 from train.evaluation import masked_mean
 from train.memory import in_parts, rematerialised
-from train.parallel import evaluating_on, make_mesh, on_all
+from train.parallel import make_mesh, on_all
 from train.precision import check_precision
 from train.problem import Outcome
 from train.progress import Reporter
 from train.run import run
 from train.step import StepKeys, init_state
-from train.tasks import TASKS
+from train.tasks import make_problem
 
 pytestmark = [
     pytest.mark.usefixtures("train_cache"),
@@ -41,7 +41,7 @@ def short(**sections):
 @pytest.fixture(scope="module")
 def problem(train_cache):  # noqa: F811
     config = short(penalty=EXACT)
-    return TASKS["classification"](config, data.load(config.data))
+    return make_problem(config, data.load(config.data))
 
 
 @pytest.fixture(scope="module")
@@ -95,7 +95,7 @@ class TestParts:
             run(short(parallel={"data": 4}, training={"accumulate": 16}), tmp_path)
 
     def test_batch_norm_is_refused(self, problem, tmp_path):
-        mixed = replace(problem, notes={"rows_independent": False})
+        mixed = replace(problem, rows_independent=False)
         with pytest.raises(ConfigError, match="BatchNorm takes its statistics over a whole batch"):
             loop.Loop(short(training={"accumulate": 2}), mixed, tmp_path, Reporter("x", 1))
 
@@ -109,7 +109,7 @@ def test_rematerialisation_gives_the_same_numbers(problem):
 
 def compiled_step(problem, config, workdir):
     """Return the text of the compiled step of a run."""
-    made = loop.Loop(config, problem, workdir, Reporter("x", 1))
+    made = loop.Loop(config, problem, workdir, Reporter("x", 1), make_mesh(config))
     state = init_state(problem.params, problem.state, made.optimizer, made.metric_names)
     examples = {name: jnp.asarray(rows[:64]) for name, rows in problem.examples.items()}
     state, examples = on_all((state, examples), made.mesh)
@@ -129,7 +129,7 @@ class TestMeshes:
         """On CPU its convolutions are products with the batch last, of any size from 8 up."""
         sections = {"data": {"name": "mnist-5k", "batch_size": 64}, "parallel": {"data": 4}}
         config = parse({**BASE, **sections, "model": {"name": "lenet"}, "training": SHORT}, "lenet")
-        problem = TASKS["classification"](config, data.load(config.data))
+        problem = make_problem(config, data.load(config.data))
         text = compiled_step(problem, config, tmp_path)
         assert "all-reduce" in text
         assert "all-gather" not in text
@@ -188,8 +188,7 @@ class TestMeshes:
 
         found = {}
         for spread_out, mesh in ((False, None), (True, make_mesh(short(parallel={"data": 4})))):
-            with evaluating_on(mesh):
-                found[spread_out] = masked_mean(measure, examples, 10)["square"]
+            found[spread_out] = masked_mean(measure, examples, 10, mesh)["square"]
         assert set(spread) == {1, 4}
         expected = np.mean(np.sum(rows**2, 1) + np.arange(21))
         np.testing.assert_allclose([found[False], found[True]], expected, rtol=1e-6)
@@ -198,7 +197,7 @@ class TestMeshes:
 class TestBfloat16:
     def test_the_network_computes_in_it_and_nothing_else_does(self, problem):
         config = short(penalty=EXACT, training={"precision": "bfloat16"})
-        half = TASKS["classification"](config, data.load(config.data))
+        half = make_problem(config, data.load(config.data))
         (loss, (_, metrics, _)), grads = gradients(half)
         (_, (_, expected, _)), full = gradients(problem)
         dtypes = {leaf.dtype for leaf in jax.tree.leaves((half.params, grads, loss, metrics))}

@@ -14,7 +14,7 @@ from train.loop import Loop
 from train.networks import build_model
 from train.run import run
 from train.step import INIT_PURPOSE, purpose_key
-from train.tasks import TASKS
+from train.tasks import make_problem
 
 BASE_MODEL = {"name": "autoencoder", "hidden": [12]}
 KEYS = (jax.random.key(1), jax.random.key(2))
@@ -36,7 +36,7 @@ def config(penalty=(), task=(), **sections):
 
 def problem(*arguments, **sections):
     made = config(*arguments, **sections)
-    return TASKS["autoencoder"](made, data.load(made.data), **made.task.options)
+    return make_problem(made, data.load(made.data))
 
 
 def module_of(made, model=BASE_MODEL, params=None):

@@ -14,7 +14,7 @@ from train.errors import ConfigError, DivergedError
 from train.figures import evaluations
 from train.run import run
 from train.sections import Data
-from train.tasks import TASKS
+from train.tasks import make_problem
 from train.tasks._equilibrium import solved
 from train.tasks._equilibrium_report import Measured
 
@@ -39,7 +39,7 @@ def tiny(**sections):
 
 
 def make(config):
-    return TASKS["equilibrium"](config, data.load(config.data), **config.task.options)
+    return make_problem(config, data.load(config.data))
 
 
 @pytest.mark.usefixtures("train_cache")

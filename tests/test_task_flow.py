@@ -13,7 +13,7 @@ from train.config import parse
 from train.errors import ConfigError, DivergedError
 from train.networks import build_model
 from train.step import INIT_PURPOSE, purpose_key
-from train.tasks import TASKS
+from train.tasks import make_problem
 from train.tasks._flow_options import check_field
 from train.tasks._flow_space import FlowSpace, Pixels, logit, scaled
 
@@ -42,7 +42,7 @@ def config(task=(), **sections):
 
 def problem(task=(), **sections):
     made = config(task, **sections)
-    return TASKS["flow"](made, data.load(made.data), **made.task.options)
+    return make_problem(made, data.load(made.data))
 
 
 def metrics_of(made, rows):

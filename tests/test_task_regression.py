@@ -16,7 +16,7 @@ from train.errors import ConfigError
 from train.networks import build_model
 from train.run import run
 from train.step import INIT_PURPOSE, purpose_key
-from train.tasks import TASKS
+from train.tasks import make_problem
 from train.tasks._regression import check_targets
 from train.tasks._regression_network import Network
 from train.tasks._scaling import scaling
@@ -40,7 +40,7 @@ def config(model="differential_mlp", penalty=(), source="function-1d", width=8, 
 
 
 def problem(made, dataset=None):
-    return TASKS["regression"](made, dataset or data.load(made.data))
+    return make_problem(made, dataset or data.load(made.data))
 
 
 def small(source="function-2d", **options):

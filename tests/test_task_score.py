@@ -13,7 +13,7 @@ from train.errors import ConfigError
 from train.networks import build_model
 from train.run import run
 from train.sampling import SAMPLERS
-from train.tasks import TASKS
+from train.tasks import make_problem
 from train.tasks._score import ScoreField, make_forward
 from train.tasks._score_losses import Matching
 from train.tasks._score_report import Inputs
@@ -44,7 +44,7 @@ def config(task=(), model=(), source=(), penalty=(), **sections):
 
 def problem(*arguments, **sections):
     made = config(*arguments, **sections)
-    return TASKS["score"](made, data.load(made.data), **made.task.options)
+    return make_problem(made, data.load(made.data))
 
 
 def digits(task=(), model=(), source=(), **sections):
@@ -116,7 +116,7 @@ class TestOptions:
         }
         made = parse(tables, "x")
         with pytest.raises(ConfigError, match=says):
-            TASKS["score"](made, data.load(made.data), **made.task.options)
+            make_problem(made, data.load(made.data))
 
     def test_penalties_on_the_score_alone(self):
         with pytest.raises(ConfigError, match=r"penalty\.0\.name.*reads flow"):
@@ -315,7 +315,7 @@ class TestMeasures:
         source = {"correlation": 0.5, "std": [2.0, 0.5], "mean": [1.0, 0.0]}
         made = config({"loss": "sliced_vr"}, {"hidden": []}, source)
         dataset = data.load(made.data)
-        found = TASKS["score"](made, dataset, **made.task.options)
+        found = make_problem(made, dataset)
         metrics = found.evaluate(found.params, found.state, True)
         weight, bias = found.params.layers[0].weight, found.params.layers[0].bias
         xs = dataset.test.inputs.astype(np.float64)
@@ -332,7 +332,7 @@ class TestMeasures:
     def test_of_images_by_colouring(self, tmp_path):
         task = {"smoothing": 0.2, "sampler": {"name": "langevin", "num_steps": 2}, "num_samples": 9}
         made = digits(task, evaluation={"jacobian": False, "batch_size": 400})
-        found = TASKS["score"](made, data.load(made.data), **made.task.options)
+        found = make_problem(made, data.load(made.data))
         metrics = found.evaluate(found.params, found.state, True)
         assert set(metrics) == {"test/loss", "test/score_matching"}
         # The sliced loss estimates it, over 360 images.

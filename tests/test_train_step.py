@@ -20,11 +20,11 @@ STEP = jnp.int32(0)
 
 def test_batch_norm_is_noticed_and_running_statistics_move(tmp_path):
     from train import data
-    from train.tasks import TASKS
+    from train.tasks import make_problem
 
     config_tables = {**BASE, "model": {"name": "resnet_small", "widths": [4], "blocks": [1]}}
     config = parse(config_tables, "x")
-    problem = TASKS["classification"](config, data.load(config.data))
+    problem = make_problem(config, data.load(config.data))
     assert problem.notes["rows_independent"] is False
     assert problem.notes["penalty_statistics"] == {"jacobian": "running"}
     rows = {name: array[:8] for name, array in problem.examples.items()}
@@ -183,12 +183,12 @@ def test_a_failed_pass_changes_nothing_whatever_its_gradient(usable):
 
 def test_a_coloring_from_a_config_gives_the_exact_penalty():
     from train import data
-    from train.tasks import TASKS
+    from train.tasks import make_problem
 
     def objective(method):
         table = {"name": "jacobian", "weight": 0.1, "method": method}
         config = parse({**BASE, "penalty": [table]}, "x")
-        return TASKS["classification"](config, data.load(config.data))
+        return make_problem(config, data.load(config.data))
 
     values = []
     for problem in (objective("exact"), objective("coloring")):

@@ -116,7 +116,6 @@ def _main(chosen: argparse.Namespace) -> int:
     # JAX takes seconds to import: --help and a wrong path should not.
     from train import config as configs
     from train import listing, plan, records
-    from train.progress import silence
     from train.run import run, use_compilation_cache
 
     if chosen.list:
@@ -125,15 +124,15 @@ def _main(chosen: argparse.Namespace) -> int:
     config = configs.load(chosen.config, chosen.overrides)
     workdir = chosen.workdir or Path("runs") / config.experiment.name
     use_compilation_cache()
+    quiet = chosen.quiet or chosen.json
     with contextlib.ExitStack() as stack:
-        stack.enter_context(silence(chosen.quiet or chosen.json))
         if chosen.json:  # whatever else is printed, by a library for instance
             stack.enter_context(contextlib.redirect_stdout(sys.stderr))
         if chosen.dry_run:
-            found = plan.plan(config, workdir)
-            plan.show(found)
+            found = plan.plan(config, workdir, quiet)
+            plan.show(found, quiet)
         else:
-            run(config, workdir, debug=chosen.debug)
+            run(config, workdir, debug=chosen.debug, quiet=quiet)
             found = {
                 "workdir": str(workdir),
                 **(records.read_json(workdir / records.SUMMARY) or {}),

@@ -2,37 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import replace
-from pathlib import Path
 from typing import Any
 
-from train import records
-from train.config import parse
-from train.errors import ConfigError
 from train.methods import Chosen
 from train.named import Named
 from train.sections import Config
-from train.tables import read_tables
 
 
-def with_choices(config: Config, found: Mapping[str, Chosen]) -> Config:
-    """Write what was chosen beside each `choose`, by its key."""
+def with_choices(config: Config, choices: Iterable[Chosen]) -> Config:
+    """Write what was chosen beside each `choose`."""
+    found = {chosen.path: chosen.method for chosen in choices}
 
     def written(path: str, method: Named) -> Named:
         if path not in found:
             return method
-        return Named(method.name, {**method.options, "chosen": found[path].method})
+        return Named(method.name, {**method.options, "chosen": found[path]})
 
     return _changed(config, written)
 
 
-def choices_of(workdir: Path, config: Config) -> Config:
-    """Take over what an earlier run of the same config chose in this folder."""
-    try:
-        old = parse(read_tables(workdir / records.CONFIG), "")
-    except ConfigError:
-        return config  # none, or what is said when configs are compared
+def choices_of(old: Config, config: Config) -> Config:
+    """Take over what an earlier run of the same config chose."""
     earlier: dict[str, Named] = {}
 
     def taken(path: str, method: Named) -> Named:

@@ -20,7 +20,7 @@ from train.errors import ConfigError, DivergedError, InterruptedRun
 from train.interrupt import Interrupt, Stop
 from train.objective import Objective
 from train.optimizers import make_optimizer
-from train.parallel import fetch, first_signal, make_mesh, on_all
+from train.parallel import fetch, first_signal, on_all
 from train.step import (
     BatchOrder,
     StepKeys,
@@ -63,6 +63,7 @@ class Loop:
     Args:
         config, problem, reporter: of the run.
         workdir: its folder; None keeps records in memory and writes no checkpoint.
+        mesh: the devices that share the rows of a batch; None for one.
         debug: where a loss or gradient is not finite, look for the primitive that made it.
     """
 
@@ -72,6 +73,7 @@ class Loop:
         problem: Problem,
         workdir: Path | None,
         reporter: Reporter,
+        mesh: jax.sharding.Mesh | None = None,
         debug: bool = False,
     ) -> None:
         self.config = config
@@ -88,7 +90,7 @@ class Loop:
         self.step = 0
         size = len(next(iter(problem.examples.values())))
         self.batch_size = min(config.data.batch_size, size)
-        self.mesh = make_mesh(config)
+        self.mesh = mesh
         self.keys = on_all(StepKeys.of(config.experiment.seed), self.mesh)
         self.order = BatchOrder(size, self.batch_size, config.experiment.seed)
         self.optimizer = make_optimizer(config.optimizer, config.training.steps)
@@ -185,7 +187,7 @@ class Loop:
         parts = self.config.training.accumulate
         if parts == 1:
             return
-        if self.problem.notes.get("rows_independent") is False:
+        if not self.problem.rows_independent:
             raise ConfigError(
                 f"training.accumulate: got {parts}, but the network's BatchNorm takes its "
                 "statistics over a whole batch, so parts of it would be another run; expected 1, "

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -22,7 +20,7 @@ _FEW, _TYPICAL = 2, 32
 
 @dataclass(frozen=True)
 class Deferred:
-    """A method that is made from the task's function, by `resolved`.
+    """A method that is made from the task's function, by a `Resolver`.
 
     Attributes:
         name: "coloring" or "choose".
@@ -88,58 +86,61 @@ class Chosen:
     """What `choose` chose.
 
     Attributes:
+        path: of the key in the config.
         method: as a config names it.
         report: its reasons.
     """
 
+    path: str
     method: Named
     report: str
 
 
-_CHOSEN: ContextVar[dict[str, Chosen] | None] = ContextVar("chosen", default=None)
+class Resolver:
+    """Makes the methods that wait for the function of a task.
 
-
-@contextmanager
-def noting_choices() -> Iterator[dict[str, Chosen]]:
-    """Give what is chosen while a task is made, by the key in the config."""
-    found: dict[str, Chosen] = {}
-    token = _CHOSEN.set(found)
-    try:
-        yield found
-    finally:
-        _CHOSEN.reset(token)
-
-
-def resolved(
-    method: Any, fn: Callable[..., Any], rows: Callable[[int], tuple[Any, ...]], *, quantity: str
-) -> Any:
-    """Return the method; one that was deferred is made for `fn` and this quantity.
-
-    Args:
-        method: from `make_method`.
-        fn: the batched function that will be linearised, of the shapes of training.
-        rows: `fn`'s arguments for at most so many examples.
-        quantity: as for `jacreg.color`.
-
-    Raises:
-        ConfigError: several hosts, which might choose differently.
+    Attributes:
+        chosen: what `choose` chose so far.
     """
-    if not isinstance(method, Deferred):
-        return method
-    if method.name == "coloring":
-        return jacreg.color(fn, *rows(_FEW), quantity=quantity)
-    if method.chosen is not None:
-        return resolved(make_method(method.chosen), fn, rows, quantity=quantity)
-    if jax.process_count() > 1:
-        raise ConfigError(
-            f'{method.path}: got "choose", which measures times and might choose differently on '
-            "each host; expected a method by its name (one host alone says which it would be)."
+
+    def __init__(self, fn: Callable[..., Any], rows: Callable[[int], tuple[Any, ...]]) -> None:
+        """Prepare for one function.
+
+        Args:
+            fn: the batched function that will be linearised, of the shapes of training.
+            rows: its arguments for at most so many examples.
+        """
+        self.fn = fn
+        self.rows = rows
+        self.chosen: list[Chosen] = []
+
+    def __call__(self, method: Any, quantity: str = "frobenius") -> Any:
+        """Return the method; one that was deferred is made for the function and this quantity.
+
+        Args:
+            method: from `make_method`.
+            quantity: as for `jacreg.color`.
+
+        Raises:
+            ConfigError: several hosts, which might choose differently.
+        """
+        if not isinstance(method, Deferred):
+            return method
+        if method.name == "coloring":
+            return jacreg.color(self.fn, *self.rows(_FEW), quantity=quantity)
+        if method.chosen is not None:
+            return self(make_method(method.chosen), quantity)
+        if jax.process_count() > 1:
+            raise ConfigError(
+                f'{method.path}: got "choose", which measures times and might choose differently '
+                "on each host; expected a method by its name (one host alone says which it would "
+                "be)."
+            )
+        found = jacreg.choose(
+            self.fn, *self.rows(_TYPICAL), quantity=quantity, budget=method.budget
         )
-    found = jacreg.choose(fn, *rows(_TYPICAL), quantity=quantity, budget=method.budget)
-    notes = _CHOSEN.get()
-    if notes is not None:
-        notes[method.path] = Chosen(_named(found), found.report)
-    return found
+        self.chosen.append(Chosen(method.path, _named(found), found.report))
+        return found
 
 
 def _named(method: Any) -> Named:

@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
-from contextlib import contextmanager
-from contextvars import ContextVar
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -23,7 +20,6 @@ if TYPE_CHECKING:
 _AXIS = "data"
 # Where the processes of a run on several hosts meet, and which of them this is.
 COORDINATOR, PROCESS = "JACREG_COORDINATOR", "JACREG_PROCESS"
-_EVALUATED_ON: ContextVar[Mesh | None] = ContextVar("mesh of the evaluation", default=None)
 
 
 def join_hosts(config: Config) -> None:
@@ -153,25 +149,14 @@ def first_signal(received: int | None) -> int | None:
     return int(found.max()) or None
 
 
-@contextmanager
-def evaluating_on(mesh: Mesh | None) -> Iterator[None]:
-    """Spread the batches of the evaluation over the mesh, too."""
-    token = _EVALUATED_ON.set(mesh)
-    try:
-        yield
-    finally:
-        _EVALUATED_ON.reset(token)
-
-
-def evaluation_rows(count: int) -> int:
+def rows_that_divide(count: int, mesh: Mesh | None) -> int:
     """Return the least number of rows, at least `count`, that divides over the mesh."""
-    mesh = _EVALUATED_ON.get()
     return count if mesh is None else -(-count // mesh.size) * mesh.size
 
 
-def place_rows(batch: PyTree) -> PyTree:
-    """Put a batch of the evaluation, the same on every host, on the devices that measure it."""
-    sharding = rows_along(_EVALUATED_ON.get())
+def place_rows(batch: PyTree, mesh: Mesh | None) -> PyTree:
+    """Put a batch, the same on every host, on the devices that share its rows."""
+    sharding = rows_along(mesh)
     if sharding is None:
         return batch
 

@@ -161,12 +161,12 @@ def jacobian_matching(
     return jacreg.losses.jacobian_matching(lin, jacobians)
 
 
-def kinetic_energy(flow: FlowResult, key: Array) -> Float[Array, " N"]:
+def kinetic_energy(flow: Any, key: Array) -> Float[Array, " N"]:
     """The integral of norm(f)^2 along a flow, a sum over dimensions (Finlay et al. 2020)."""
     return flow.kinetic_energy
 
 
-def flow_frobenius(flow: FlowResult, key: Array) -> Float[Array, " N"]:
+def flow_frobenius(flow: Any, key: Array) -> Float[Array, " N"]:
     """The integral of norm(df/dx)_F^2 along a flow (Finlay et al. 2020)."""
     return flow.frobenius_squared
 

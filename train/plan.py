@@ -13,22 +13,22 @@ import jax
 import jax.numpy as jnp
 
 from train import data, records
-from train.loop import Loop
 from train.pairs import without_penalty
 from train.parallel import make_mesh, on_all
 from train.penalties import PENALTIES
 from train.precision import check_precision
-from train.progress import Reporter, silence
+from train.prepare import Prepared, prepare
+from train.progress import Reporter
 from train.step import init_state
-from train.tasks import TASKS
-from train.workdir import check_config
+from train.workdir import continued
 
 if TYPE_CHECKING:
+    from train.data import Dataset
     from train.named import Named
     from train.sections import Config, Penalty
 
 
-def plan(config: Config, workdir: Path) -> dict[str, Any]:
+def plan(config: Config, workdir: Path, quiet: bool = False) -> dict[str, Any]:
     """Return what the run of a config in a workdir would be, and leave the workdir alone.
 
     FLOPs and bytes are XLA's own count for the compiled step (a loop whose length it does not
@@ -38,23 +38,22 @@ def plan(config: Config, workdir: Path) -> dict[str, Any]:
         UserError: what the run itself would raise before its first step.
     """
     check_precision(config)
-    make_mesh(config)
+    mesh = make_mesh(config)
     if workdir.exists():
-        check_config(workdir, config)
+        config, _ = continued(workdir, config)
     dataset = data.load(config.data)
-    reporter = Reporter(config.experiment.name, config.training.steps)
+    reporter = Reporter(config.experiment.name, config.training.steps, quiet)
     reporter.say(f"{reporter.title}: compiling a step, which is all that takes time here")
     with tempfile.TemporaryDirectory() as unread:
-        with silence():
-            loop, step = _compiled(config, dataset, Path(unread))
+        prepared, step = _compiled(config, mesh, dataset, Path(unread))
         costs = _costs(step)
         if any(penalty.weight for penalty in config.penalty):
             reporter.say(
                 f"{reporter.title}: compiled in {step['seconds']:.1f} s; now the step without "
                 "penalties"
             )
-            with silence():
-                plain = _costs(_compiled(without_penalty(config), dataset, Path(unread))[1])
+            _, plain_step = _compiled(without_penalty(config), mesh, dataset, Path(unread))
+            plain = _costs(plain_step)
             costs["flops_without_penalties"] = plain["flops"]
     sizes = dataset.describe()
     return {
@@ -65,15 +64,15 @@ def plan(config: Config, workdir: Path) -> dict[str, Any]:
         "model": {
             "name": config.model.name,
             "framework": config.model.framework or "a framework of its own class",
-            "parameters": sum(leaf.size for leaf in jax.tree.leaves(loop.problem.params)),
+            "parameters": sum(leaf.size for leaf in jax.tree.leaves(prepared.problem.params)),
         },
         "task": config.task.name,
         "penalties": [_penalty(penalty) for penalty in config.penalty],
         "optimizer": {"name": config.optimizer.name, "rate": config.optimizer.learning_rate},
         "training": {
             "steps": config.training.steps,
-            "batch_size": loop.batch_size,
-            "epochs": config.training.steps * loop.batch_size / len(dataset.train),
+            "batch_size": prepared.loop.batch_size,
+            "epochs": config.training.steps * prepared.loop.batch_size / len(dataset.train),
         },
         "step": costs,
         "device": {"platform": jax.default_backend(), "count": config.parallel.data},
@@ -106,23 +105,27 @@ def rows(found: Mapping[str, Any]) -> list[Sequence[str]]:
     return lines
 
 
-def show(found: Mapping[str, Any]) -> None:
+def show(found: Mapping[str, Any], quiet: bool = False) -> None:
     """Show a plan as a table."""
-    reporter = Reporter(found["experiment"], found["training"]["steps"])
+    reporter = Reporter(found["experiment"], found["training"]["steps"], quiet)
     reporter.table(
         f"{found['experiment']}: the plan, nothing is run", ["", "plan"], rows(found), False
     )
 
 
-def _compiled(config: Config, dataset: Any, unread: Path) -> tuple[Loop, dict[str, Any]]:
-    problem = TASKS[config.task.name](config, dataset, **config.task.options)
-    loop = Loop(config, problem, unread, Reporter(config.experiment.name, 1))
+def _compiled(
+    config: Config, mesh: jax.sharding.Mesh | None, dataset: Dataset, unread: Path
+) -> tuple[Prepared, dict[str, Any]]:
+    prepared = prepare(
+        config, mesh, unread, Reporter(config.experiment.name, 1, quiet=True), dataset=dataset
+    )
+    loop, problem = prepared.loop, prepared.problem
     state = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
     examples = {name: jnp.asarray(array) for name, array in problem.examples.items()}
     state, examples = on_all((state, examples), loop.mesh)
     started = time.perf_counter()
     compiled = loop.compiled(state, examples)
-    return loop, {"compiled": compiled, "seconds": time.perf_counter() - started}
+    return prepared, {"compiled": compiled, "seconds": time.perf_counter() - started}
 
 
 def _costs(step: Mapping[str, Any]) -> dict[str, Any]:

@@ -10,7 +10,30 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, Bool, Float, PyTree
+
+    from train.methods import Chosen
+    from train.sections import Data, Evaluation, Model, Penalty, Training
+
+
+@dataclass(frozen=True)
+class Setting:
+    """What a task is told of a run beside its data and its own options.
+
+    Attributes:
+        seed: of the experiment.
+        data, model, penalty, training, evaluation: the sections of the config that tasks read.
+        mesh: the devices that share the rows of a batch in the evaluation; None for one.
+    """
+
+    seed: int
+    data: Data
+    model: Model
+    penalty: tuple[Penalty, ...]
+    training: Training
+    evaluation: Evaluation
+    mesh: Mesh | None = None
 
 
 class Outcome(NamedTuple):
@@ -69,7 +92,10 @@ class Problem:
         check: `(step, metrics)`, called after each line of metrics is written and on those of the
             final evaluation; stops the run by raising DivergedError, or returns what the user
             should know.
-        notes: what the summary records beside the metrics.
+        rows_independent: whether a row of a batch in training has no part in another's output; with
+            BatchNorm it has.
+        choices: the methods that `choose` chose.
+        notes: what the summary records beside the metrics; nothing depends on them.
         network: the task's own view of the model, for measurements after training; what it is, the
             task says.
     """
@@ -82,6 +108,8 @@ class Problem:
     evaluate: Callable[[Any, Any, bool], dict[str, float]]
     report: Callable[[Any, Any, Path], None] = _no_report
     check: Callable[[int, Mapping[str, float]], str | None] = _no_check
+    rows_independent: bool = True
+    choices: tuple[Chosen, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)
     earlier: tuple[Phase, ...] = ()
     network: Any = None

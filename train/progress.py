@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
-from contextvars import ContextVar
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from rich.console import Console
@@ -12,17 +10,6 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
 SHORT = {"jacobian_norm": "norm(J)_F"}
-_SILENT: ContextVar[bool] = ContextVar("silent", default=False)
-
-
-@contextmanager
-def silence(wanted: bool = True) -> Iterator[None]:
-    """While entered, the reporters that are made show nothing."""
-    token = _SILENT.set(wanted)
-    try:
-        yield
-    finally:
-        _SILENT.reset(token)
 
 
 class Reporter:
@@ -31,10 +18,10 @@ class Reporter:
     Colours and the bar are for terminals, and colours not where NO_COLOR is set (rich).
     """
 
-    def __init__(self, title: str, steps: int) -> None:
+    def __init__(self, title: str, steps: int, quiet: bool = False) -> None:
         self.title = title
         self.steps = steps
-        self.console = Console(soft_wrap=True, quiet=_SILENT.get())
+        self.console = Console(soft_wrap=True, quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = 120
         self._bar: Progress | None = None

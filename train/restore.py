@@ -7,14 +7,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from train import config as configs
-from train import data, records
+from train import records
 from train.checkpoints import tree_digest
 from train.errors import WorkdirError
-from train.loop import Loop
+from train.parallel import make_mesh
+from train.prepare import prepare
 from train.progress import Reporter
 from train.step import init_state
 from train.tables import read_tables
-from train.tasks import TASKS
 
 if TYPE_CHECKING:
     from train.data import Dataset
@@ -56,13 +56,14 @@ def restored(config: Config, workdir: Path) -> Trained:
         WorkdirError: its last checkpoint is gone or another's.
     """
     summary = records.read_json(workdir / records.SUMMARY) or {}
-    dataset = data.load(config.data)
-    problem = TASKS[config.task.name](config, dataset, **config.task.options)
-    loop = Loop(config, problem, workdir, Reporter(config.experiment.name, config.training.steps))
+    reporter = Reporter(config.experiment.name, config.training.steps)
+    quiet = Reporter(config.experiment.name, config.training.steps, quiet=True)
+    prepared = prepare(config, make_mesh(config), workdir, quiet)
+    loop, problem = prepared.loop, prepared.problem
     like = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
-    found = loop.checkpoints.restore(like, loop.reporter.say)
+    found = loop.checkpoints.restore(like, reporter.say)
     if found is None or tree_digest(found[1].params) != summary.get("params_sha256"):
         raise WorkdirError(
             f"{workdir}: its last checkpoint is gone or is not that of the finished run."
         )
-    return Trained(config, dataset, problem, (found[1].params, found[1].model_state))
+    return Trained(config, prepared.dataset, problem, (found[1].params, found[1].model_state))

@@ -10,6 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from train import records
+from train.choices import choices_of
 from train.config import GIVEN, differences, dump, parse
 from train.errors import ConfigError, UserError, WorkdirError
 from train.penalties import PENALTIES
@@ -69,11 +70,12 @@ def _leave_nothing(workdir: Path) -> None:
             workdir.rmdir()
 
 
-def check_config(workdir: Path, config: Config) -> list[str]:
-    """Raise where the folder belongs to another config.
+def continued(workdir: Path, config: Config) -> tuple[Config, list[str]]:
+    """Return the config as the folder goes on with it.
 
     Returns:
-        What changed in `[parallel]`, which is no part of what a run computes.
+        The config, with what an earlier run in the folder chose; and what changed in
+        `[parallel]`, which is no part of what a run computes.
 
     Raises:
         WorkdirError: it does, or it is not clear what made its records.
@@ -86,7 +88,7 @@ def check_config(workdir: Path, config: Config) -> list[str]:
                 f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
                 "not clear what made them. Use another --workdir."
             )
-        return []
+        return config, []
     try:
         old = recorded_config(workdir, config)
     except ConfigError as error:
@@ -94,6 +96,7 @@ def check_config(workdir: Path, config: Config) -> list[str]:
             f"--workdir {workdir}: its {records.CONFIG} does not parse ({error}). "
             "Use another --workdir, or remove this one."
         ) from None
+    config = choices_of(old, config)
     listed = differences(old, config)
     devices = [line for line in listed if line.startswith("parallel.")]
     changed = [line for line in listed if line not in devices]
@@ -103,7 +106,7 @@ def check_config(workdir: Path, config: Config) -> list[str]:
             f"--workdir {workdir}: belongs to a run of another config. Changed: {listed}. "
             "Use another --workdir, or undo the change to go on with that run."
         )
-    return devices
+    return config, devices
 
 
 def recorded_config(workdir: Path, config: Config) -> Config:

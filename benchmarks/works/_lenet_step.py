@@ -18,7 +18,7 @@ from train.objective import Objective
 from train.optimizers import make_optimizer
 from train.problem import Problem
 from train.step import StepKeys, init_state, make_step
-from train.tasks import TASKS
+from train.tasks import make_problem
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart.toml"
 BATCH, CLASSES = 100, 10
@@ -47,7 +47,7 @@ class Step:
         # The penalty on some rows is no config key: it is added to the objective without it.
         self.config = config = load(CONFIG, [*given, *([] if fraction is None else [PLAIN])])
         dataset = data.load(config.data)
-        self.problem = problem = TASKS[config.task.name](config, dataset, **config.task.options)
+        self.problem = problem = make_problem(config, dataset)
         rows = {name: jnp.asarray(each[:batch]) for name, each in problem.examples.items()}
         xs, self.labels = problem.prepare(rows)
         # Noise, because the windows of a blank background hold equal maxima, of which PyTorch

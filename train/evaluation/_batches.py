@@ -7,31 +7,35 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.parallel import evaluation_rows, fetch, place_rows
+from train.parallel import fetch, place_rows, rows_that_divide
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, Bool
 
     from train.data import Examples
 
 
 def padded_batches(
-    examples: Examples, batch_size: int
+    examples: Examples, batch_size: int, mesh: Mesh | None = None
 ) -> Iterator[tuple[np.ndarray, Any, Bool[np.ndarray, " batch"]]]:
     """Yield `(inputs, targets, mask)`, all of `batch_size` rows; the mask is False on padding.
 
-    On several devices the rows lie spread over them, their number rounded up to fit.
+    On the devices of a mesh the rows lie spread over them, their number rounded up to fit.
     """
-    size = evaluation_rows(min(batch_size, len(examples)))
+    size = rows_that_divide(min(batch_size, len(examples)), mesh)
     for start in range(0, len(examples), size):
         rows = np.arange(start, start + size)
         mask = rows < len(examples)
         batch = examples.take(np.where(mask, rows, 0))
-        yield *place_rows((batch.inputs, batch.targets)), mask
+        yield *place_rows((batch.inputs, batch.targets), mesh), mask
 
 
 def masked_mean(
-    measure: Callable[[Any, Any, Any], dict[str, Array]], examples: Examples, batch_size: int
+    measure: Callable[[Any, Any, Any], dict[str, Array]],
+    examples: Examples,
+    batch_size: int,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """Return the mean over all examples of each per-example value that `measure` gives.
 
@@ -39,10 +43,11 @@ def masked_mean(
         measure: `(inputs, targets, batch number) -> {name: [batch]}`, jitted.
         examples: what to average over.
         batch_size: rows a call.
+        mesh: the devices that share these rows.
     """
     sums: dict[str, float] = {}
     values = []
-    for number, (inputs, targets, mask) in enumerate(padded_batches(examples, batch_size)):
+    for number, (inputs, targets, mask) in enumerate(padded_batches(examples, batch_size, mesh)):
         values.append((measure(inputs, targets, number), mask))
     for batch, mask in fetch(values):
         for name, value in batch.items():

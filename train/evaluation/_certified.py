@@ -16,6 +16,7 @@ from train.evaluation._batches import masked_mean
 from train.evaluation._classifier import Classifier, first
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, PyTree
 
     from train.sections import Evaluation
@@ -28,6 +29,7 @@ def certified(
     examples: Examples,
     config: Evaluation,
     key: Array,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """Return the certified accuracy at each radius of `config.certified`, and that under attack.
 
@@ -41,6 +43,7 @@ def certified(
         examples: the test set.
         config: radii, steps and how many are attacked.
         key: for the attacks' starts.
+        mesh: the devices that share the rows of a batch.
 
     Raises:
         CertificateError: an attack within the radius changed a prediction that was certified.
@@ -79,9 +82,9 @@ def certified(
             certain = sure(inputs, labels, batch)["ok"]
             return {"ok": kept, "broken": certain & ~kept}
 
-        everyone = masked_mean(sure, examples, config.batch_size)
+        everyone = masked_mean(sure, examples, config.batch_size, mesh)
         attacked = first(examples, config.attack_examples)
-        under = masked_mean(attack, attacked, config.batch_size)
+        under = masked_mean(attack, attacked, config.batch_size, mesh)
         found[f"certified_accuracy_{radius:g}"] = everyone["ok"]
         found[f"accuracy_pgd_l2_{radius:g}"] = under["ok"]
         if under["broken"] > 0:

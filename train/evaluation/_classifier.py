@@ -18,6 +18,7 @@ from train.evaluation._attacks import PIXELS, Bounds, fgsm, pgd, white_noise
 from train.evaluation._batches import masked_mean
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, PyTree
 
     from train.sections import Evaluation
@@ -54,7 +55,13 @@ def make_clean(model: Classifier) -> Callable[..., dict[str, Array]]:
     return clean
 
 
-def jacobian_norm(model: Classifier, weights: PyTree, examples: Examples, batch_size: int) -> float:
+def jacobian_norm(
+    model: Classifier,
+    weights: PyTree,
+    examples: Examples,
+    batch_size: int,
+    mesh: Mesh | None = None,
+) -> float:
     """Return the mean Frobenius norm of d logits / d model input, exact."""
 
     @jax.jit
@@ -64,13 +71,18 @@ def jacobian_norm(model: Classifier, weights: PyTree, examples: Examples, batch_
         return {"norm": jnp.sqrt(jacreg.frobenius_squared(lin))}
 
     values = masked_mean(
-        lambda inputs, _targets, _number: norms(weights, inputs), examples, batch_size
+        lambda inputs, _targets, _number: norms(weights, inputs), examples, batch_size, mesh
     )
     return values["norm"]
 
 
 def robustness(
-    model: Classifier, weights: PyTree, examples: Examples, config: Evaluation, key: Array
+    model: Classifier,
+    weights: PyTree,
+    examples: Examples,
+    config: Evaluation,
+    key: Array,
+    mesh: Mesh | None = None,
 ) -> dict[str, float]:
     """Return accuracies under white noise (all examples), FGSM and PGD (`attack_examples`).
 
@@ -120,7 +132,7 @@ def robustness(
                 batch_key = jax.random.fold_in(base, number)  # noqa: B023
                 return {"ok": accuracy(weights, inputs, labels, scale, batch_key)}  # noqa: B023
 
-            values = masked_mean(measure, subset, config.batch_size)
+            values = masked_mean(measure, subset, config.batch_size, mesh)
             found[f"accuracy_{name}_{scale:g}"] = values["ok"]
     return found
 

@@ -1,18 +1,27 @@
 """Tasks by name. Adding one is adding a file and its row in `TASKS`.
 
-A row is `(config, dataset, *, options) -> Problem`; its keyword-only parameters are
+A row is `(setting, dataset, *, options) -> Problem`; its keyword-only parameters are
 the further keys of `[task]`.
 """
 
-from collections.abc import Callable, Mapping
+from __future__ import annotations
 
-from train.problem import Problem
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING
+
+from train.problem import Problem, Setting
 from train.tasks._autoencoder import autoencoder
 from train.tasks._classification import classification
 from train.tasks._equilibrium import equilibrium
 from train.tasks._flow import flow
 from train.tasks._regression import regression
 from train.tasks._score import score
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from train.data import Dataset
+    from train.sections import Config
 
 TASKS: Mapping[str, Callable[..., Problem]] = {
     "classification": classification,
@@ -22,3 +31,26 @@ TASKS: Mapping[str, Callable[..., Problem]] = {
     "score": score,
     "autoencoder": autoencoder,
 }
+
+
+def make_problem(config: Config, dataset: Dataset, mesh: Mesh | None = None) -> Problem:
+    """Return the problem of `[task]` on a data set.
+
+    Args:
+        config: of the run.
+        dataset: from `train.data.load`.
+        mesh: the devices that share the rows of a batch in the evaluation.
+
+    Raises:
+        ConfigError: task, data, model and penalties do not fit together.
+    """
+    setting = Setting(
+        seed=config.experiment.seed,
+        data=config.data,
+        model=config.model,
+        penalty=config.penalty,
+        training=config.training,
+        evaluation=config.evaluation,
+        mesh=mesh,
+    )
+    return TASKS[config.task.name](setting, dataset, **config.task.options)

@@ -15,7 +15,7 @@ from train import evaluation
 from train.corruptions import CORRUPTIONS
 from train.errors import ConfigError
 from train.expect import integer
-from train.methods import resolved
+from train.methods import Resolver
 from train.named import Choice, Named
 from train.networks import build_model
 from train.objective import Pass, penalised
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 # A unit within this share of its range from one of its ends counts as saturated; the paper does
 # not say its bound. Other activations have no ends.
@@ -39,7 +39,7 @@ _RANGES = {"sigmoid": (0, 1), "tanh": (-1, 1)}
 
 
 def autoencoder(
-    config: Config,
+    setting: Setting,
     dataset: Dataset,
     *,
     pretrain_steps: Annotated[int | None, integer(least=0)] = None,
@@ -58,14 +58,14 @@ def autoencoder(
         ConfigError: the network is no autoencoder, the data has no classes to fine-tune on, or
             pixels leave [0, 1] under cross-entropy.
     """
-    steps = config.training.steps
+    steps = setting.training.steps
     first_steps = steps if pretrain_steps is None else pretrain_steps
-    _check(config, dataset, first_steps, reconstruction)
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, max(1, len(dataset.classes)), key)
+    _check(setting, dataset, first_steps, reconstruction)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
+    model = build_model(setting.model, dataset, max(1, len(dataset.classes)), key)
     module = model.merge(model.params, model.state)
     activation = module.spec.activation
-    pixels, normalize = scaling(config, dataset, -1)
+    pixels, normalize = scaling(setting.data, dataset, -1)
 
     def vectors(raw: Any) -> Float[Array, "N D"]:
         values = normalize(pixels(raw))
@@ -111,17 +111,18 @@ def autoencoder(
     def rows(count: int) -> tuple[Any]:
         return (vectors(dataset.train.inputs[:count]),)
 
+    resolve = Resolver(module.encode, rows)
     terms = make_terms(
-        config.penalty,
+        setting.penalty,
         max(1, first_steps),
         offers=("lin", "kernels", *(["dense"] if one_layer else [])),
-        resolve=lambda method: resolved(method, module.encode, rows, quantity="frobenius"),
+        resolve=resolve,
     )
     pretraining = penalised(pretrain, terms)
     idle = {f"penalty/{term.label}": jnp.float32(0) for term in terms}
     finetuning = _with_metrics(penalised(finetune, []), idle)
-    measure_encoder = _make_encoder_measure(config, dataset, model, vectors, losses, one_layer)
-    measure_classifier = _make_classifier_measure(config, dataset, model, vectors)
+    measure_encoder = _make_encoder_measure(setting, dataset, model, vectors, losses, one_layer)
+    measure_classifier = _make_classifier_measure(setting, dataset, model, vectors)
     finetuned = first_steps < steps
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
@@ -153,26 +154,27 @@ def autoencoder(
         if finetuned and first_steps
         else (),
         evaluate=evaluate,
+        choices=tuple(resolve.chosen),
         notes={"pretrain_steps": first_steps, "saturated_within": _SATURATED},
     )
 
 
-def _check(config: Config, dataset: Dataset, first_steps: int, reconstruction: str) -> None:
-    if config.model.name != "autoencoder":
+def _check(setting: Setting, dataset: Dataset, first_steps: int, reconstruction: str) -> None:
+    if setting.model.name != "autoencoder":
         raise ConfigError(
-            f'model.name: got "{config.model.name}", expected "autoencoder" for this task.'
+            f'model.name: got "{setting.model.name}", expected "autoencoder" for this task.'
         )
-    if first_steps > config.training.steps:
+    if first_steps > setting.training.steps:
         raise ConfigError(
             f"task.pretrain_steps: got {first_steps}, expected at most training.steps = "
-            f"{config.training.steps}."
+            f"{setting.training.steps}."
         )
-    if first_steps < config.training.steps and not dataset.classes:
+    if first_steps < setting.training.steps and not dataset.classes:
         raise ConfigError(
-            f"task.pretrain_steps: got {first_steps} of {config.training.steps} steps, but "
+            f"task.pretrain_steps: got {first_steps} of {setting.training.steps} steps, but "
             f"{dataset.name} has no class labels to fine-tune on; leave it out."
         )
-    weighted = [str(i) for i, penalty in enumerate(config.penalty) if penalty.weight]
+    weighted = [str(i) for i, penalty in enumerate(setting.penalty) if penalty.weight]
     if first_steps == 0 and weighted:
         raise ConfigError(
             "task.pretrain_steps: got 0, but the penalties act in pre-training alone; expected at "
@@ -182,7 +184,7 @@ def _check(config: Config, dataset: Dataset, first_steps: int, reconstruction: s
         raise ConfigError(f"data.name: {dataset.name} is a regression data set; no autoencoder.")
     if reconstruction != "cross_entropy":
         return
-    if np.any(np.asarray(config.data.mean) != 0) or np.any(np.asarray(config.data.std) != 1):
+    if np.any(np.asarray(setting.data.mean) != 0) or np.any(np.asarray(setting.data.std) != 1):
         raise ConfigError(
             "data.mean, data.std: cross-entropy reconstructs values in [0, 1], expected mean 0 "
             'and std 1; or set task.reconstruction = "squared_error".'
@@ -207,10 +209,10 @@ def _with_metrics(objective: Callable[..., Any], further: dict[str, Array]) -> C
 
 
 def _make_encoder_measure(
-    config: Config, dataset: Dataset, model: Any, vectors: Any, losses: Any, one_layer: bool
+    setting: Setting, dataset: Dataset, model: Any, vectors: Any, losses: Any, one_layer: bool
 ) -> Callable[[Any, Any, bool], dict[str, float]]:
     """Return `(params, state, final) -> metrics` of encoder and reconstruction."""
-    settings = config.evaluation
+    settings = setting.evaluation
 
     @jax.jit
     def reconstruction(weights: Any, inputs: Any) -> dict[str, Array]:
@@ -238,12 +240,15 @@ def _make_encoder_measure(
     def measure(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
         found = evaluation.masked_mean(
-            lambda inputs, *_: reconstruction(weights, inputs), dataset.test, settings.batch_size
+            lambda inputs, *_: reconstruction(weights, inputs),
+            dataset.test,
+            settings.batch_size,
+            setting.mesh,
         )
         if final and settings.jacobian:
             chosen = evaluation.first(dataset.test, settings.jacobian_examples)
             found |= evaluation.masked_mean(
-                lambda inputs, *_: norm(weights, inputs), chosen, settings.batch_size
+                lambda inputs, *_: norm(weights, inputs), chosen, settings.batch_size, setting.mesh
             )
         return found
 
@@ -251,7 +256,7 @@ def _make_encoder_measure(
 
 
 def _make_classifier_measure(
-    config: Config, dataset: Dataset, model: Any, vectors: Any
+    setting: Setting, dataset: Dataset, model: Any, vectors: Any
 ) -> Callable[[Any, Any], dict[str, float]]:
     """Return `(params, state) -> metrics` of the classifier."""
 
@@ -267,7 +272,8 @@ def _make_classifier_measure(
         found = evaluation.masked_mean(
             lambda inputs, labels, _: measured((params, state), inputs, labels),
             dataset.test,
-            config.evaluation.batch_size,
+            setting.evaluation.batch_size,
+            setting.mesh,
         )
         return {f"test/{name}": value for name, value in found.items()}
 

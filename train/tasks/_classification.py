@@ -14,7 +14,7 @@ import jacreg
 from train import evaluation, figures, records
 from train.errors import ConfigError
 from train.expect import number, string
-from train.methods import resolved
+from train.methods import Resolver
 from train.networks import build_model
 from train.objective import penalised, supervised
 from train.problem import Problem
@@ -24,13 +24,13 @@ from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 _CELL_RESOLUTION = 160
 
 
 def classification(
-    config: Config,
+    setting: Setting,
     dataset: Dataset,
     *,
     label_smoothing: Annotated[float, number(least=0, most=0.99)] = 0.0,
@@ -50,10 +50,12 @@ def classification(
         raise ConfigError(
             f'task.name: got "classification", but {dataset.name} has no class labels.'
         )
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, len(dataset.classes), key, config.training.precision)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
+    model = build_model(
+        setting.model, dataset, len(dataset.classes), key, setting.training.precision
+    )
     dataset = model.arrange(dataset)
-    pixels, normalize = scaling(config, dataset, model.channel_axis)
+    pixels, normalize = scaling(setting.data, dataset, model.channel_axis)
 
     def rows(count: int) -> tuple[Any]:
         return (normalize(pixels(dataset.train.inputs[:count])),)
@@ -65,12 +67,10 @@ def classification(
     def train_pass(xs: Any) -> Any:
         return model.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
 
-    def resolve(method: Any) -> Any:
-        return resolved(method, train_pass, rows, quantity="frobenius")
-
+    resolve = Resolver(train_pass, rows)
     terms = make_terms(
-        config.penalty,
-        config.training.steps,
+        setting.penalty,
+        setting.training.steps,
         coupled,
         offers=("lin",) if coupled else ("lin", "task_loss"),
         resolve=resolve,
@@ -93,7 +93,7 @@ def classification(
         evaluation.PIXELS if dataset.is_image else (-np.inf, np.inf),
     )
     clean = evaluation.make_clean(classifier)
-    test, settings = dataset.test, config.evaluation
+    test, settings = dataset.test, setting.evaluation
 
     def lipschitz(params: Any, state: Any) -> float:
         """A bound from pixels to logits: the network's own word, or what its program shows."""
@@ -106,24 +106,29 @@ def classification(
                 bound = jacreg.lipschitz_bound(lambda xs: model.apply(params, state, xs)[0], sample)
             except ValueError as error:
                 raise ConfigError(f"evaluation.certified: {error}") from None
-        return float(bound) * float(np.max(1 / np.asarray(config.data.std)))
+        return float(bound) * float(np.max(1 / np.asarray(setting.data.std)))
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
         found = evaluation.masked_mean(
-            lambda inputs, labels, _: clean(weights, inputs, labels), test, settings.batch_size
+            lambda inputs, labels, _: clean(weights, inputs, labels),
+            test,
+            settings.batch_size,
+            setting.mesh,
         )
         if final and settings.jacobian:
             subset = evaluation.first(test, settings.jacobian_examples)
             found["jacobian_norm"] = evaluation.jacobian_norm(
-                classifier, weights, subset, settings.batch_size
+                classifier, weights, subset, settings.batch_size, setting.mesh
             )
         if final:
-            key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
-            found |= evaluation.robustness(classifier, weights, test, settings, key)
+            key = purpose_key(setting.seed, EVALUATION_PURPOSE)
+            found |= evaluation.robustness(classifier, weights, test, settings, key, setting.mesh)
         if final and settings.certified:
             bound = lipschitz(params, state)
-            found |= evaluation.certified(classifier, weights, bound, test, settings, key)
+            found |= evaluation.certified(
+                classifier, weights, bound, test, settings, key, setting.mesh
+            )
         return {f"test/{name}": value for name, value in found.items()}
 
     def report(params: Any, state: Any, workdir: Path) -> None:
@@ -160,6 +165,8 @@ def classification(
         objective=penalised(supervised(model.apply, task_loss), terms, splits=not coupled),
         evaluate=evaluate,
         report=report,
+        rows_independent=not coupled,
+        choices=tuple(resolve.chosen),
         notes={
             "penalty_statistics": {
                 term.label: ("shared pass" if not coupled else "batch")

@@ -31,14 +31,14 @@ from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 # What the task calls on a model, one example at a time.
 _INTERFACE = ("inject", "cell", "start", "readout")
 
 
 def equilibrium(
-    config: Config,
+    setting: Setting,
     dataset: Dataset,
     *,
     on_failure: Annotated[str, string(("stop", "continue"))] = "stop",
@@ -50,7 +50,7 @@ def equilibrium(
     """Return the problem of predicting `dataset`'s targets from equilibria.
 
     Args:
-        config: the config; `model.tolerance` and `model.max_steps` are those of training.
+        setting: of the run; `model.tolerance` and `model.max_steps` are those of training.
         dataset: with class labels, or with one array of targets `[N, K]`.
         on_failure: "stop" ends training at the first log line whose steps had an example that
             did not reach the tolerance; "continue" records their share and tells of it. Such an
@@ -65,13 +65,13 @@ def equilibrium(
         ConfigError: the model is no equilibrium model, or does not fit the data.
     """
     width = _width(dataset)
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    built = build_model(config.model, dataset, width, key)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
+    built = build_model(setting.model, dataset, width, key)
     _check_interface(built)
     dataset = built.arrange(dataset)
-    pixels, normalize = scaling(config, dataset, built.channel_axis)
+    pixels, normalize = scaling(setting.data, dataset, built.channel_axis)
     built.check_outputs(normalize(pixels(dataset.train.inputs[:2])), width)
-    terms = make_terms(config.penalty, config.training.steps, offers=("equilibrium",))
+    terms = make_terms(setting.penalty, setting.training.steps, offers=("equilibrium",))
     solver = built.merge(built.params, built.state).spec.equilibrium_solver()
     loss = _cross_entropy if dataset.classes else _squared_error
 
@@ -108,8 +108,9 @@ def equilibrium(
     measure = make_measure(
         test,
         point,
-        batch_size=config.evaluation.batch_size,
-        key=purpose_key(config.experiment.seed, EVALUATION_PURPOSE),
+        batch_size=setting.evaluation.batch_size,
+        mesh=setting.mesh,
+        key=purpose_key(setting.seed, EVALUATION_PURPOSE),
     )
     last: list[Measured] = []
 

@@ -14,6 +14,7 @@ from train import evaluation
 from train.parallel import fetch
 
 if TYPE_CHECKING:
+    from jax.sharding import Mesh
     from jaxtyping import Array, Float
 
     from train.data import Examples
@@ -54,6 +55,7 @@ def make_measure(
     point: Callable[[Any, Any], Any],
     *,
     batch_size: int,
+    mesh: Mesh | None,
     key: Array,
 ) -> Callable[[Any, Examples, Examples | None], Measured]:
     """Return `(weights, examples, nearby) -> Measured`.
@@ -62,6 +64,7 @@ def make_measure(
         test: `(weights, inputs, targets) -> {name: [batch]}`, jitted.
         point: `(weights, inputs) -> EquilibriumPoint`, whose cell is linearised for `nearby`.
         batch_size: test examples a call.
+        mesh: the devices that share these.
         key: for the start of the eigenvalue iteration.
     """
 
@@ -72,7 +75,7 @@ def make_measure(
 
     def measure(weights: Any, examples: Examples, nearby: Examples | None) -> Measured:
         batches = []
-        for inputs, targets, mask in evaluation.padded_batches(examples, batch_size):
+        for inputs, targets, mask in evaluation.padded_batches(examples, batch_size, mesh):
             batches.append((test(weights, inputs, targets), mask))
         parts = [
             {name: np.asarray(value)[mask] for name, value in batch.items()}

@@ -34,11 +34,11 @@ from train.terms import make_terms
 if TYPE_CHECKING:
     from jacreg.flow import FlowResult, FlowSolver
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 
 def flow(
-    config: Config,
+    setting: Setting,
     dataset: Dataset,
     *,
     solver: Annotated[Named, Choice(SOLVERS)] = ACCURATE,
@@ -61,7 +61,7 @@ def flow(
     integrals along the path, which are computed where one of them has a weight.
 
     Args:
-        config, dataset: of the run; targets are not used.
+        setting, dataset: of the run; targets are not used.
         solver: of training, "dopri5" (rtol, atol, max_steps) or "rk4" (step_size).
         end_time: of the flow.
         method: of the divergence in training; a colouring, so exact, where left out.
@@ -85,10 +85,12 @@ def flow(
         ConfigError: the network is no vector field on the data, or the options do not fit
             together.
     """
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, dataset.train.inputs[0].size, key)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
+    model = build_model(setting.model, dataset, dataset.train.inputs[0].size, key)
     dataset = model.arrange(dataset)
-    space = FlowSpace(config, dataset, model, pixels and PIXELS[pixels.name](**pixels.options))
+    space = FlowSpace(
+        setting.data, dataset, model, pixels and PIXELS[pixels.name](**pixels.options)
+    )
 
     def field(weights: Any, xs: Any, ts: Any) -> Any:
         return model.apply(*weights, xs, ts)[0]
@@ -100,11 +102,11 @@ def flow(
     check_field(model.name, start_field, sample)
     divergence = make_divergence(method, start_field, sample)
     test_divergence = make_divergence(test_method, start_field, sample)
-    terms = make_terms(config.penalty, config.training.steps, offers=("flow",))
+    terms = make_terms(setting.penalty, setting.training.steps, offers=("flow",))
     if terms:
         check_one_probe(divergence)
     report = FlowReport(
-        config,
+        setting,
         dataset,
         space,
         field,

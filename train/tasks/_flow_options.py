@@ -12,7 +12,7 @@ import jax.numpy as jnp
 import jacreg
 from train.errors import ConfigError
 from train.expect import integer, number
-from train.methods import METHODS, make_method, resolved
+from train.methods import METHODS, Resolver, make_method
 from train.named import Named
 
 if TYPE_CHECKING:
@@ -62,7 +62,7 @@ def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any
     def rows(count: int) -> tuple[Any, Any]:
         return sample[:count], jnp.zeros(len(sample[:count]), sample.dtype)
 
-    method = resolved(make_method(named), field, rows, quantity="divergence")
+    method = Resolver(field, rows)(make_method(named), "divergence")
     if isinstance(method, jacreg.Coloring) and method.is_dense:
         return jacreg.Auto()
     return method

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
     from jacreg.flow import FlowSolver
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
     from train.tasks._flow_space import FlowSpace
 
 # The grid goes beyond the data by this share of its extent, on each side.
@@ -67,7 +67,7 @@ class FlowReport:
 
     def __init__(
         self,
-        config: Config,
+        setting: Setting,
         dataset: Dataset,
         space: FlowSpace,
         field: Callable[..., Any],
@@ -82,7 +82,7 @@ class FlowReport:
         """Prepare; nothing is compiled before the first evaluation.
 
         Args:
-            config: of the run.
+            setting: of the run.
             dataset: with its axes in the network's order.
             space: of the flow.
             field: `((params, state), xs, ts) -> [N, *in]`.
@@ -92,11 +92,11 @@ class FlowReport:
             always: whether kinetic energy and Jacobian norm belong to every evaluation.
             step_sizes: of rk4, to compare with `solver`.
         """
-        self.config = config
+        self.setting = setting
         self.dataset = dataset
         self.space = space
         self.grid = grid if dataset.input_shape == (2,) else 0
-        self.key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
+        self.key = purpose_key(setting.seed, EVALUATION_PURPOSE)
         self._pictures: dict[str, np.ndarray] = {}
 
         self.always = always
@@ -144,7 +144,7 @@ class FlowReport:
     def evaluate(self, params: Any, state: Any, final: bool) -> dict[str, float]:
         """Return the metrics of the class's description."""
         weights, solves = (params, state), Solves()
-        test, settings = self.dataset.test, self.config.evaluation
+        test, settings = self.dataset.test, self.setting.evaluation
         rows = self._integrals(weights, test, solves)
         found = {"nll": -_mean(rows["log_density"]), "nfe": _mean(rows["nfe"])}
         if self.space.levels is not None:
@@ -181,9 +181,11 @@ class FlowReport:
     ) -> dict[str, Float[np.ndarray, " N"]]:
         """Return a value an example; nan where the solver gave up."""
         options = () if solver is None else (solver,)
-        size = self.config.evaluation.batch_size
+        size = self.setting.evaluation.batch_size
         parts = []
-        for number, (raw, _, mask) in enumerate(evaluation.padded_batches(examples, size)):
+        for number, (raw, _, mask) in enumerate(
+            evaluation.padded_batches(examples, size, self.setting.mesh)
+        ):
             key = jax.random.fold_in(self.key, number)
             found = fetch(self._integrate(weights, raw, key, regularize, *options))
             lost = np.nan if solves.add(found["converged"]) else 0.0
@@ -210,7 +212,7 @@ class FlowReport:
         examples = self.space.pictured(self.dataset.test.inputs[: len(samples)])
         self._pictures = {"samples": samples, "examples": examples}
         found = {"nfe_samples": float(drawn.num_evaluations)}
-        truth = true_log_density(self.config.data)
+        truth = true_log_density(self.setting.data)
         if truth is not None:
             found["true_nll"] = -float(np.mean(truth(self.dataset.test.inputs)))
         if self.grid:

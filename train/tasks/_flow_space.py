@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
     from train.data import Dataset
     from train.networks import BuiltModel
-    from train.sections import Config
+    from train.sections import Data
 
 Levels = Annotated[int, integer(least=2, most=256)]
 
@@ -65,7 +65,7 @@ class FlowSpace:
     """
 
     def __init__(
-        self, config: Config, dataset: Dataset, model: BuiltModel, pixels: Pixels | None
+        self, data: Data, dataset: Dataset, model: BuiltModel, pixels: Pixels | None
     ) -> None:
         """Prepare for a data set whose axes are in the network's order.
 
@@ -87,8 +87,8 @@ class FlowSpace:
         self._pixels = dataset.pixels
         channels = [1] * (1 + len(self.shape))
         channels[model.channel_axis] = -1
-        self._mean = np.asarray(config.data.mean, np.float32).reshape(channels)
-        self._std = np.asarray(config.data.std, np.float32).reshape(channels)
+        self._mean = np.asarray(data.mean, np.float32).reshape(channels)
+        self._std = np.asarray(data.std, np.float32).reshape(channels)
         if self._margin is not None and not (np.all(self._mean == 0) and np.all(self._std == 1)):
             raise ConfigError(
                 "data.mean, data.std: scale pixels, but the flow takes their logits; leave them "

@@ -10,7 +10,7 @@ import numpy as np
 
 import jacreg
 from train.errors import ConfigError
-from train.methods import resolved
+from train.methods import Resolver
 from train.networks import build_model
 from train.objective import Pass, penalised
 from train.penalties import Sources
@@ -23,10 +23,10 @@ from train.terms import make_terms
 
 if TYPE_CHECKING:
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 
-def regression(config: Config, dataset: Dataset) -> Problem:
+def regression(setting: Setting, dataset: Dataset) -> Problem:
     """Return the problem of predicting `dataset`'s targets, `float[N, K]`.
 
     The loss is the squared error, a sum over outputs. Where the data gives
@@ -40,32 +40,30 @@ def regression(config: Config, dataset: Dataset) -> Problem:
     targets = check_targets(dataset, dataset.train.targets)
     check_targets(dataset, dataset.test.targets)
     width = targets["value"].shape[1]
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
-    model = build_model(config.model, dataset, width, key, config.training.precision)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
+    model = build_model(setting.model, dataset, width, key, setting.training.precision)
     dataset = model.arrange(dataset)
-    pixels, normalize = scaling(config, dataset, model.channel_axis)
+    pixels, normalize = scaling(setting.data, dataset, model.channel_axis)
 
     def rows(count: int) -> tuple[Any]:
         return (pixels(dataset.train.inputs[:count]),)
 
     (sample,) = rows(2)
-    network = Network(model, normalize, config.model.name == "differential_mlp")
+    network = Network(model, normalize, setting.model.name == "differential_mlp")
     network.check(sample, width)
     coupled = model.is_coupled(normalize(sample)) if not network.carries_jacobian else False
     if coupled:
         raise ConfigError(
-            f'model.name: "{config.model.name}" normalises by the whole batch (BatchNorm), so its '
+            f'model.name: "{setting.model.name}" normalises by the whole batch (BatchNorm), so its '
             "rows have no Jacobians of their own; this task takes networks without it."
         )
 
-    def resolve(method: Any) -> Any:
-        def train_pass(xs: Any) -> Any:
-            return network(model.params, model.state, xs, train=True, key=key)
+    def start_pass(xs: Any) -> Any:
+        return network(model.params, model.state, xs, train=True, key=key)
 
-        return resolved(method, train_pass, rows, quantity="frobenius")
-
+    resolve = Resolver(start_pass, rows)
     offers = ("lin", "jacobians") if "jacobian" in targets else ("lin",)
-    terms = make_terms(config.penalty, config.training.steps, offers=offers, resolve=resolve)
+    terms = make_terms(setting.penalty, setting.training.steps, offers=offers, resolve=resolve)
 
     def forward(
         params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: frozenset[str]
@@ -87,8 +85,9 @@ def regression(config: Config, dataset: Dataset) -> Problem:
         examples={"inputs": dataset.train.inputs, **targets},
         prepare=prepare,
         objective=penalised(forward, terms, splits=True),
-        evaluate=make_evaluate(config, dataset, network, pixels),
-        report=make_report(config, dataset, network, pixels),
+        evaluate=make_evaluate(setting, dataset, network, pixels),
+        report=make_report(setting, dataset, network, pixels),
+        choices=tuple(resolve.chosen),
         notes={"jacobian": "carried forward" if network.carries_jacobian else "differentiated"},
     )
 

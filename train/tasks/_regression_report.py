@@ -19,7 +19,8 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
+    from train.sections import Data
 
 # Points across the picture of a known function.
 _ACROSS = {1: 400, 2: 60}
@@ -42,20 +43,20 @@ def _make_derivatives(network: Network, known: Any) -> Callable[..., dict[str, A
     return derivatives
 
 
-def _known(config: Config) -> Any:
+def _known(data: Data) -> Any:
     """Return the function of a built-in with its derivatives, None for other data."""
-    return None if config.data.path is not None else FUNCTIONS.get(str(config.data.name))
+    return None if data.path is not None else FUNCTIONS.get(str(data.name))
 
 
 def make_evaluate(
-    config: Config, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
+    setting: Setting, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
 ) -> Callable[[Any, Any, bool], dict[str, float]]:
     """Return the evaluation: means over examples and entries of the squared errors.
 
     `test/mse` of the values; `test/jacobian_mse` where the data gives Jacobians;
     `test/hessian_mse` where the function is known; `test/jacobian_norm`, Frobenius.
     """
-    test, settings, known = dataset.test, config.evaluation, _known(config)
+    test, settings, known = dataset.test, setting.evaluation, _known(setting.data)
     derivatives = _make_derivatives(network, known)
     values = jax.jit(lambda weights, xs: network(weights[0], weights[1], xs))
 
@@ -80,17 +81,17 @@ def make_evaluate(
             flat = np.asarray(fetch(found["jacobian"])).reshape(len(raw), -1)
             return errors | {"jacobian_norm": np.linalg.norm(flat, axis=1)}
 
-        found = evaluation.masked_mean(measure, test, settings.batch_size)
+        found = evaluation.masked_mean(measure, test, settings.batch_size, setting.mesh)
         return {f"test/{name}": value for name, value in found.items()}
 
     return evaluate
 
 
 def make_report(
-    config: Config, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
+    setting: Setting, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
 ) -> Callable[[Any, Any, Path], None]:
     """Return the report: a known function's derivatives beside the network's, else the fit."""
-    known = _known(config)
+    known = _known(setting.data)
     derivatives = _make_derivatives(network, known)
 
     def report(params: Any, state: Any, workdir: Path) -> None:

@@ -10,17 +10,17 @@ import numpy as np
 
 if TYPE_CHECKING:
     from train.data import Dataset
-    from train.sections import Config
+    from train.sections import Data
 
 
 def scaling(
-    config: Config, dataset: Dataset, channel_axis: int
+    data: Data, dataset: Dataset, channel_axis: int
 ) -> tuple[Callable[[Any], Any], Callable[[Any], Any]]:
     """Return `raw -> pixels in [0, 1]` and `pixels -> (pixels - mean) / std`."""
     shape = [1] * (1 + len(dataset.input_shape))
     shape[channel_axis] = -1
-    mean = np.asarray(config.data.mean, np.float32).reshape(shape)
-    std = np.asarray(config.data.std, np.float32).reshape(shape)
+    mean = np.asarray(data.mean, np.float32).reshape(shape)
+    std = np.asarray(data.std, np.float32).reshape(shape)
 
     def pixels(raw: Any) -> Any:
         raw = jnp.asarray(raw)

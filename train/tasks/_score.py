@@ -11,7 +11,7 @@ import numpy as np
 import jacreg
 from train.errors import ConfigError
 from train.expect import integer, number, sequence
-from train.methods import METHODS, make_method, resolved
+from train.methods import METHODS, Resolver, make_method
 from train.named import Choice, Named
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from train.data import Dataset
-    from train.sections import Config
+    from train.problem import Setting
 
 Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_difference"]
 assert Loss.__args__ == NAMES
@@ -40,7 +40,7 @@ TRACES = {
 
 
 def score(
-    config: Config,
+    setting: Setting,
     dataset: Dataset,
     *,
     loss: Loss = "sliced_vr",
@@ -56,7 +56,7 @@ def score(
     """Return the problem of learning the score of `dataset`'s inputs, as the network takes them.
 
     Args:
-        config, dataset: of the run; targets are not used.
+        setting, dataset: of the run; targets are not used.
         loss: "implicit" (Hyvarinen's, with the trace by `method`), "sliced" and "sliced_vr"
             (`num_probes` slices), "denoising" (`scale` is the noise) or "finite_difference"
             (`scale` is the step).
@@ -78,13 +78,13 @@ def score(
     """
     check_options(loss, method, num_probes, scale, smoothing, scales)
     _check_sampler(sampler, scales)
-    key = purpose_key(config.experiment.seed, INIT_PURPOSE)
+    key = purpose_key(setting.seed, INIT_PURPOSE)
     model = build_model(
-        config.model, dataset, int(np.prod(dataset.input_shape)), key, config.training.precision
+        setting.model, dataset, int(np.prod(dataset.input_shape)), key, setting.training.precision
     )
     dataset = model.arrange(dataset)
-    pixels, normalize = scaling(config, dataset, model.channel_axis)
-    field = ScoreField(model, config.model.options.get("conditional") is True)
+    pixels, normalize = scaling(setting.data, dataset, model.channel_axis)
+    field = ScoreField(model, setting.model.options.get("conditional") is True)
 
     def rows(count: int) -> tuple[Any, ...]:
         xs = normalize(pixels(dataset.train.inputs[:count]))
@@ -95,9 +95,7 @@ def score(
     def train_pass(xs: Any, *levels: Any) -> Any:
         return field(model.params, model.state, xs, *levels, train=True, key=key)
 
-    def resolve(found: Any, quantity: str) -> Any:
-        return resolved(found, train_pass, rows, quantity=quantity)
-
+    resolve = Resolver(train_pass, rows)
     matching = Matching(
         loss,
         method=resolve(make_method(method or Named("auto"), "task.method"), "divergence")
@@ -108,25 +106,22 @@ def score(
         smoothing=smoothing,
         scales=scales,
     )
-    terms = make_terms(
-        config.penalty,
-        config.training.steps,
-        resolve=lambda found: resolve(found, "frobenius"),
-    )
+    terms = make_terms(setting.penalty, setting.training.steps, resolve=resolve)
     forward = make_forward(field, matching, divergence_weight)
 
     def prepare(raw: Any) -> Any:
         return normalize(pixels(raw))
 
-    inputs = Inputs(config, dataset, prepare, model.axes)
+    inputs = Inputs(setting.data, dataset, prepare, model.axes)
     return Problem(
         params=model.params,
         state=model.state,
         examples={"inputs": dataset.train.inputs},
         prepare=lambda rows: (prepare(rows["inputs"]), None),
         objective=penalised(forward, terms),
-        evaluate=make_evaluate(config, inputs, field, matching, forward),
-        report=make_report(config, inputs, field, matching, sampler, num_samples),
+        evaluate=make_evaluate(setting, inputs, field, matching, forward),
+        report=make_report(setting, inputs, field, matching, sampler, num_samples),
+        choices=tuple(resolve.chosen),
         notes={"trace": repr(matching.method)} if loss == "implicit" else {},
     )
 
@@ -215,7 +210,7 @@ def make_forward(field: ScoreField, matching: Matching, divergence_weight: float
         lin = None
         if linearised or "lin" in needs:
             lin = jacreg.linearize(score_of, points, *args)
-        if linearised:
+        if linearised and lin is not None:
             losses = matching.of_linearised(lin, loss_key)
         else:
             clean = xs if matching.name == "denoising" else points

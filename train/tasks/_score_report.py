@@ -19,7 +19,8 @@ from train.step import EVALUATION_PURPOSE, purpose_key
 if TYPE_CHECKING:
     from train.data import Dataset
     from train.named import Named
-    from train.sections import Config
+    from train.problem import Setting
+    from train.sections import Data
     from train.tasks._score_losses import Matching
 
 # An exact trace or norm in more products than this is left out of the evaluation.
@@ -39,7 +40,7 @@ class Inputs:
 
     def __init__(
         self,
-        config: Config,
+        data: Data,
         dataset: Dataset,
         prepare: Callable[[Any], Any],
         axes: tuple[int, ...] | None,
@@ -47,8 +48,8 @@ class Inputs:
         self.dataset = dataset
         self.prepare = prepare
         self.axes = axes
-        self.mean = np.asarray(config.data.mean, np.float32)
-        self.std = np.asarray(config.data.std, np.float32)
+        self.mean = np.asarray(data.mean, np.float32)
+        self.std = np.asarray(data.std, np.float32)
 
     def restore(self, xs: Any) -> np.ndarray:
         """Return inputs of the network as points or pixels, `[N, H, W, C]` for images."""
@@ -59,7 +60,7 @@ class Inputs:
 
 
 def make_evaluate(
-    config: Config, inputs: Inputs, field: Any, matching: Matching, forward: Any
+    setting: Setting, inputs: Inputs, field: Any, matching: Matching, forward: Any
 ) -> Callable[[Any, Any, bool], dict[str, float]]:
     """Return the problem's evaluation: the loss, and at the end what is exact.
 
@@ -70,9 +71,9 @@ def make_evaluate(
     own coordinates, at the least noise level, and `test/true_score_squared` the mean of
     ||grad log p||^2, which is the error of the score 0; both where grad log p is known.
     """
-    test, settings = inputs.dataset.test, config.evaluation
-    key = purpose_key(config.experiment.seed, EVALUATION_PURPOSE)
-    truth = true_score(config.data)
+    test, settings = inputs.dataset.test, setting.evaluation
+    key = purpose_key(setting.seed, EVALUATION_PURPOSE)
+    truth = true_score(setting.data)
 
     @jax.jit
     def loss(weights: Any, raw: Any, key: Any) -> dict[str, Any]:
@@ -108,6 +109,7 @@ def make_evaluate(
             lambda raw, _, number: measured(weights, raw, jax.random.fold_in(key, number)),
             examples,
             settings.batch_size,
+            setting.mesh,
         )
 
     def score_error(weights: Any, truth: Any) -> dict[str, float]:
@@ -118,7 +120,7 @@ def make_evaluate(
                 "true_score_squared": np.sum(target**2, axis=1),
             }
 
-        return evaluation.masked_mean(squared, test, settings.batch_size)
+        return evaluation.masked_mean(squared, test, settings.batch_size, setting.mesh)
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
@@ -126,6 +128,7 @@ def make_evaluate(
             lambda raw, _, number: loss(weights, raw, jax.random.fold_in(key, number)),
             test,
             settings.batch_size,
+            setting.mesh,
         )
         if final:
             found |= exact(weights, "divergence", _objective, test)
@@ -148,7 +151,7 @@ def _norm(lin: Any, method: Any, weight: Any) -> dict[str, Any]:
 
 
 def make_report(
-    config: Config,
+    setting: Setting,
     inputs: Inputs,
     field: Any,
     matching: Matching,
@@ -166,9 +169,7 @@ def make_report(
         shown = inputs.dataset.test.inputs[:_SHOWN]
         drawn = {}
         if sampler is not None:
-            samples = sample(
-                field, weights, inputs, matching, sampler, num_samples, config.experiment.seed
-            )
+            samples = sample(field, weights, inputs, matching, sampler, num_samples, setting.seed)
             drawn = {"samples": inputs.restore(samples)}
             examples = inputs.restore(inputs.prepare(shown[: max(num_samples, 2)]))
             records.write_arrays(workdir / figures.SAMPLES, {**drawn, "examples": examples})
@@ -176,7 +177,7 @@ def make_report(
             grid = _grid_over(shown)
             values = field(*weights, inputs.prepare(grid), *matching.least_level(len(grid)))
             arrays = {"points": shown, "grid": grid, "field": np.asarray(values) / inputs.std}
-            truth = true_score(config.data)
+            truth = true_score(setting.data)
             if truth is not None:
                 arrays["truth"] = truth(grid)
             records.write_arrays(workdir / figures.SCORE_FIELD, arrays | drawn)

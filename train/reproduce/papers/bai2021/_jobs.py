@@ -91,7 +91,7 @@ def stopped_early(
     import dataclasses
 
     from train.restore import restore
-    from train.tasks import TASKS
+    from train.tasks import make_problem
 
     model = restore(runs / trained / str(seed))
     task = model.config.task
@@ -99,7 +99,7 @@ def stopped_early(
     for limit in evaluations:
         options = {**task.options, "evaluation_max_steps": limit, "spectral_examples": 0}
         config = dataclasses.replace(model.config, task=dataclasses.replace(task, options=options))
-        problem = TASKS[task.name](config, model.dataset, **options)
+        problem = make_problem(config, model.dataset)
         metrics = problem.evaluate(*model.weights, True)
         found[f"accuracy_{limit}"] = metrics["test/accuracy"]
     return found

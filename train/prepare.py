@@ -1,0 +1,139 @@
+"""A run before its first step: what a config decides, made once and written once."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from train import data, environment, records
+from train.checkpoints import tree_digest
+from train.choices import with_choices
+from train.errors import WorkdirError
+from train.loop import Loop
+from train.optimizers import first_steps
+from train.own import described
+from train.tasks import make_problem
+from train.workdir import record_config
+
+if TYPE_CHECKING:
+    from jax.sharding import Mesh
+
+    from train.data import Dataset
+    from train.problem import Problem
+    from train.progress import Reporter
+    from train.sections import Config
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A run that is ready for its first step.
+
+    Attributes:
+        config: with everything that it left open: what `choose` chose stands in it.
+        started: the clock when preparing began, `time.perf_counter()`.
+    """
+
+    started: float
+    config: Config
+    dataset: Dataset
+    problem: Problem
+    loop: Loop
+
+
+def prepare(
+    config: Config,
+    mesh: Mesh | None,
+    workdir: Path | None,
+    reporter: Reporter,
+    debug: bool = False,
+    dataset: Dataset | None = None,
+) -> Prepared:
+    """Return the run of a config; nothing is written.
+
+    Args:
+        config: of the run.
+        mesh: from `make_mesh`.
+        workdir, reporter, debug: of the loop.
+        dataset: of the config, where it is at hand.
+
+    Raises:
+        ConfigError, DataError: what the config says does not fit together, or cannot be had.
+    """
+    started = time.perf_counter()
+    dataset = data.load(config.data) if dataset is None else dataset
+    if config.model.target is not None and config.model.given is None:
+        own = described(config.model)
+        reporter.say(
+            f"{reporter.title}: model.target {config.model.target} is imported from "
+            f"{own.get('file', 'no file')}"
+        )
+    problem = make_problem(config, dataset, mesh)
+    for chosen in problem.choices:
+        reporter.say(f"{reporter.title}: {chosen.path}:\n{chosen.report}")
+    config = with_choices(config, problem.choices)
+    loop = Loop(config, problem, workdir, reporter, mesh, debug)
+    if loop.batch_size < config.data.batch_size:
+        reporter.say(
+            f"{reporter.title}: the training split has {loop.batch_size} examples, fewer than "
+            f"data.batch_size={config.data.batch_size}: every batch is the whole split"
+        )
+    return Prepared(started, config, dataset, problem, loop)
+
+
+def record(prepared: Prepared, workdir: Path) -> None:
+    """Write `environment.json` and `config.toml` of a run that begins or goes on.
+
+    Raises:
+        WorkdirError: it was begun with other data, another model or another optimiser.
+    """
+    found = environment.describe(prepared.dataset, prepared.loop.batch_size)
+    _record_environment(workdir, found | _origins(prepared.config, prepared.problem))
+    record_config(workdir, prepared.config)
+
+
+def _origins(config: Config, problem: Problem) -> dict[str, Any]:
+    """Return what tells a model, and an optimiser, of the user's own from another."""
+    found: dict[str, Any] = {}
+    if config.model.target is not None:
+        start = tree_digest((problem.params, problem.state))
+        found["model"] = {**described(config.model), "start_sha256": start}
+    if config.optimizer.given is not None:
+        found["optimizer"] = first_steps(config.optimizer.given, problem.params)
+    return found
+
+
+def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:
+    """Write `environment.json`; a resumed run must meet the data that it began with."""
+    path = workdir / records.ENVIRONMENT
+    old = records.read_json(path)
+    if old is not None and old.get("data", {}).get("sha256") not in (None, found["data"]["sha256"]):
+        raise WorkdirError(
+            f"--workdir {workdir}: was begun on other data (sha256 "
+            f"{old['data']['sha256'][:12]}..., now {found['data']['sha256'][:12]}...). "
+            "Restore the data, or use another --workdir."
+        )
+    for part, keys in (("model", ("sha256", "start_sha256")), ("optimizer", ("first_steps",))):
+        before, now = (old or {}).get(part, {}), found.get(part, {})
+        changed = [key for key in keys if not _alike(before.get(key), now.get(key))]
+        if changed:
+            what = {"sha256": f"another version of {now.get('file', 'its file')}"}.get(
+                changed[0], f"another {part} ({', '.join(changed)} differ)"
+            )
+            raise WorkdirError(
+                f"--workdir {workdir}: was begun with {what}. Restore it, or use another workdir."
+            )
+    records.write_json(path, found)
+
+
+def _alike(before: Any, now: Any) -> bool:
+    """Return whether two records agree, numbers to what another machine may round; None does."""
+    if before is None or now is None:
+        return True
+    if isinstance(before, list):
+        return len(before) == len(now) and bool(np.allclose(before, now, rtol=1e-3))
+    return before == now
