@@ -3,10 +3,14 @@
 import json
 from pathlib import Path
 
+import equinox as eqx
+import jax
+import numpy as np
 import pytest
 from train_setup import tiny, train_cache  # noqa: F401
 
 import jacreg
+import train
 from train.__main__ import main
 from train.config import dump, load
 from train.methods import make_method
@@ -51,6 +55,24 @@ def test_the_choice_is_written_down_and_kept(config_file, tmp_path, capsys, monk
     capsys.readouterr()
     assert main([each.replace("budget=3", "budget=4") for each in command]) == 2
     assert "penalty.0.method.budget: 3 -> 4" in capsys.readouterr().err
+
+
+def test_it_is_kept_beside_a_callable_penalty(tmp_path, monkeypatch):
+    def half_squared(lin, key):
+        return jacreg.losses.jacobian_penalty(lin, key=key)
+
+    def fit():
+        inputs = np.linspace(-1, 1, 40, dtype=np.float32).reshape(20, 2)
+        data = (inputs, np.arange(20) % 2)
+        chosen = {"name": "contractive", "weight": 0.1, "method": {"name": "choose", "budget": 1}}
+        model = eqx.nn.MLP(2, 2, 3, 1, key=jax.random.key(0))
+        penalties = [chosen, (0.1, half_squared)]
+        return train.fit(model, data, penalties=penalties, steps=2, workdir=tmp_path / "run")
+
+    first = fit()
+    monkeypatch.setattr(jacreg, "choose", never)
+    (tmp_path / "run" / "summary.json").unlink()
+    assert fit().metrics == first.metrics
 
 
 def test_the_trace_of_a_score(tmp_path):

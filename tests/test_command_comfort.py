@@ -100,10 +100,10 @@ class TestForScripts:
         assert main(arguments) == 2
         assert capsys.readouterr().err.startswith("error: ")
 
-    def test_silence_ends(self):
-        with progress.silence():
-            pass
-        assert not progress.Reporter("title", 1).console.quiet
+    def test_a_quiet_reporter(self, capsys):
+        for quiet in (True, False):
+            progress.Reporter("title", 1, quiet).say(f"quiet: {quiet}")
+        assert capsys.readouterr().out == "quiet: False\n"
 
     @pytest.mark.parametrize("what", ["summary", "plan", "list"])
     def test_json_is_one_object_and_nothing_else(self, config_file, finished, what, capfd):

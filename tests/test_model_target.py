@@ -11,7 +11,6 @@ from train_setup import tiny, train_cache  # noqa: F401
 from train.__main__ import main
 from train.config import dump, parse
 from train.errors import ConfigError, WorkdirError
-from train.progress import silence
 from train.restore import restore
 from train.run import run
 
@@ -70,7 +69,7 @@ def test_from_the_folder_where_the_command_runs(tmp_path, monkeypatch, capsys):
     (tmp_path / "run" / "summary.json").unlink()
     with (tmp_path / "mine_alone.py").open("a") as file:
         file.write("# changed\n")
-    with silence(), pytest.raises(WorkdirError, match=r"another version of .*mine_alone"):
+    with pytest.raises(WorkdirError, match=r"another version of .*mine_alone"):
         run(config, tmp_path / "run")
     del sys.modules["mine_alone"]
 
@@ -90,7 +89,7 @@ RUNTIME = [
 
 @pytest.mark.parametrize(("target", "options", "said"), RUNTIME)
 def test_what_does_not_fit_leaves_no_trace(target, options, said, tmp_path):
-    with silence(), pytest.raises(ConfigError) as caught:
+    with pytest.raises(ConfigError) as caught:
         run(own(target, options), tmp_path / "run")
     assert said in str(caught.value)
     assert len(str(caught.value)) < 1500
@@ -117,5 +116,5 @@ def test_a_config_is_checked_without_importing(model, said):
 
 def test_another_framework_is_refused(tmp_path):
     config = own("own_models:Normed", {"inputs": 64, "outputs": 10}, model={"framework": "equinox"})
-    with silence(), pytest.raises(ConfigError, match="is a module of nnx; leave it out"):
+    with pytest.raises(ConfigError, match="is a module of nnx; leave it out"):
         run(config, tmp_path / "run")

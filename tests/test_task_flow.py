@@ -56,7 +56,7 @@ class FakeModel:
 
 
 def space(dataset, pixels=None, model=FakeModel, **keys):
-    return FlowSpace(config(data={**MOONS, **keys}), dataset, model, pixels)
+    return FlowSpace(config(data={**MOONS, **keys}).data, dataset, model, pixels)
 
 
 def images(raw):

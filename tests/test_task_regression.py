@@ -51,7 +51,9 @@ def network_of(made, dataset):
     """The task's function of the data's coordinates, with the problem's start values."""
     key = purpose_key(made.experiment.seed, INIT_PURPOSE)
     model = build_model(made.model, dataset, 1, key)
-    network = Network(model, scaling(made, dataset, -1)[1], made.model.name == "differential_mlp")
+    network = Network(
+        model, scaling(made.data, dataset, -1)[1], made.model.name == "differential_mlp"
+    )
     return lambda xs: network(model.params, model.state, xs)
 
 
@@ -208,6 +210,37 @@ def test_other_penalties_read_the_carried_jacobian_too():
     )
     exact, estimate = metrics["penalty/contractive"], metrics["penalty/noise_injection"]
     assert float(abs(estimate - exact)) < 0.1 * float(exact)
+
+
+@pytest.mark.parametrize("statistics", ["running", "batch"])
+def test_batch_norm_is_trained_and_measured_by_its_running_statistics(statistics):
+    made = parse(
+        {
+            "experiment": {"name": "fit"},
+            "data": {"name": "function-2d", "batch_size": 16, **small()},
+            "model": {"target": "own_models:Normed", "options": {"inputs": 2, "outputs": 1}},
+            "task": {"name": "regression"},
+            "penalty": [{"name": "jacobian", "weight": 0.1, "statistics": statistics}],
+            "training": {"steps": 10},
+        },
+        "x",
+    )
+    found = problem(made)
+    assert not found.rows_independent
+    assert found.notes["penalty_statistics"] == {"jacobian": statistics}
+    xs, targets = found.prepare({name: array[:16] for name, array in found.examples.items()})
+    _, outcome = found.objective(
+        found.params, found.state, xs, targets, KEYS, jnp.asarray(0, jnp.int32)
+    )
+    moved = jax.tree.map(lambda old, new: not np.array_equal(old, new), found.state, outcome.state)
+    assert any(jax.tree.leaves(moved))
+    if statistics == "running":
+        model = build_model(made.model, data.load(made.data), 1, jax.random.key(0))
+        fn = lambda xs: model.apply(found.params, found.state, xs)[0]  # noqa: E731
+        exact = jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0]))(xs)
+        # One output: each projection is exact.
+        expected = 0.5 * np.mean(np.sum(np.square(exact), (1, 2)))
+        np.testing.assert_allclose(outcome.metrics["penalty/jacobian"], expected, rtol=1e-4)
 
 
 class TestMeasures:

@@ -355,7 +355,7 @@ def test_images_in_any_layout_come_back_as_pixels():
     def prepare(raw):
         return (jnp.asarray(raw, jnp.float32) / 255 - 0.3) / 0.4
 
-    inputs = Inputs(made, arranged, prepare, model.axes)
+    inputs = Inputs(made.data, arranged, prepare, model.axes)
     xs = prepare(arranged.test.inputs[:3])
     assert xs.shape == (3, 1, 8, 8)
     np.testing.assert_allclose(inputs.restore(xs), dataset.test.inputs[:3] / 255, atol=1e-6)

@@ -18,7 +18,6 @@ import jacreg
 import train
 from train import records
 from train.errors import InterruptedRun, UserError, WorkdirError
-from train.progress import silence
 
 pytestmark = pytest.mark.usefixtures("train_cache")
 
@@ -27,12 +26,6 @@ CENTERS = 3 * RNG.normal(size=(3, 6))
 LABELS = np.arange(150) % 3
 INPUTS = (CENTERS[LABELS] + RNG.normal(size=(150, 6))).astype(np.float32)
 SPLITS = {"train": (INPUTS[:120], LABELS[:120]), "test": (INPUTS[120:], LABELS[120:])}
-
-
-@pytest.fixture(autouse=True)
-def quiet():
-    with silence():
-        yield
 
 
 def normed(seed=0):
@@ -62,8 +55,7 @@ def whole(tmp_path_factory, train_cache):  # noqa: F811
     workdir = tmp_path_factory.mktemp("whole")
     model = normed()
     before = nnx.state(model, nnx.Param)
-    with silence():
-        found = train.fit(model, SPLITS, workdir=workdir / "run", **ARGUMENTS)
+    found = train.fit(model, SPLITS, workdir=workdir / "run", **ARGUMENTS)
     same = jax.tree.map(np.array_equal, before, nnx.state(model, nnx.Param))
     assert all(jax.tree.leaves(same)), "the given model is left alone"
     return found

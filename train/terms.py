@@ -132,6 +132,13 @@ def make_terms(
     return terms
 
 
+def statistics_note(terms: Sequence[Term], coupled: bool) -> dict[str, Any]:
+    """Return what a summary records of BatchNorm: which pass each penalty reads."""
+    shared = "batch" if coupled else "shared pass"
+    passes = {term.label: shared if term.shares_pass else "running" for term in terms}
+    return {"penalty_statistics": passes, "rows_independent": not coupled}
+
+
 def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
     reads = ("lin",) if penalty.given is not None else PENALTIES[penalty.name].reads
     missing = [name for name in reads if name not in offers]

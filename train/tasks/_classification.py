@@ -20,7 +20,7 @@ from train.objective import penalised, supervised
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
 from train.tasks._scaling import scaling
-from train.terms import make_terms
+from train.terms import make_terms, statistics_note
 
 if TYPE_CHECKING:
     from train.data import Dataset
@@ -167,14 +167,6 @@ def classification(
         report=report,
         rows_independent=not coupled,
         choices=tuple(resolve.chosen),
-        notes={
-            "penalty_statistics": {
-                term.label: ("shared pass" if not coupled else "batch")
-                if term.shares_pass
-                else "running"
-                for term in terms
-            },
-            "rows_independent": not coupled,
-        },
+        notes=statistics_note(terms, coupled),
         network=classifier,
     )

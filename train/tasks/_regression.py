@@ -3,23 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 import numpy as np
 
-import jacreg
 from train.errors import ConfigError
 from train.methods import Resolver
 from train.networks import build_model
-from train.objective import Pass, penalised
-from train.penalties import Sources
+from train.objective import Pass, penalised, supervised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._regression_network import Network
 from train.tasks._regression_report import make_evaluate, make_report
 from train.tasks._scaling import scaling
-from train.terms import make_terms
+from train.terms import make_terms, statistics_note
 
 if TYPE_CHECKING:
     from train.data import Dataset
@@ -32,7 +31,8 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
     The loss is the squared error, a sum over outputs. Where the data gives
     Jacobians too (`{"value": [N, K], "jacobian": [N, K, D]}`) the penalty `jacobian_matching`
     fits them (Lutter et al. 2019). All Jacobians are with respect to the data's own
-    coordinates, before `data.mean` and `data.std`.
+    coordinates, before `data.mean` and `data.std`; with BatchNorm those that are measured, and
+    those of a penalty unless it says otherwise, are through running statistics.
 
     Raises:
         ConfigError: the data has no such targets, or the network does not fit them.
@@ -51,30 +51,26 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
     (sample,) = rows(2)
     network = Network(model, normalize, setting.model.name == "differential_mlp")
     network.check(sample, width)
-    coupled = model.is_coupled(normalize(sample)) if not network.carries_jacobian else False
-    if coupled:
-        raise ConfigError(
-            f'model.name: "{setting.model.name}" normalises by the whole batch (BatchNorm), so its '
-            "rows have no Jacobians of their own; this task takes networks without it."
-        )
+    coupled = not network.carries_jacobian and model.is_coupled(normalize(sample))
 
     def start_pass(xs: Any) -> Any:
-        return network(model.params, model.state, xs, train=True, key=key)
+        return network.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
 
     resolve = Resolver(start_pass, rows)
     offers = ("lin", "jacobians") if "jacobian" in targets else ("lin",)
-    terms = make_terms(setting.penalty, setting.training.steps, offers=offers, resolve=resolve)
+    terms = make_terms(
+        setting.penalty, setting.training.steps, coupled, offers=offers, resolve=resolve
+    )
+    values_pass = supervised(
+        network.apply, lambda ys, targets: jnp.sum((ys - targets["value"]) ** 2, axis=1)
+    )
 
     def forward(
         params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: frozenset[str]
     ) -> Pass:
-        def train_pass(xs: Any) -> Any:
-            return network(params, state, xs, train=True, key=key)
-
-        lin = jacreg.linearize(train_pass, xs) if "lin" in needs else None
-        ys = train_pass(xs) if lin is None else lin.value
-        sources = Sources(lin, jacobians=targets.get("jacobian"))
-        return Pass(jnp.sum((ys - targets["value"]) ** 2, axis=1), state, sources)
+        found = values_pass(params, state, xs, targets, key, needs)
+        sources = replace(found.sources, jacobians=targets.get("jacobian"))
+        return replace(found, sources=sources)
 
     def prepare(rows: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         return pixels(rows["inputs"]), {name: rows[name] for name in targets}
@@ -84,11 +80,15 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
         state=model.state,
         examples={"inputs": dataset.train.inputs, **targets},
         prepare=prepare,
-        objective=penalised(forward, terms, splits=True),
+        objective=penalised(forward, terms, splits=not coupled),
         evaluate=make_evaluate(setting, dataset, network, pixels),
         report=make_report(setting, dataset, network, pixels),
+        rows_independent=not coupled,
         choices=tuple(resolve.chosen),
-        notes={"jacobian": "carried forward" if network.carries_jacobian else "differentiated"},
+        notes={
+            "jacobian": "carried forward" if network.carries_jacobian else "differentiated",
+            **(statistics_note(terms, coupled) if coupled else {}),
+        },
     )
 
 

@@ -30,19 +30,23 @@ class Network:
         self.normalize = normalize
         self.carries_jacobian = carries_jacobian
 
-    def __call__(
-        self, params: Any, state: Any, xs: Any, train: bool = False, key: Any = None
-    ) -> Float[Array, "N K"]:
-        """Return the values; linearise in `xs` for the Jacobian."""
+    def __call__(self, params: Any, state: Any, xs: Any) -> Float[Array, "N K"]:
+        """Return the values in evaluation mode; linearise in `xs` for the Jacobian."""
+        return self.apply(params, state, xs)[0]
 
-        def apply(xs: Any) -> Any:
-            return self.model.apply(params, state, xs, train=train, key=key)[0]
+    def apply(
+        self, params: Any, state: Any, xs: Any, train: bool = False, key: Any = None
+    ) -> tuple[Float[Array, "N K"], Any]:
+        """Return the values, and the model's state after them."""
+
+        def outputs(xs: Any) -> Any:
+            return self.model.apply(params, state, xs, train=train, key=key)
 
         xs = self.normalize(xs)
         if not self.carries_jacobian:
-            return apply(xs)
-        ys, _ = apply(jax.lax.stop_gradient(xs))
-        return _with_derivative(xs, ys, apply(xs)[1])
+            return outputs(xs)
+        (ys, _), state = outputs(jax.lax.stop_gradient(xs))
+        return _with_derivative(xs, ys, outputs(xs)[0][1]), state
 
     def check(self, sample: Array, width: int) -> None:
         """Raise unless a batch gives `[N, width]`.
