@@ -78,7 +78,7 @@ def continued(workdir: Path, config: Config) -> tuple[Config, list[str]]:
         `[parallel]`, which is no part of what a run computes.
 
     Raises:
-        WorkdirError: it does, or it is not clear what made its records.
+        WorkdirError: it belongs to another config, or it is not clear what made its records.
     """
     path = workdir / records.CONFIG
     if not path.exists():
