@@ -20,46 +20,49 @@ from train.reproduce import (
 )
 
 
-def number(folder, *, seed, level, broken):
+def number(asked, *, level):
     """Return `level` with a seed's own part; without its penalty, that of level 1."""
-    with (folder / "calls").open("a") as file:
+    with (asked.folder / "calls").open("a") as file:
         file.write("x")
-    level = 1.0 if broken else level
-    return {"value": level * (1 + 0.01 * seed), "many": np.arange(3.0) + level}
+    level = 1.0 if asked.broken else level
+    return {"value": level * (1 + 0.01 * asked.seed), "many": np.arange(3.0) + level}
 
 
-def total(folder, *, seed, runs, arms):
+def total(asked, *, arms):
     """Add what other jobs recorded."""
     import json
 
-    found = [json.loads((runs / arm / str(seed) / "summary.json").read_text()) for arm in arms]
+    found = [
+        json.loads((asked.runs / arm / str(asked.seed) / "summary.json").read_text())
+        for arm in arms
+    ]
     return {"value": sum(each["metrics"]["value"] for each in found)}
 
 
-def fail(folder, *, seed):
+def fail(asked):
     """Raise, unless the file beside the runs says not to."""
-    if not (folder.parents[2] / "mended").exists():
+    if not (asked.folder.parents[2] / "mended").exists():
         raise RuntimeError("this one breaks")
     return {"value": 0.0}
 
 
-def wait(folder, *, seed):
+def wait(asked):
     """Tell that it began, then wait to be killed."""
-    (folder.parents[2] / "began").write_text(str(os.getpid()))
+    (asked.folder.parents[2] / "began").write_text(str(os.getpid()))
     time.sleep(60)
     return {"value": 0.0}
 
 
-def die(folder, *, seed):
+def die(asked):
     """End the process as a kill does, the first time."""
-    mark = folder.parents[2] / "died"
+    mark = asked.folder.parents[2] / "died"
     if not mark.exists():
         mark.touch()
         os.kill(os.getpid(), signal.SIGKILL)
     return {"value": 1.0}
 
 
-def always(folder, *, seed):
+def always(asked):
     """End the process as a kill does, every time."""
     os.kill(os.getpid(), signal.SIGKILL)
 

@@ -1,13 +1,11 @@
 """Camuto et al. 2020 as a paper: noise against its explicit form, in tiny networks."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.reproduce import dense
+from train.reproduce import Asked, dense
 from train.reproduce.papers.camuto2020 import _measure
 from train.reproduce.papers.camuto2020._measure import (
     SIGMAS,
@@ -17,9 +15,8 @@ from train.reproduce.papers.camuto2020._measure import (
     tails,
 )
 
-LOSSES = {"seed": 0, "width": 6, "epochs": 30, "rate": 1e-2, "pairs": 64}
+LOSSES = {"width": 6, "epochs": 30, "rate": 1e-2, "pairs": 64}
 WAVES = {
-    "seed": 0,
     "noise": 0.2,
     "frequencies": [1, 2, 3],
     "points": 64,
@@ -30,7 +27,7 @@ WAVES = {
 
 
 def test_noise_tends_to_the_second_order():
-    found = compare_losses(Path(), task="regression", noise=0.0, batch=404, **LOSSES)
+    found = compare_losses(Asked(0), task="regression", noise=0.0, batch=404, **LOSSES)
     error = found["ratio_error"][-1]
     assert 5 * error <= 0.1
     assert abs(found["ratio"][-1] - found["second_order"]) <= 5 * error
@@ -48,7 +45,9 @@ def test_noise_in_training_is_left_out_when_broken(monkeypatch):
     monkeypatch.setattr(_measure, "trained", stop)
     for broken in (False, True):
         with pytest.raises(InterruptedError):
-            compare_losses(Path(), task="regression", noise=0.5, batch=404, broken=broken, **LOSSES)
+            compare_losses(
+                Asked(0, broken=broken), task="regression", noise=0.5, batch=404, **LOSSES
+            )
     assert asked == [0.5, 0.0]
 
 
@@ -60,14 +59,14 @@ def test_mean_frequency():
 
 
 def test_frequencies():
-    clean = learn_frequencies(Path(), method="clean", **WAVES)
+    clean = learn_frequencies(Asked(0), method="clean", **WAVES)
     assert np.allclose(clean["learned"], 1, atol=0.05)
     assert clean["error"] < 0.02
     for method in ("noise", "explicit"):
-        found = learn_frequencies(Path(), method=method, **WAVES)
+        found = learn_frequencies(Asked(0), method=method, **WAVES)
         assert found["high"] < found["low"] - 0.1
         assert found["high"] < clean["high"] - 0.1
-    broken = learn_frequencies(Path(), method="explicit", broken=True, **WAVES)
+    broken = learn_frequencies(Asked(0, broken=True), method="explicit", **WAVES)
     assert np.array_equal(broken["learned"], clean["learned"])
 
 

@@ -1,19 +1,16 @@
 """Grathwohl et al. 2019 as a paper: its plan, its measurements and its statistics."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from train import config, figures, records
-from train.reproduce import Job, Results, Settings
+from train.reproduce import Asked, Job, Results, Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.ffjord2019._claims import closed, gaussian_nll
 from train.reproduce.papers.ffjord2019._figures import densities
 from train.reproduce.papers.ffjord2019._measure import cost, one_probe
 
 PAPER = PAPERS["ffjord2019"]()
-HERE = Path()
 
 
 @pytest.mark.parametrize("scale", ["quick", "full"])
@@ -39,15 +36,15 @@ def test_claims():
 
 
 def test_one_probe_is_unbiased_unless_broken():
-    found = one_probe(HERE, seed=0, dimensions=2, points=4)
+    found = one_probe(Asked(0), dimensions=2, points=4)
     assert found["bias"] < 1e-5
     assert found["deviation"] > 1e-3
-    assert one_probe(HERE, seed=0, dimensions=2, points=4, broken=True)["bias"] > 1e-3
+    assert one_probe(Asked(0, broken=True), dimensions=2, points=4)["bias"] > 1e-3
 
 
 def test_cost_records_every_divergence():
     names = ("plain", "one-probe")
-    found = cost(HERE, seed=0, dimensions=(2, 3), width=4, batch=2, repeats=1, names=names)
+    found = cost(Asked(0), dimensions=(2, 3), width=4, batch=2, repeats=1, names=names)
     assert found["seconds/one-probe"].shape == (2,)
     assert np.isfinite(found["exponent/one-probe"])
 

@@ -1,17 +1,14 @@
 """Hyvarinen 2005 as a paper: its plan, and its measurements against closed forms."""
 
-from pathlib import Path
-
 import numpy as np
 import pytest
 
 from train import config
-from train.reproduce import Settings
+from train.reproduce import Asked, Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.hyvarinen2005._measure import gaussian_model, quadrature, theorem
 
 PAPER = PAPERS["hyvarinen2005"]()
-HERE = Path()
 
 
 @pytest.mark.parametrize("scale", ["quick", "full"])
@@ -46,15 +43,15 @@ def test_the_quadrature_has_the_mixtures_moments():
 
 
 def test_the_theorem_holds_unless_broken():
-    assert theorem(HERE, seed=3, nodes=30, fields=2)["residual"] < 1e-4
-    assert theorem(HERE, seed=3, nodes=30, fields=2, broken=True)["residual"] > 0.01
+    assert theorem(Asked(3), nodes=30, fields=2)["residual"] < 1e-4
+    assert theorem(Asked(3, broken=True), nodes=30, fields=2)["residual"] > 0.01
 
 
 def test_a_gaussian_is_fitted_by_its_sample_covariance_unless_broken():
-    found = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500), draws=2)
+    found = gaussian_model(Asked(0), dimensions=2, counts=(50, 500), draws=2)
     assert found["to_sample"] < 1e-4
     assert found["to_truth"].shape == (2,)
     assert found["to_truth"][1] < found["to_truth"][0]
-    broken = gaussian_model(HERE, seed=0, dimensions=2, counts=(50, 500), draws=2, broken=True)
+    broken = gaussian_model(Asked(0, broken=True), dimensions=2, counts=(50, 500), draws=2)
     assert broken["to_sample"] == 1
     assert broken["exponent"] == 0

@@ -1,20 +1,17 @@
 """Novak et al. 2018 as a paper: what its networks are measured by."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from train.reproduce import Job, Results, Settings, dense
+from train.reproduce import Asked, Job, Results, Settings, dense
 from train.reproduce.papers.novak2018 import _measure
 from train.reproduce.papers.novak2018._claims import ratios
 from train.reproduce.papers.novak2018._jobs import grid, jobs
 from train.reproduce.papers.novak2018._networks import Recipe, fit, measured, transitions
 
 TINY = {
-    "seed": 0,
     "train_examples": 30,
     "test_examples": 60,
     "widths": [8],
@@ -44,9 +41,9 @@ def blobs(monkeypatch):
 
 @pytest.mark.usefixtures("blobs")
 def test_the_penalty_lowers_the_norm_and_broken_is_none():
-    plain = _measure.train_family(Path(), **TINY)
-    broken = _measure.train_family(Path(), weight=0.1, broken=True, **TINY)
-    penalised = _measure.train_family(Path(), weight=0.1, **TINY)
+    plain = _measure.train_family(Asked(0), **TINY)
+    broken = _measure.train_family(Asked(0, broken=True), weight=0.1, **TINY)
+    penalised = _measure.train_family(Asked(0), weight=0.1, **TINY)
     assert np.array_equal(plain["norm"], broken["norm"])
     assert np.all(penalised["logit_norm"] < 0.8 * plain["logit_norm"])
     assert plain["norm"].shape == (2,)

@@ -1,16 +1,13 @@
 """Scarvelis and Solomon 2024 as a paper: its two problems with a closed form."""
 
-from pathlib import Path
-
 import jax
 import numpy as np
 
-from train.reproduce import Settings
+from train.reproduce import Asked, Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.scarvelis2024._measure import denoise_ball, points, soft_threshold
 
 TINY = {
-    "seed": 0,
     "dimensions": 2,
     "radius": 4.0,
     "width": 8,
@@ -52,18 +49,18 @@ def test_points_are_uniform_in_the_ball_by_their_weights():
 
 
 def test_soft_thresholding():
-    found = soft_threshold(Path(), seed=0, eta=0.4, steps=1500, batch=64, rate=0.02)
+    found = soft_threshold(Asked(0), eta=0.4, steps=1500, batch=64, rate=0.02)
     assert found["largest_error"] < 0.03
     assert np.allclose(found["without"] - 0.4, found["exact"], atol=0.41)
     assert found["exact"].min() == 0
-    broken = soft_threshold(Path(), seed=0, eta=0.4, steps=1500, batch=64, rate=0.02, broken=True)
+    broken = soft_threshold(Asked(0, broken=True), eta=0.4, steps=1500, batch=64, rate=0.02)
     assert 0.3 < broken["largest_error"] < 0.5
 
 
 def test_a_few_steps_on_the_ball():
-    found = denoise_ball(Path(), eta=0.25, **TINY)
+    found = denoise_ball(Asked(0), eta=0.25, **TINY)
     # The two Frobenius norms bound the nuclear norm whatever the factors are.
     assert found["surrogate_ratio"] >= 1
-    broken = denoise_ball(Path(), eta=0.25, broken=True, **TINY)
+    broken = denoise_ball(Asked(0, broken=True), eta=0.25, **TINY)
     assert found["profile"].shape == broken["profile"].shape == found["radii"].shape
     assert not np.array_equal(broken["profile"], found["profile"])

@@ -1,7 +1,5 @@
 """Song et al. 2019 as a paper: its plan, its measurements, and what the score task gives it."""
 
-from pathlib import Path
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -10,14 +8,13 @@ import pytest
 from train import config, data
 from train.config import parse
 from train.data import SCORES
-from train.reproduce import Settings
+from train.reproduce import Asked, Settings
 from train.reproduce.papers import PAPERS
 from train.reproduce.papers.ssm2019._measure import all_signs, cost, mixture_score, slices
 from train.tasks import make_problem
 
 PAPER = PAPERS["ssm2019"]()
 KEYS = (jax.random.key(1), jax.random.key(2))
-HERE = Path()
 
 
 @pytest.mark.parametrize("scale", ["quick", "full"])
@@ -57,16 +54,16 @@ def test_the_mixtures_score_is_the_data_sets():
 
 
 def test_slices_agree_with_the_exact_loss_unless_broken():
-    found = slices(HERE, seed=0, dimensions=3, points=8)
+    found = slices(Asked(0), dimensions=3, points=8)
     assert found["bias"] < 1e-5
     assert found["bias_vr"] < 1e-5
     assert 0 < found["variance_vr"] < found["variance"]
-    assert slices(HERE, seed=0, dimensions=3, points=8, broken=True)["bias_vr"] > 0.1
+    assert slices(Asked(0, broken=True), dimensions=3, points=8)["bias_vr"] > 0.1
 
 
 def test_cost_records_every_loss():
     losses = ("plain", "sliced-vr")
-    found = cost(HERE, seed=0, dimensions=(2, 3), width=4, batch=2, repeats=1, losses=losses)
+    found = cost(Asked(0), dimensions=(2, 3), width=4, batch=2, repeats=1, losses=losses)
     assert found["seconds/sliced-vr"].shape == (2,)
     assert found["exponent/plain"] == 0
     assert found["overhead/plain"] == 1

@@ -14,6 +14,7 @@ from train.reproduce._claims import mean as mean
 from train.reproduce._claims import ratio as ratio
 from train.reproduce._job import DIVERGED as DIVERGED
 from train.reproduce._job import FAILED as FAILED
+from train.reproduce._job import Asked as Asked
 from train.reproduce._job import Job as Job
 from train.reproduce._job import measurement as measurement
 from train.reproduce._job import training as training

@@ -26,6 +26,23 @@ Measure = Callable[..., Mapping[str, Any]]
 
 
 @dataclass(frozen=True)
+class Asked:
+    """What a measurement is asked for, beside its own options.
+
+    Attributes:
+        seed: of the job.
+        broken: whether it is to leave its own penalty out.
+        folder: the job's own.
+        runs: where the folders of the other jobs are.
+    """
+
+    seed: int
+    broken: bool = False
+    folder: Path = Path()
+    runs: Path = Path()
+
+
+@dataclass(frozen=True)
 class Job:
     """What one folder `runs/<arm>/<seed>` is to hold.
 
@@ -36,9 +53,8 @@ class Job:
         overrides: changes to it, as on the command line.
         broken_overrides: further ones of a broken run, where the Jacobian term is part of the loss
             and no `[[penalty]]`.
-        measure: for a measurement, a module-level function `(folder, *, seed, **options)` that
-            returns metrics by name; arrays among them go to `arrays.npz`. A parameter `broken`
-            tells it to leave its own penalty out, `runs` where the folders of the others are.
+        measure: for a measurement, a module-level function `(asked: Asked, **options)` that
+            returns metrics by name; arrays among them go to `arrays.npz`.
         options: its further arguments, plain values.
         needs: jobs that must be done first, as `arm/seed`.
         cost: how long it takes against other jobs, any unit: for the estimate of what is left.
@@ -167,8 +183,7 @@ def perform(job: Job, folder: Path, broken: bool) -> float:
         _train(job, folder, broken)
     else:
         place = folder.parents[job.name.count("/")]
-        asked = _asked(job.measure, broken=broken, runs=place)
-        found = job.measure(folder, seed=job.seed, **job.options, **asked)
+        found = job.measure(Asked(job.seed, broken, folder, place), **job.options)
         _write(folder, found, time.perf_counter() - started)
     return time.perf_counter() - started
 
@@ -195,14 +210,6 @@ def _train(job: Job, folder: Path, broken: bool) -> None:
     except DivergedError as error:
         # A result like any other: the claims that need its numbers do not hold.
         print(error)
-
-
-def _asked(measure: Measure, **offered: Any) -> dict[str, Any]:
-    """Return those of the offered arguments that a measurement takes."""
-    import inspect
-
-    taken = inspect.signature(measure).parameters
-    return {name: value for name, value in offered.items() if name in taken}
 
 
 def _write(folder: Path, found: Mapping[str, Any], seconds: float) -> None:

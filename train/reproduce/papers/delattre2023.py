@@ -12,6 +12,7 @@ import numpy as np
 
 import jacreg
 from train.reproduce import (
+    Asked,
     Claim,
     Job,
     Paper,
@@ -41,16 +42,15 @@ _NAMES = {
 }
 
 
-def bounds_of_a_kernel(folder: Path, *, seed: int, channels: int) -> Mapping[str, Any]:
+def bounds_of_a_kernel(asked: Asked, *, channels: int) -> Mapping[str, Any]:
     """Norms and bounds of one Gaussian kernel, as excess over the zero-padded norm."""
-    del folder
-    kernel = np.random.default_rng(seed).standard_normal((channels, channels, _TAPS, _TAPS))
+    kernel = np.random.default_rng(asked.seed).standard_normal((channels, channels, _TAPS, _TAPS))
 
     def convolution(x: Any) -> Any:
         weights = jnp.asarray(kernel, x.dtype)
         return jax.lax.conv(x[None], weights, (1, 1), "SAME")[0]
 
-    key = jax.random.key(seed)
+    key = jax.random.key(asked.seed)
     zero = float(
         jacreg.operator_norm(convolution, (channels, _SIDE, _SIDE), key=key, tolerance=1e-5)
     )

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
 
-from train.reproduce import CONFIGS, Job, Settings, measurement, training
+from train.reproduce import CONFIGS, Asked, Job, Settings, measurement, training
 
 GAMMAS = (0.0, 1.0, 2.0, 4.0)  # the paper's, on a share p of the steps
 SHARE = 0.4
@@ -84,16 +83,14 @@ def _mdeq_overrides(settings: Settings, gamma: float) -> list[str]:
     return overrides
 
 
-def stopped_early(
-    folder: Path, *, seed: int, runs: Path, trained: str, evaluations: Sequence[int]
-) -> Mapping[str, Any]:
+def stopped_early(asked: Asked, *, trained: str, evaluations: Sequence[int]) -> Mapping[str, Any]:
     """Return the test accuracy of a trained MDEQ with the solver stopped after each number."""
     import dataclasses
 
     from train.restore import restore
     from train.tasks import make_problem
 
-    model = restore(runs / trained / str(seed))
+    model = restore(asked.runs / trained / str(asked.seed))
     task = model.config.task
     found = {}
     for limit in evaluations:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
-from train.reproduce import dense
+from train.reproduce import Asked, dense
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -18,9 +17,8 @@ SIGMAS = (1.0, 0.3, 0.1, 0.03, 0.01)
 
 
 def compare_losses(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     task: Literal["regression", "classification"],
     noise: float,
     width: int,
@@ -28,7 +26,6 @@ def compare_losses(
     batch: int,
     rate: float,
     pairs: int,
-    broken: bool = False,
 ) -> dict[str, Any]:
     """Train with noise of this scale (0: none), then add noise of many scales to what was learned.
 
@@ -44,12 +41,12 @@ def compare_losses(
     import jacreg
 
     losses, loss_name = _LOSSES[task], "mse" if task == "regression" else "cross_entropy"
-    noise = 0.0 if broken else noise
+    noise = 0.0 if asked.broken else noise
     layers, xs, ys = trained(
-        seed=seed, task=task, noise=noise, width=width, epochs=epochs, batch=batch, rate=rate
+        seed=asked.seed, task=task, noise=noise, width=width, epochs=epochs, batch=batch, rate=rate
     )
     sizes = dense.sizes(layers)
-    test_key = jax.random.split(jax.random.key(seed), 3)[2]
+    test_key = jax.random.split(jax.random.key(asked.seed), 3)[2]
 
     @jax.jit
     def measured(layers: Any, xs: Array, ys: Array) -> dict[str, Array]:
@@ -125,9 +122,8 @@ def trained(
 
 
 def learn_frequencies(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     method: Literal["clean", "noise", "explicit"],
     noise: float,
     frequencies: list[int],
@@ -135,7 +131,6 @@ def learn_frequencies(
     width: int,
     steps: int,
     rate: float,
-    broken: bool = False,
 ) -> dict[str, Any]:
     """Fit a sum of sinusoids on [-1, 1], with noise, with R in its place, or with neither.
 
@@ -149,20 +144,20 @@ def learn_frequencies(
 
     import jacreg
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     grid = np.linspace(-1, 1, points, endpoint=False)
     turns = np.asarray(frequencies)
     waves = np.sin(np.pi * np.outer(grid, turns) + rng.uniform(0, 2 * np.pi, len(turns)))
     xs = jnp.asarray(grid[:, None], jnp.float32)
     ys = jnp.asarray(waves.sum(1, keepdims=True), jnp.float32)
-    init_key, bias_key, train_key = jax.random.split(jax.random.key(seed), 3)
+    init_key, bias_key, train_key = jax.random.split(jax.random.key(asked.seed), 3)
     sizes = (1, width, width, 1)
     start = dense.initial(init_key, sizes)
     # Kinks all over the interval, and steep ones: else the clean network learns no high frequency.
     reach = 2.0 * max(frequencies)
     biases = jax.random.uniform(bias_key, (width,), minval=-reach, maxval=reach)
     start[0] = (reach * start[0][0], biases)
-    method = "clean" if broken else method
+    method = "clean" if asked.broken else method
 
     def loss(layers: Any, key: Array, _done: Array) -> Array:
         added = draw(key, sizes, points, noise) if method == "noise" else None

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
+
+from train.reproduce import Asked
 
 _LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
 
@@ -100,7 +101,7 @@ def inputs(dimensions: int) -> tuple[Any, Any]:
     return waves[None, ..., None].astype(np.float32), kernel
 
 
-def compare(folder: Path, *, seed: int) -> Mapping[str, Any]:
+def compare(asked: Asked) -> Mapping[str, Any]:
     """Run every example both ways; return shapes, largest differences and the pictures' arrays."""
     import numpy as np
     from jax import lax
@@ -145,7 +146,7 @@ def _transposed() -> Mapping[str, Any]:
     }
 
 
-def smoothing(folder: Path, *, seed: int) -> Mapping[str, Any]:
+def smoothing(asked: Asked) -> Mapping[str, Any]:
     """Smooth a noisy sine and a noisy photograph; return how much noise is left, and pictures."""
     import jax
     import jax.numpy as jnp
@@ -154,7 +155,7 @@ def smoothing(folder: Path, *, seed: int) -> Mapping[str, Any]:
 
     from models.conv import gaussian_window, smooth
 
-    first, second = jax.random.split(jax.random.key(seed))
+    first, second = jax.random.split(jax.random.key(asked.seed))
     x = jnp.linspace(0, 10, 500)
     noisy = jnp.sin(x) + 0.2 * jax.random.normal(first, x.shape)
     smoothed = smooth(noisy, jnp.ones(10) / 10)
@@ -177,7 +178,7 @@ def smoothing(folder: Path, *, seed: int) -> Mapping[str, Any]:
         "image/noise_left": left(clean, rough, image, middle),
         "image/difference": float(jnp.max(jnp.abs(clean - reference(rough, window, mode="same")))),
     }
-    if seed == 0:
+    if asked.seed == 0:
         pictures = {"x": x, "noisy": noisy, "smoothed": smoothed}
         pictures |= {"image": image, "rough": rough, "clean": clean}
         found |= {f"picture/{name}": np.asarray(value) for name, value in pictures.items()}

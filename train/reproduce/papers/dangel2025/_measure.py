@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -17,9 +18,8 @@ _ROUNDS = 7
 
 
 def laplacians(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     inputs: int,
     batches: Sequence[int],
     weighted: bool,
@@ -39,8 +39,7 @@ def laplacians(
     import jax
     import jax.numpy as jnp
 
-    del folder
-    first, second = jax.random.split(jax.random.key(seed))
+    first, second = jax.random.split(jax.random.key(asked.seed))
     energy = _network(first, (inputs, *hidden))
     weights = jax.random.uniform(second, (inputs,), minval=0.5, maxval=1.5)
     weights = weights if weighted else jnp.ones(inputs)
@@ -53,9 +52,8 @@ def laplacians(
 
 
 def biharmonics(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     inputs: int,
     batches: Sequence[int],
     hidden: Sequence[int] = HIDDEN,
@@ -64,8 +62,7 @@ def biharmonics(
     import jax
     import jax.numpy as jnp
 
-    del folder
-    first, second = jax.random.split(jax.random.key(seed))
+    first, second = jax.random.split(jax.random.key(asked.seed))
     energy = _network(first, (inputs, *hidden))
     ones = jnp.ones(inputs)
     ways = {

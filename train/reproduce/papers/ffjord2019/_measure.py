@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from train.reproduce import Asked
 from train.reproduce.papers.ssm2019._measure import all_signs, growth
 
 if TYPE_CHECKING:
@@ -14,9 +14,7 @@ if TYPE_CHECKING:
 DIVERGENCES = ("plain", "exact", "one-probe")
 
 
-def one_probe(
-    folder: Path, *, seed: int, dimensions: int, points: int = 32, broken: bool = False
-) -> Mapping[str, float]:
+def one_probe(asked: Asked, *, dimensions: int, points: int = 32) -> Mapping[str, float]:
     """Compare log densities with one probe for the whole solve with the exact ones.
 
     The field is a network drawn at random, the solver rk4, the probes all 2^D vectors of signs,
@@ -27,16 +25,15 @@ def one_probe(
         in nats; `deviation`: the root mean square of one probe's distance. `broken` leaves
         the divergence out.
     """
-    del folder
     import jax
     import jax.numpy as jnp
 
     import jacreg
     from jacreg.flow import FlowSolver, log_density
 
-    field = random_field(dimensions, (16,), seed)
+    field = random_field(dimensions, (16,), asked.seed)
     solver = FlowSolver("rk4", step_size=0.25)
-    xs = jax.random.normal(jax.random.key(seed), (points, dimensions))
+    xs = jax.random.normal(jax.random.key(asked.seed), (points, dimensions))
 
     @jax.jit
     def solved(xs: Array, signs: Array) -> Any:
@@ -48,7 +45,7 @@ def one_probe(
             def rates(t: Array, state: Any) -> Any:
                 lin = jacreg.linearize(field, state[0], jnp.full(points, t))
                 slope = jnp.sum(probes * lin.vjp(probes), axis=1)
-                return lin.value, 0 * slope if broken else slope
+                return lin.value, 0 * slope if asked.broken else slope
 
             start = (xs, jnp.zeros(points))
             ends: Any = solver.integrate(rates, start, 0.0, solver.end_time).ys
@@ -82,9 +79,8 @@ def random_field(dimensions: int, hidden: Sequence[int], seed: int) -> Callable[
 
 
 def cost(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     dimensions: Sequence[int],
     width: int = 64,
     batch: int = 32,
@@ -95,17 +91,16 @@ def cost(
 
     Returns what `train.reproduce.papers.ssm2019._measure.cost` returns.
     """
-    del folder
     import jax
     import jax.numpy as jnp
 
     import jacreg
 
     methods = {"exact": jacreg.Auto(), "one-probe": jacreg.Hutchinson()}
-    key = jax.random.key(seed)
+    key = jax.random.key(asked.seed)
 
     def make(name: str, size: int) -> Callable[[], Any]:
-        field = random_field(size, (width, width), seed)
+        field = random_field(size, (width, width), asked.seed)
         xs, ts = jax.random.normal(key, (batch, size)), jnp.zeros(batch)
 
         def rates(xs: Array, ts: Array, key: Array) -> Any:

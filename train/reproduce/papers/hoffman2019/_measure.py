@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import Any
+
+from train.reproduce import Asked
 
 MANY = 5  # times as many steps of PGD, where more steps are tried
 
 
 def robustness(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
-    runs: Path,
     rows: Sequence[str],
     noise: Sequence[float],
     fgsm: Sequence[float],
@@ -36,12 +35,12 @@ def robustness(
     from train.reproduce.papers.hoffman2019._images import other_digits
     from train.restore import restore
 
-    trained = {row: restore(runs / "table1" / row / "all" / str(seed)) for row in rows}
+    trained = {row: restore(asked.runs / "table1" / row / "all" / str(asked.seed)) for row in rows}
     first = trained[rows[0]]
     test = first.dataset.test
     others = other_digits(other, np.asarray(first.dataset.train.inputs))
     attacked = evaluation.first(test, examples)
-    key = jax.random.key(seed)
+    key = jax.random.key(asked.seed)
 
     def settings(steps: int, scales: Mapping[str, Sequence[float]], count: int) -> Any:
         import dataclasses

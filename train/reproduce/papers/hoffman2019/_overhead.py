@@ -7,12 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+from train.reproduce import Asked
+
 _ROUNDS, _STEPS = 15, 10
 
 
-def overhead(
-    folder: Path, *, seed: int, runs: Path, plain: str, penalised: str
-) -> Mapping[str, Any]:
+def overhead(asked: Asked, *, plain: str, penalised: str) -> Mapping[str, Any]:
     """Time training steps of two arms from where their runs ended, on a batch of the config's size.
 
     The runs' own times would compare one moment of the machine with another.
@@ -23,7 +23,7 @@ def overhead(
     """
     import numpy as np
 
-    steps = [_step(runs / arm / str(seed)) for arm in (plain, penalised)]
+    steps = [_step(asked.runs / arm / str(asked.seed)) for arm in (plain, penalised)]
     for step in steps:
         step()  # compiled and warm
     readings = np.asarray([[_seconds(step) for step in steps] for _ in range(_ROUNDS)])

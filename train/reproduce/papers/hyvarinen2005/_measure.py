@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Float
@@ -14,9 +15,7 @@ if TYPE_CHECKING:
 _NOISE = 0.5  # of the built-in mixture
 
 
-def theorem(
-    folder: Path, *, seed: int, nodes: int = 40, fields: int = 8, broken: bool = False
-) -> Mapping[str, Any]:
+def theorem(asked: Asked, *, nodes: int = 40, fields: int = 8) -> Mapping[str, Any]:
     """Compare the objective with the distance to the true score, for networks drawn at random.
 
     Theorem 1: E[tr ds/dx + norm(s)^2 / 2] = E[norm(s - grad log p)^2] / 2 - c with
@@ -27,7 +26,6 @@ def theorem(
         `residual`: the largest distance of the two sides over c; `objective` and `distance`, one
         a network. `broken` leaves the trace out of the objective.
     """
-    del folder
     import jax
     import jax.numpy as jnp
 
@@ -50,10 +48,10 @@ def theorem(
         lin = jacreg.linearize(lambda xs: 4 * adapter.function(network)(xs), xs)
         trace = jacreg.divergence(lin)
         squares = 0.5 * jnp.sum(lin.value**2, axis=1)
-        return (squares if broken else trace + squares), lin.value
+        return (squares if asked.broken else trace + squares), lin.value
 
     objectives, distances = [], []
-    for key in jax.random.split(jax.random.key(seed), fields):
+    for key in jax.random.split(jax.random.key(asked.seed), fields):
         values, score = (np.asarray(each, np.float64) for each in terms(key))
         objectives.append(float(weights @ values))
         distances.append(0.5 * float(weights @ np.sum((score - truth) ** 2, axis=1)))
@@ -80,14 +78,12 @@ def quadrature(nodes: int) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, 
 
 
 def gaussian_model(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     dimensions: int,
     counts: Sequence[int],
     correlation: float = 0.5,
     draws: int = 16,
-    broken: bool = False,
 ) -> Mapping[str, Any]:
     """Fit the score of a Gaussian, s(x) = -P (x - m), by exact score matching.
 
@@ -101,13 +97,12 @@ def gaussian_model(
         over `draws` samples of the distance from the density's P, by the size of the sample, and
         `exponent`, its slope in logarithms. `broken` leaves the trace out of the objective.
     """
-    del folder
     import jax
     import jax.numpy as jnp
 
     import jacreg
 
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(asked.seed)
     places = np.arange(dimensions)
     covariance = correlation ** np.abs(places[:, None] - places)
     truth = np.linalg.inv(covariance)
@@ -122,7 +117,7 @@ def gaussian_model(
         kernel, bias = flat[:-dimensions].reshape(dimensions, dimensions), flat[-dimensions:]
         lin = jacreg.linearize(lambda xs: xs @ kernel.T + bias, xs)
         squares = 0.5 * jnp.sum(lin.value**2, axis=1)
-        return shares @ (squares if broken else jacreg.losses.implicit_score_matching(lin))
+        return shares @ (squares if asked.broken else jacreg.losses.implicit_score_matching(lin))
 
     def fit(drawn: np.ndarray, count: int) -> np.ndarray:
         # Rows beyond the sample count nothing: one shape, compiled once.

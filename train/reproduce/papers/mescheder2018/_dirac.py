@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -16,6 +15,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacreg
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Complex, Float
@@ -71,13 +71,10 @@ def mismatch(found: Any, expected: Any) -> Float[np.ndarray, " N"]:
     return np.minimum(pairs[0].max(1), pairs[1].max(1))
 
 
-def eigenvalues(
-    folder: Path, *, seed: int, steps: Sequence[float], broken: bool
-) -> Mapping[str, Any]:
+def eigenvalues(asked: Asked, *, steps: Sequence[float]) -> Mapping[str, Any]:
     """Eigenvalues of the field, and of the updates without R1, by `jacreg.jacobian`."""
-    del folder, seed
     with jax.enable_x64(True):
-        found = _at_equilibrium(field, _weights(broken))
+        found = _at_equilibrium(field, _weights(asked.broken))
         off = np.zeros(len(steps))
         updates = {
             each.__name__: np.abs(_at_equilibrium(each, off, np.asarray(steps))).max(1)
@@ -100,15 +97,12 @@ def _at_equilibrium(fn: Callable[..., Any], *args: Any) -> Complex[np.ndarray, "
     return np.linalg.eigvals(np.asarray(jacreg.jacobian(lin), np.float64)).astype(complex)
 
 
-def paths(
-    folder: Path, *, seed: int, count: int, steps: Sequence[float], broken: bool
-) -> Mapping[str, Any]:
+def paths(asked: Asked, *, count: int, steps: Sequence[float]) -> Mapping[str, Any]:
     """Descent from one start a seed: simultaneous over gamma and step, alternating without R1."""
-    del folder
-    random = np.random.default_rng(seed)
+    random = np.random.default_rng(asked.seed)
     angle, radius = random.uniform(0, 2 * np.pi), random.uniform(0.5, 1.5)
     start = radius * np.asarray([np.cos(angle), np.sin(angle)])
-    weights = _weights(broken)
+    weights = _weights(asked.broken)
     with jax.enable_x64(True):
         regularised = _walk(simultaneous, start, weights, STEP, count)
         off = np.zeros(len(steps))

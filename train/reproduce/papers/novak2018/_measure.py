@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -16,9 +17,8 @@ _BINS = 10
 
 
 def train_family(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     train_examples: int,
     test_examples: int,
     widths: list[int],
@@ -29,7 +29,6 @@ def train_family(
     augment: bool = False,
     weight: float = 0.0,
     steps: int = 4000,
-    broken: bool = False,
 ) -> dict[str, Any]:
     """Train networks that differ in the gain of their initial kernels, 0.5 to 3, and measure them.
 
@@ -44,24 +43,24 @@ def train_family(
 
     from train.reproduce.papers.novak2018._networks import Recipe, fit, measured
 
-    (xs, ys), (test_xs, test_ys), classes = split(train_examples, test_examples, seed)
+    (xs, ys), (test_xs, test_ys), classes = split(train_examples, test_examples, asked.seed)
     if labels == "random":
-        ys = np.random.default_rng([seed, 1]).integers(0, classes, len(ys))
+        ys = np.random.default_rng([asked.seed, 1]).integers(0, classes, len(ys))
     views = shifted(xs) if augment else xs[None]
     flat = views.reshape(*views.shape[:2], -1)
     recipe = Recipe(
         (flat.shape[-1], *widths, classes),
         activation,
         batch,
-        0.0 if broken else weight,
+        0.0 if asked.broken else weight,
         steps=steps,
     )
-    keys = jax.random.split(jax.random.key(seed), networks)
+    keys = jax.random.split(jax.random.key(asked.seed), networks)
     gains = jnp.geomspace(0.5, 3.0, networks)
     layers, taken = fit(keys, gains, jnp.asarray(flat), jnp.asarray(ys), recipe=recipe)
 
     flat_test = jnp.asarray(test_xs.reshape(len(test_xs), -1))
-    paths = closed_paths(flat_test, test_ys, seed) if activation == "relu" else None
+    paths = closed_paths(flat_test, test_ys, asked.seed) if activation == "relu" else None
     train = (jnp.asarray(flat[0]), jnp.asarray(ys))
     found = measured(layers, train, (flat_test, jnp.asarray(test_ys)), paths, activation=activation)
     found = {name: np.asarray(value) for name, value in found.items()}

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -20,9 +21,8 @@ _DIRECTIONS = 256
 
 
 def denoise_ball(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     dimensions: int,
     eta: float,
     radius: float,
@@ -32,7 +32,6 @@ def denoise_ball(
     batch: int,
     scale: float,
     rate: float,
-    broken: bool = False,
 ) -> dict[str, Any]:
     """Fit the indicator of the unit ball, squared error / 2 plus `eta` times the nuclear norm.
 
@@ -59,7 +58,7 @@ def denoise_ball(
         xs, weights = points(point_key, batch, dimensions, radius)
         values = outer(layers)(inner(layers)(xs))[:, 0]
         fit = 0.5 * (values - _indicator(xs)) ** 2
-        if not (broken or eta == 0):
+        if not (asked.broken or eta == 0):
             # From 0 over most of the training: at full weight from the start g and h shrink to a
             # constant, a stationary point of the product, before they have seen the ball.
             fit += (
@@ -71,7 +70,7 @@ def denoise_ball(
             )
         return jnp.mean(weights * fit)
 
-    first, second, train_key, test_key = jax.random.split(jax.random.key(seed), 4)
+    first, second, train_key, test_key = jax.random.split(jax.random.key(asked.seed), 4)
     start = {
         "inner": dense.initial(first, (dimensions, width, width, middle), math.sqrt(2)),
         "outer": dense.initial(second, (middle, width, width, 1), math.sqrt(2)),
@@ -110,14 +109,12 @@ def denoise_ball(
 
 
 def soft_threshold(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     eta: float,
     steps: int,
     batch: int,
     rate: float,
-    broken: bool = False,
 ) -> dict[str, Any]:
     """Fit y = A x, x ~ N(0, I_8), by linear g and h: every singular value falls by `eta`, to 0.
 
@@ -132,7 +129,7 @@ def soft_threshold(
 
     size = 8
     values = np.linspace(2.0, 0.1, size)
-    rng = np.random.default_rng([seed, 3])
+    rng = np.random.default_rng([asked.seed, 3])
     left, right = (np.linalg.qr(rng.standard_normal((size, size)))[0] for _ in range(2))
     target = jnp.asarray(left * values @ right, jnp.float32)
 
@@ -141,7 +138,7 @@ def soft_threshold(
         xs = jax.random.normal(point_key, (batch, size))
         errors = xs @ (factors["h"] @ factors["g"] - target)
         fit = 0.5 * jnp.sum(errors**2, 1)
-        if not broken:
+        if not asked.broken:
             fit += eta * jacreg.losses.nuclear_norm_penalty(
                 lambda hs: hs @ factors["g"],
                 lambda xs: xs @ factors["h"],
@@ -151,7 +148,7 @@ def soft_threshold(
             )
         return jnp.mean(fit)
 
-    first, second, train_key = jax.random.split(jax.random.key(seed), 3)
+    first, second, train_key = jax.random.split(jax.random.key(asked.seed), 3)
     start = {
         name: 0.3 * jax.random.normal(key, (size, size))
         for name, key in (("g", first), ("h", second))

@@ -5,10 +5,11 @@ from __future__ import annotations
 import itertools
 import time
 from collections.abc import Callable, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from train.reproduce import Asked
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -21,9 +22,7 @@ def all_signs(dimensions: int) -> Float[np.ndarray, "S D"]:
     return np.asarray(list(itertools.product((-1.0, 1.0), repeat=dimensions)), np.float32)
 
 
-def slices(
-    folder: Path, *, seed: int, dimensions: int, points: int = 64, broken: bool = False
-) -> Mapping[str, float]:
+def slices(asked: Asked, *, dimensions: int, points: int = 64) -> Mapping[str, float]:
     """Compare the sliced losses over all slices with the exact one, at a known score.
 
     The score is that of `gaussian-mixture`, at draws from it.
@@ -34,7 +33,6 @@ def slices(
         variance over slices, a mean over points. `broken` leaves the Jacobian out of the
         sliced losses.
     """
-    del folder
     import jax
     import jax.numpy as jnp
 
@@ -48,13 +46,13 @@ def slices(
         def terms(sign: Array) -> tuple[Array, Array]:
             probe = jnp.broadcast_to(sign, xs.shape)
             curvature = jnp.sum(probe * lin.jvp(probe), axis=1)
-            if broken:
+            if asked.broken:
                 curvature = jnp.zeros_like(curvature)
             return curvature + 0.5 * (lin.value @ sign) ** 2, curvature + squares
 
         return jacreg.losses.implicit_score_matching(lin), *jax.lax.map(terms, signs)
 
-    xs = jnp.asarray(draw_mixture(points, dimensions, seed))
+    xs = jnp.asarray(draw_mixture(points, dimensions, asked.seed))
     exact, plain, reduced = values(xs, jnp.asarray(all_signs(dimensions)))
     scale = jnp.sqrt(jnp.mean(exact**2))
 
@@ -96,9 +94,8 @@ def mixture_score(dimensions: int) -> Callable[[Any], Any]:
 
 
 def cost(
-    folder: Path,
+    asked: Asked,
     *,
-    seed: int,
     dimensions: Sequence[int],
     width: int = 128,
     batch: int = 32,
@@ -114,10 +111,9 @@ def cost(
         `dimensions` and, by loss, `seconds/<loss>`; `exponent/<loss>`: the slope of log(time
         over that of "plain") against log(d).
     """
-    del folder
 
     def make(name: str, size: int) -> Callable[[], Any]:
-        return compiled(name, size, seed, width, batch)
+        return compiled(name, size, asked.seed, width, batch)
 
     return growth(make, losses, dimensions, repeats)
 
