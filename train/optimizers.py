@@ -65,7 +65,7 @@ def _scale_by_amsgrad(b1: float, b2: float = 0.999, eps: float = 1e-8):
         zeros = jax.tree.map(jnp.zeros_like, params)
         return _AMSGradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
 
-    def update(updates: PyTree, state: _AMSGradState, params: PyTree | None = None):
+    def update(updates: PyTree, state: Any, params: PyTree | None = None):
         del params
         count = state.count + 1
         mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)

@@ -148,7 +148,8 @@ def _costs(
     found = {"error": error}
     for name in ways:
         least = [1e3 * min(reading[name, batch] for reading in readings) for batch in batches]
-        bytes_ = [compiled[name, batch].memory_analysis().temp_size_in_bytes for batch in batches]
+        memory: list[Any] = [compiled[name, batch].memory_analysis() for batch in batches]
+        bytes_ = [each.temp_size_in_bytes for each in memory]
         found[f"{name}_ms"] = float(np.polyfit(batches, least, 1)[0])
         found[f"{name}_mib"] = float(np.polyfit(batches, bytes_, 1)[0]) / 2**20
     return found
