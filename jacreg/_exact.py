@@ -12,6 +12,7 @@ import numpy as np
 from ._basis import FlatJacobian, direction, map_chunked, prefer_reverse, sum_chunked
 from ._choice import PRODUCTS, Choice, product_cost
 from ._linearize import Linearization
+from ._long_loops import beside_value, keeps_loops
 from ._memory import check_fits
 from ._program import REVERSE
 from ._side_by_side import all_basis_products
@@ -21,6 +22,9 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from ._typing import PyTree
+
+# As many at once take little more time than one row and its forward pass.
+_FEW_COLUMNS = 4
 
 
 def dense_jacobian(flat: FlatJacobian, chunk_size: int | None = None) -> Float[Array, "N M n"]:
@@ -60,7 +64,7 @@ def check_dense_fits(flat: FlatJacobian) -> None:
 def dense_direction(lin: Linearization) -> str:
     """The direction of the dense Jacobian; on a tie rows, which come in the result's order."""
     tie = lin.mode == "both" and lin.outputs.size == lin.inputs.size
-    return direction(lin, reverse_first=tie or prefer_reverse(lin))
+    return direction(lin, reverse_first=(tie or prefer_reverse(lin)) and not _is_long(lin))
 
 
 def exact_diagonal(lin: Linearization, chunk_size: int | None = None) -> PyTree:
@@ -95,7 +99,14 @@ def _diagonal_direction(lin: Linearization) -> str:
 
 
 def _norm_direction(lin: Linearization) -> str:
-    return direction(lin, reverse_first=prefer_reverse(lin))
+    return direction(lin, reverse_first=prefer_reverse(lin) and not _is_long(lin))
+
+
+def _is_long(lin: Linearization) -> bool:
+    """Whether a few more columns are better than rows: these keep every step of a long loop."""
+    count = lin.inputs.size
+    few = count <= max(lin.outputs.size, _FEW_COLUMNS)
+    return lin.mode == "both" and few and keeps_loops(lin, count)
 
 
 def diagonal_by_products(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -145,10 +156,12 @@ def _by_products(
         count = (lin.outputs if towards == REVERSE else lin.inputs).size
     chunk_size = getattr(method, "chunk_size", None)
     what = "J^T u" if towards == REVERSE else "J v"
+
+    def run(key: Any) -> Any:
+        if towards == REVERSE:
+            return compute(lin, chunk_size)
+        return compute(beside_value(lin, count, FlatJacobian(lin).chunk(chunk_size)), chunk_size)
+
     return Choice(
-        PRODUCTS,
-        count,
-        f"{what} for {count} basis vectors",
-        count * product_cost(lin),
-        lambda key: compute(lin, chunk_size),
+        PRODUCTS, count, f"{what} for {count} basis vectors", count * product_cost(lin), run
     )

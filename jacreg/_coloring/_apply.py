@@ -19,12 +19,15 @@ from .._exact import (
     trace_by_products,
 )
 from .._linearize import Linearization
+from .._long_loops import beside_value
 from .._methods import Exact
 from .._structure import accumulate_dtype, example_squared_norm
 from ._check import check
 from ._coloring import Coloring
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from jaxtyping import Array, Bool, Float, Int
 
     from .._typing import PyTree
@@ -55,7 +58,7 @@ def diagonal(lin: Linearization, method: Coloring, limit: float) -> Choice:
     check("diagonal", "diagonal", method, lin)
     if method.is_dense:
         return _dense(method, diagonal_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda key: diagonal_by_colors(lin, method))
+    return by_colors(lin, method, lambda lin: diagonal_by_colors(lin, method))
 
 
 def trace(lin: Linearization, method: Coloring, limit: float) -> Choice:
@@ -63,7 +66,7 @@ def trace(lin: Linearization, method: Coloring, limit: float) -> Choice:
     check("divergence", "diagonal", method, lin)
     if method.is_dense:
         return _dense(method, trace_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda key: trace_by_colors(lin, method))
+    return by_colors(lin, method, lambda lin: trace_by_colors(lin, method))
 
 
 def frobenius_squared(lin: Linearization, method: Coloring, limit: float) -> Choice:
@@ -71,7 +74,7 @@ def frobenius_squared(lin: Linearization, method: Coloring, limit: float) -> Cho
     check("frobenius_squared", "columns", method, lin)
     if method.is_dense:
         return _dense(method, norm_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda key: norm_by_colors(lin, method))
+    return by_colors(lin, method, lambda lin: norm_by_colors(lin, method))
 
 
 def jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
@@ -79,12 +82,20 @@ def jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
     relation = check("jacobian", "columns", method, lin)
     if method.is_dense:
         return _dense(method, jacobian_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda key: dense_by_colors(FlatJacobian(lin), method, relation))
+    return by_colors(lin, method, lambda lin: dense_by_colors(FlatJacobian(lin), method, relation))
 
 
-def by_colors(lin: Linearization, method: Coloring, run: Any) -> Choice:
+def by_colors(
+    lin: Linearization, method: Coloring, compute: Callable[[Linearization], Any]
+) -> Choice:
     """The choice of a colouring that fits."""
     product = "J^T u" if method.reverse else "J v"
+
+    def run(key: Any) -> Any:
+        if method.reverse:
+            return compute(lin)
+        return compute(beside_value(lin, method.num_colors, FlatJacobian(lin).chunk(None)))
+
     return Choice(
         "colouring",
         method.num_colors,
@@ -145,7 +156,7 @@ def sparse_jacobian(lin: Linearization, method: Coloring, limit: float) -> Choic
     relation = check("jacobian", "columns", method, lin)
     if method.is_dense:
         return _dense(method, sparse_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda key: entries_by_colors(lin, method, relation))
+    return by_colors(lin, method, lambda lin: entries_by_colors(lin, method, relation))
 
 
 def entries_by_colors(

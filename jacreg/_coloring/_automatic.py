@@ -67,7 +67,7 @@ def _by_found_colors(
     found = _FOUND.get((structural_key(lin), quantity), lambda: _find(lin, quantity))
     if isinstance(found, str):
         raise Unfit(found)
-    return by_colors(lin, found, lambda key: run(lin, found))
+    return by_colors(lin, found, lambda lin: run(lin, found))
 
 
 def _find(lin: Linearization, quantity: str) -> Coloring | str:
