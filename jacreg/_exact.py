@@ -9,17 +9,17 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
-from ._basis import FlatJacobian, direction, map_chunked, prefer_reverse, sum_chunked
+from ._basis import FlatJacobian, direction, map_chunked, prefer_reverse
 from ._choice import PRODUCTS, Choice, product_cost
 from ._linearize import Linearization
 from ._long_loops import beside_value, keeps_loops
 from ._memory import check_fits
 from ._program import REVERSE
-from ._side_by_side import all_basis_products
+from ._side_by_side import all_basis_products, reduce_basis_products
 from ._structure import BatchStructure, example_squared_norm, example_sum
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
     from ._typing import PyTree
 
@@ -70,13 +70,15 @@ def dense_direction(lin: Linearization) -> str:
 def exact_diagonal(lin: Linearization, chunk_size: int | None = None) -> PyTree:
     """Diagonal entry by entry, in the shape of the input."""
     flat = FlatJacobian(lin)
-    product = flat.row if _diagonal_direction(lin) == REVERSE else flat.column
-    entries = map_chunked(
-        lambda i: jnp.take(product(i), i, axis=1),
-        jnp.arange(flat.inputs.size),
-        flat.chunk(chunk_size),
-    )
-    return flat.outputs.unflatten(entries.T)
+    reverse = _diagonal_direction(lin) == REVERSE
+
+    def entry(i: Int[Array, ""]) -> Float[Array, " N"]:
+        return jnp.take((flat.row if reverse else flat.column)(i), i, axis=1)
+
+    def entries(products: Float[Array, "N k m"], i: Int[Array, " k"]) -> Float[Array, "N k"]:
+        return products[:, jnp.arange(len(i)), i]
+
+    return flat.outputs.unflatten(_reduced(flat, reverse, chunk_size, entry, entries))
 
 
 def exact_trace(lin: Linearization, chunk_size: int | None = None) -> Float[Array, " N"]:
@@ -88,10 +90,30 @@ def exact_squared(lin: Linearization, chunk_size: int | None = None) -> Float[Ar
     """Squared norms of all rows or of all columns, summed."""
     flat = FlatJacobian(lin)
     reverse = _norm_direction(lin) == REVERSE
-    product, side = (flat.row, flat.outputs) if reverse else (flat.column, flat.inputs)
-    return sum_chunked(
-        lambda i: example_squared_norm(product(i)), side.size, flat.chunk(chunk_size)
-    )
+
+    def one(i: Int[Array, ""]) -> Float[Array, " N"]:
+        return example_squared_norm((flat.row if reverse else flat.column)(i))
+
+    def several(products: Float[Array, "N k m"], i: Int[Array, " k"]) -> Float[Array, "N 1"]:
+        return example_squared_norm(products)[:, None]
+
+    return example_sum(_reduced(flat, reverse, chunk_size, one, several))
+
+
+def _reduced(
+    flat: FlatJacobian,
+    reverse: bool,
+    chunk_size: int | None,
+    one: Callable[[Int[Array, ""]], Float[Array, " N"]],
+    several: Callable[[Float[Array, "N k m"], Int[Array, " k"]], Float[Array, "N r"]],
+) -> Float[Array, "N rs"]:
+    """Numbers of an example, of each row or column by `one` or of some at once by `several`."""
+    product, side = (flat.vjp, flat.outputs) if reverse else (flat.jvp, flat.inputs)
+    chunk = flat.chunk(chunk_size)
+    if not flat.side_by_side:
+        return map_chunked(one, jnp.arange(side.size), chunk).T
+    shape = (flat.num_examples, side.size)
+    return reduce_basis_products(product, shape, side.dtype, chunk, several)
 
 
 def _diagonal_direction(lin: Linearization) -> str:

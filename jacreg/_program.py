@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 
-from ._convolution import evaluate
 from ._interpret import calls_back, mentions
 from ._signature import Signature
 
@@ -90,7 +89,7 @@ class Program:
     def call(self, consts: Sequence[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
         """Evaluate the function; `(ys, aux)` where it has an auxiliary output."""
         closed = jex.ClosedJaxpr(self.jaxpr, list(consts))
-        outs = evaluate(closed, *jax.tree.leaves((xs, *args)))
+        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
         return jax.tree.unflatten(self.out_tree, outs)
 
     def tangent(self, residuals: Sequence[Array], tangent: PyTree, value: PyTree) -> PyTree:

@@ -69,6 +69,34 @@ def all_basis_products(
     return jax.lax.dynamic_update_slice_in_dim(whole, rest, full, axis=1)
 
 
+def reduce_basis_products(
+    product: Callable[[Float[Array, "N s"]], Float[Array, "N m"]],
+    shape: tuple[int, int],
+    dtype: Any,
+    chunk: int,
+    reduce: Callable[[Float[Array, "N k m"], Int[Array, " k"]], Float[Array, "N r"]],
+) -> Float[Array, "N rs"]:
+    """What `reduce(products, indices)` makes of every chunk, one beside the other.
+
+    As `all_basis_products`, for what needs no product as a whole.
+    """
+    count = shape[1]
+
+    def block(indices: Int[Array, " k"]) -> Float[Array, "N r"]:
+        return reduce(basis_products(product, shape, dtype, indices), indices)
+
+    if chunk >= count:
+        return block(jnp.arange(count))
+    block = jax.checkpoint(block)
+    chunk = _even(count, chunk)
+    full = count // chunk * chunk
+    parts = jax.lax.map(block, jnp.arange(full).reshape(-1, chunk))
+    parts = jnp.moveaxis(parts, 0, 1).reshape((shape[0], -1))
+    if full == count:
+        return parts
+    return jnp.concatenate([parts, block(jnp.arange(full, count))], axis=1)
+
+
 def _even(count: int, most: int) -> int:
     """Vectors at once, so that a shorter last chunk, which is compiled apart, is seldom needed."""
     even = max(length for length in range(1, most + 1) if count % length == 0)
