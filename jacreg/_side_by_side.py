@@ -30,10 +30,31 @@ _ELEMENTWISE = frozenset(
 
 
 class _Beside(NamedTuple):
-    """`[d, k, ...]` for a `[d, ...]` of one vector; `shared`: d, the examples, is kept as 1."""
+    """`[d, k, ...]`, what one axis d of an array becomes with k vectors; the others follow.
+
+    `jax.vmap` of a function of one example leaves the examples behind the features of a product
+    of a matrix and a vector.
+
+    Attributes:
+        array: d, the vectors, then the other axes in their order.
+        shared: d, the examples, is kept as 1.
+        place: of d in the array of one vector.
+    """
 
     array: Array
     shared: bool
+    place: int = 0
+
+    def axis(self, own: int) -> int:
+        """Where an axis of the array of one vector stands."""
+        return 0 if own == self.place else own + 1 + (own < self.place)
+
+    def in_order(self) -> _Beside:
+        """The same with the first axis as d."""
+        if not self.place:
+            return self
+        array = jnp.moveaxis(jnp.moveaxis(self.array, 0, self.place + 1), 0, 1)
+        return _Beside(array, False)
 
 
 def all_basis_products(
@@ -145,29 +166,30 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
         return _elementwise(equation, operands)
     if name == NAME:
         return _convolution(equation, operands)
+    if name == "dot_general":
+        return _matrix_product(equation, operands)
     if not isinstance(first, _Beside) or any(isinstance(o, _Beside) for o in operands[1:]):
         return None
-    array, shared = first
+    array, shared, place = first
     out = equation.outvars[0].aval
-    if name == "dot_general":
-        (left, right), (batch, _) = params["dimension_numbers"]
-        if batch or 0 in left:
+    if name == "transpose":
+        order = list(params["permutation"])
+        new = order.index(place)
+        axes = [first.axis(own) for own in order if own != place]
+        return [_Beside(jnp.transpose(array, (0, 1, *axes)), shared, new)]
+    if name == "reduce_sum":
+        axes = params["axes"]
+        if place in axes:
             return None
-        numbers = ((tuple(d + 1 for d in left), tuple(right)), ((), ()))
-        return [_Beside(bind(equation, [array, operands[1]], dimension_numbers=numbers)[0], shared)]
+        new = place - sum(own < place for own in axes)
+        return [_Beside(array.sum([first.axis(own) for own in axes]), shared, new)]
+    if place:
+        return None
     if name == "reshape":
         (rows,) = equation.invars[0].aval.shape[:1] or (0,)
         if params["dimensions"] is not None or not out.shape or out.shape[0] != rows:
             return None
         return [_Beside(array.reshape((*array.shape[:2], *out.shape[1:])), shared)]
-    if name == "transpose":
-        order = params["permutation"]
-        if order[0] != 0:
-            return None
-        return [_Beside(jnp.transpose(array, (0, 1, *(d + 1 for d in order[1:]))), shared)]
-    if name == "reduce_sum":
-        axes = params["axes"]
-        return None if 0 in axes else [_Beside(array.sum([a + 1 for a in axes]), shared)]
     if name == "conv_general_dilated":
         numbers = params["dimension_numbers"]
         if numbers.lhs_spec[0] or numbers.out_spec[0] or params["batch_group_count"] != 1:
@@ -179,13 +201,33 @@ def _by_rule(name: str, equation: Any, operands: Sequence[Any]) -> list[Any] | N
     return None
 
 
+def _matrix_product(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
+    """Of the vectors' array, on either side, and one without vectors."""
+    beside = [isinstance(each, _Beside) for each in operands]
+    contracted, batch = equation.params["dimension_numbers"]
+    side = beside.index(True)
+    first, other = operands[side], operands[1 - side]
+    if all(beside) or batch[0] or first.place in contracted[side]:
+        return None
+    axes = tuple(first.axis(own) for own in contracted[side])
+    numbers = ((axes, tuple(contracted[1 - side])), ((), ()))
+    found = bind(equation, [first.array, other], dimension_numbers=numbers)[0]
+    before = first.place - sum(own < first.place for own in contracted[side])
+    if side == 0:
+        return [_Beside(found, first.shared, before)]
+    # The other's axes come first in the program's order; here they came last.
+    count = other.ndim - len(contracted[0])
+    found = jnp.moveaxis(found, range(-count, 0), range(2, 2 + count)) if count else found
+    return [_Beside(found, first.shared, before + count)]
+
+
 def _convolution(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
     """The vectors join the examples on the batch axis, as with `conv_general_dilated`."""
     role, convolution = equation.params["role"], equation.params["convolution"]
     beside = [o.array.shape if isinstance(o, _Beside) else None for o in operands]
     (which, shape), *others = [(i, shape) for i, shape in enumerate(beside) if shape is not None]
     given = OPERANDS[role][which]
-    if others or KERNEL in (role, given):
+    if others or KERNEL in (role, given) or operands[which].place:
         return None
     if convolution.batch_axis(given) != 0 or convolution.batch_axis(role) != 0:
         return None
@@ -201,17 +243,23 @@ def _elementwise(equation: Any, operands: Sequence[Any]) -> list[Any] | None:
     beside = [isinstance(each, _Beside) for each in operands]
     if any(b and not v.aval.shape for b, v in zip(beside, equation.invars, strict=True)):
         return None
+    places = {each.place for b, each in zip(beside, operands, strict=True) if b}
+    if len(places) > 1:
+        return None
+    (place,) = places
     own = any(not b and jnp.ndim(each) for b, each in zip(beside, operands, strict=True))
     shared = not own and all(each.shared for b, each in zip(beside, operands, strict=True) if b)
     arrays = []
     for b, each in zip(beside, operands, strict=True):
         array = each.array if b else jnp.asarray(each)
-        arrays.append(array if b or not array.ndim else jnp.expand_dims(array, 1))
+        if not b and array.ndim:
+            array = jnp.expand_dims(jnp.moveaxis(array, place, 0), 1)
+        arrays.append(array)
     # Arithmetic in a program broadcasts axes of size one, the first one too.
     shape = jnp.broadcast_shapes(*(array.shape for array in arrays))
-    shape = shape if shared else (equation.outvars[0].aval.shape[0], *shape[1:])
+    shape = shape if shared else (equation.outvars[0].aval.shape[place], *shape[1:])
     arrays = [jnp.broadcast_to(array, shape) if array.ndim else array for array in arrays]
-    return [_Beside(bind(equation, arrays)[0], shared)]
+    return [_Beside(bind(equation, arrays)[0], shared, place)]
 
 
 def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]:
@@ -227,5 +275,8 @@ def _by_vmap(equation: Any, operands: Sequence[Any], examples: int) -> list[Any]
 
 
 def _whole(value: _Beside, examples: int) -> Array:
-    array, shared = value
-    return jnp.broadcast_to(array, (examples, *array.shape[1:])) if shared else array
+    """`[d, k, ...]` with the first axis of one vector's array as d."""
+    array = value.array
+    if value.shared:
+        array = jnp.broadcast_to(array, (examples, *array.shape[1:]))
+    return _Beside(array, False, value.place).in_order().array

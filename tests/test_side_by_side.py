@@ -52,6 +52,12 @@ FUNCTIONS = {
     "chosen": lambda xs: jnp.where(xs > 0, xs, 0.1 * xs)[:, ::-1].reshape(len(xs), 8, 2).mean(2),
     "scan": _scanned,
     "per example": jax.vmap(lambda x: jnp.outer(x[:4], jnp.cos(x)) @ x),
+    "matrix times vector": jax.vmap(lambda x: W @ jnp.tanh(W.T @ jnp.sin(x))),
+    "features summed": jax.vmap(lambda x: jnp.outer(W.T @ jnp.sin(x), W[0]).sum(0) * W[1]),
+    "both sides": jax.vmap(
+        lambda x: (W.T @ (x[:, None] * W[:, :2])) @ jnp.cos(W[:2, :3]).T.T @ W[:3]
+    ),
+    "two places": jax.vmap(lambda x: W.T @ jnp.sin(x) + jnp.tanh(x @ W) * (W.T @ x)),
     "broadcast": lambda xs: (
         jnp.asarray(W.T[:1]) * jnp.sin(xs) - xs * xs[:, 3:4] + jnp.asarray(W.T[:1]) * xs / 2
     ),
