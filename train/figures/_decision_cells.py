@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from jaxtyping import Float, Int
 
 _FINER = 4  # how many pixels of the picture along one step of the record's grid
+_LEAST_SEEN = 1e-3  # of a panel, below which a class is not in the legend
 _PALEST = 0.3  # what is left of a class's colour where the model cannot tell
 
 
@@ -36,7 +37,8 @@ def decision_cells(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
     for axis, (title, record) in zip(axes.flat, runs.items(), strict=True):
         scores = _finer(_log_probabilities(record, len(names)))
         classes = scores.argmax(-1)
-        shown |= set(np.unique(classes).tolist())
+        seen, counts = np.unique(classes, return_counts=True)
+        shown |= set(seen[counts >= _LEAST_SEEN * classes.size].tolist())
         axis.imshow(
             _shaded(scores, classes),
             origin="lower",

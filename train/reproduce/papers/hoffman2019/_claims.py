@@ -265,4 +265,6 @@ def _overhead() -> Claim:
         above=1.0,
         below=1.5,
         unit="times",
+        why_not="The gradient of a projection takes 2.1 times the operations of the task's, "
+        "although the forward pass is shared, and a CPU does one operation after the other.",
     )
