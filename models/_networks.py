@@ -47,7 +47,7 @@ class Network:
 
 NETWORKS = {
     "lenet": Network(LeNetSpec, "LeNet", ("nnx", "linen", "equinox")),
-    "lipschitz_cnn": Network(LipschitzCNNSpec, "LipschitzCNN", ("nnx",)),
+    "lipschitz_cnn": Network(LipschitzCNNSpec, "LipschitzCNN", ("nnx", "equinox")),
     "mlp": Network(MLPSpec, "MLP", ("nnx", "linen", "equinox")),
     "resnet_small": Network(ResNetSpec, "ResNet", ("nnx",)),
     "resnet18": Network(

@@ -26,7 +26,8 @@ def transfer(
     is in train mode as after `models.build`; its dropout, if any, starts at a fixed key.
 
     Arguments:
-      model: a `lenet` or `mlp` of `models.build`; for linen the pair (module, variables).
+      model: a `lenet`, `mlp` or `lipschitz_cnn` of `models.build`; for linen the pair
+        (module, variables).
       framework: "nnx", "linen" or "equinox".
       layout: the new layout; the model's own where None.
 
@@ -42,6 +43,10 @@ def transfer(
     network = next(each for each in NETWORKS.values() if each.class_name == class_name)
     if len(network.frameworks) == 1:
         raise ValueError(f"{class_name} exists in {source} alone, so it cannot be transferred.")
+    if framework not in network.frameworks:
+        raise ValueError(
+            f"{class_name} exists in {' and '.join(network.frameworks)}, not in {framework}."
+        )
     target = spec.layout if layout is None else ConvLayout.of(layout)
     if sorted(target.spatial_dims) != sorted(spec.layout.spatial_dims):
         raise ValueError(

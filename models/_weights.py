@@ -1,7 +1,7 @@
 """The parameters of a network apart from its framework and layout.
 
 A dictionary by layer, each `{"kernel": ..., "bias": ...}` with convolution kernels in the
-canonical order (spatial, in, out) and dense kernels as (in, out).
+canonical order (spatial, in, out) and dense kernels as (in, out); some have a "scale" too.
 """
 
 from __future__ import annotations
@@ -18,7 +18,9 @@ Weights = dict[str, dict[str, jax.Array]]
 
 
 def draw_weights(spec: Any, key: jax.Array) -> Weights:
-    """Initial parameters: kernels by the specification's initialiser, biases 0."""
+    """Initial parameters: the specification's own draw, or kernels by its initialiser."""
+    if hasattr(spec, "draw_weights"):
+        return spec.draw_weights(key)
     shapes = spec.kernel_shapes()
     keys = jax.random.split(key, len(shapes))
     init, dtype = initializer(spec.initializer), jax.dtypes.canonicalize_dtype(float)
@@ -59,15 +61,15 @@ def read_weights(model: Any) -> Weights:
         layers = {name: model[1]["params"][name] for name in kernel_axes}
     elif framework == "nnx":
         layers = {
-            name: {"kernel": layer.kernel[...], "bias": layer.bias[...]}
+            name: {part: getattr(layer, part)[...] for part in _parts(layer)}
             for name, layer in model.named_layers().items()
         }
     else:
         layers = {name: _equinox_arrays(layer) for name, layer in model.named_layers().items()}
     return {
         name: {
+            **{part: jnp.asarray(array) for part, array in layers[name].items()},
             "kernel": _permute(layers[name]["kernel"], *axes),
-            "bias": jnp.asarray(layers[name]["bias"]),
         }
         for name, axes in kernel_axes.items()
     }
@@ -85,27 +87,43 @@ def place_weights(model: Any, weights: Weights) -> Any:
         return module, {**variables, "params": own}
     if framework == "nnx":
         for name, layer in model.named_layers().items():
-            layer.kernel[...] = own[name]["kernel"]
-            layer.bias[...] = own[name]["bias"]
+            for part in _parts(layer):
+                getattr(layer, part)[...] = own[name][part]
         return model
     return _place_equinox(model, own)
+
+
+def _parts(layer: Any) -> tuple[str, ...]:
+    """What a layer has of kernel, bias and scale, an Equinox layer's `weight` being its kernel."""
+    return ("kernel", "bias", "scale") if hasattr(layer, "scale") else ("kernel", "bias")
 
 
 def _kernel_axes(spec: Any) -> dict[str, tuple[str, str]]:
     """For each layer its kernel's own and canonical axes; dense kernels have one order."""
     layout: ConvLayout = spec.layout
-    axes = {4: (layout.kernel, layout.canonical.kernel), 2: ("IO", "IO")}
-    return {name: axes[len(shape)] for name, shape in spec.kernel_shapes().items()}
+    convolution = (layout.kernel, layout.canonical.kernel)
+    return {
+        name: ("IO", "IO") if len(shape) == 2 else convolution
+        for name, shape in spec.kernel_shapes().items()
+    }
 
 
 def _permute(kernel: jax.Array, source: str, target: str) -> jax.Array:
     return transpose_axes(jnp.asarray(kernel), source, target)
 
 
+def _equinox_field(layer: Any, part: str) -> str:
+    return part if part != "kernel" or hasattr(layer, "kernel") else "weight"
+
+
+def _transposed(layer: Any, array: Any) -> Any:
+    # Dense layers of Equinox keep (out, in); they call it a weight, as convolutions may.
+    return array if hasattr(layer, "kernel") or array.ndim != 2 else array.T
+
+
 def _equinox_arrays(layer: Any) -> dict[str, jax.Array]:
-    # equinox.nn.Linear keeps (out, in).
-    kernel = layer.kernel if hasattr(layer, "kernel") else layer.weight.T
-    return {"kernel": kernel, "bias": layer.bias}
+    arrays = {part: getattr(layer, _equinox_field(layer, part)) for part in _parts(layer)}
+    return {**arrays, "kernel": _transposed(layer, arrays["kernel"])}
 
 
 def _place_equinox(model: Any, own: Weights) -> Any:
@@ -113,17 +131,14 @@ def _place_equinox(model: Any, own: Weights) -> Any:
 
     def leaves(model):
         return [
-            leaf
+            getattr(layer, _equinox_field(layer, part))
             for layer in model.named_layers().values()
-            for leaf in (layer.kernel if hasattr(layer, "kernel") else layer.weight, layer.bias)
+            for part in _parts(layer)
         ]
 
     values = [
-        value
+        _transposed(layer, own[name][part]) if part == "kernel" else own[name][part]
         for name, layer in model.named_layers().items()
-        for value in (
-            own[name]["kernel"] if hasattr(layer, "kernel") else own[name]["kernel"].T,
-            own[name]["bias"],
-        )
+        for part in _parts(layer)
     ]
     return eqx.tree_at(leaves, model, values)

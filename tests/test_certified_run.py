@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 
 import models
+from models.conv import transpose_axes
 from train import evaluation
 from train.data import Examples
 from train.errors import CertificateError
@@ -48,19 +49,41 @@ def test_the_l2_attack_stays_in_its_ball_and_its_bounds():
     assert bool(((found >= 0) & (found <= 1)).all())
 
 
-@pytest.mark.parametrize("layout", [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NCHW")])
-def test_the_network_is_one_lipschitz_in_any_layout(layout):
-    options = {"input_shape": (8, 6, 2), "widths": (4,), "blocks": 1, "hidden": 6, "num_classes": 3}
-    model = models.build("lipschitz_cnn", layout=layout, key=KEY, layer="aol", **options)
-    assert float(model.lipschitz_bound()) == 1
-    shape = model.spec.layout.input_shape(3, (8, 6, 2))
-    xs = jax.random.normal(KEY, shape)
-    jacobian = np.asarray(jax.jacfwd(lambda x: model(x[None])[0].ravel())(xs[0]))
-    assert model(xs).shape == (3, 3)
-    assert np.linalg.norm(jacobian.reshape(3, -1), 2) <= 1 + 1e-5
+SMALL = {"input_shape": (8, 6, 2), "widths": (4,), "blocks": 1, "hidden": 6, "num_classes": 3}
+
+
+@pytest.mark.parametrize("constrained", [True, False])
+@pytest.mark.parametrize("layer", ["aol", "sll"])
+def test_the_network_is_one_function_in_any_framework_and_layout(layer, constrained):
+    options = {**SMALL, "layer": layer, "constrained": constrained}
+    source = models.build("lipschitz_cnn", key=KEY, **options)
+    for each in source.named_layers().values():
+        each.bias[...] = jax.random.normal(KEY, each.bias.shape) / 3
+    images = jax.random.normal(KEY, (3, 8, 6, 2))
+    jacobian = np.asarray(jax.jacfwd(lambda x: source(x[None])[0])(images[0])).reshape(3, -1)
+    norm, bound = np.linalg.norm(jacobian, 2), float(source.lipschitz_bound())
+    assert norm <= bound * (1 + 1e-5)
+    assert (bound == 1) == constrained
+    built = models.build("lipschitz_cnn", framework="equinox", key=KEY, **options)
+    np.testing.assert_array_equal(
+        models.transfer(built, "nnx").dense_1.kernel[...], source.dense_1.kernel[...]
+    )
+    other = ("HNCW", "OIWH", "CWHN")
+    for framework in ("nnx", "equinox"):
+        model = models.transfer(source, framework, other)
+        xs = transpose_axes(images, "NHWC", "HNCW")
+        found = model(xs) if framework == "nnx" else jax.vmap(model, in_axes=1)(xs)
+        np.testing.assert_allclose(found, source(images), atol=1e-5)
+        np.testing.assert_allclose(model.lipschitz_bound(), bound, rtol=1e-5)
+    with pytest.raises(ValueError, match="nnx and equinox, not in linen"):
+        models.transfer(source, "linen")
 
 
 def test_options_that_do_not_fit():
-    for options, message in [({"layer": "cayley"}, "layer"), ({"widths": (3,)}, "even")]:
-        with pytest.raises(ValueError, match=message):
+    for options, message in [
+        ({"layer": "cayley"}, "layer"),
+        ({"widths": (3,)}, "even"),
+        ({"constrained": 1}, "constrained must be true or false"),
+    ]:
+        with pytest.raises((ValueError, TypeError), match=message):
             models.build("lipschitz_cnn", key=KEY, **options)

@@ -1,4 +1,7 @@
-"""`python -m train.seeds CONFIG`: with and without the penalty over several seeds, paired."""
+"""`python -m train.seeds CONFIG`: a run and another over several seeds, paired.
+
+The other is the same config without its penalties, or with other values.
+"""
 
 from __future__ import annotations
 
@@ -20,13 +23,17 @@ if TYPE_CHECKING:
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
 _PLAIN, _PENALISED = "plain", "penalised"
+_OTHER, _CONFIG_ITSELF = "other", "config"
+_TITLES = {_PLAIN: "no penalty", _OTHER: "the other", _CONFIG_ITSELF: "the config"}
 _DESCRIPTION = """\
 Run a config with its penalties and with every penalty weight 0 for several seeds, and show
 the paired differences of the test metrics with 95 % intervals (Student's t over seeds).
+With --against the other run has these values instead of penalty weights 0.
 Several runs go at a time, on a CPU each on a core of its own.
 
   python -m train.seeds configs/quickstart.toml --seeds 5
   python -m train.seeds configs/quickstart.toml training.steps=300 --weights 0.001 0.01 0.1
+  python -m train.seeds configs/certified/mnist.toml --against model.constrained=false
 """
 
 
@@ -54,11 +61,20 @@ def main(arguments: Sequence[str] | None = None) -> int:
         metavar="WEIGHT",
         help="of the first penalty, each compared with none (default: the config's)",
     )
+    parser.add_argument(
+        "--against",
+        nargs="+",
+        default=(),
+        metavar="section.key=value",
+        help="what the other run has in place of penalty weights 0",
+    )
     parser.add_argument("--workers", type=int, help="runs at a time (default: one a core)")
     parser.add_argument("--workdir", type=Path, help="default runs/<experiment.name>-seeds")
     chosen = parser.parse_intermixed_args(arguments)
     if "=" in str(chosen.config) and not chosen.config.exists():  # no config, overrides alone
         chosen.overrides, chosen.config = [str(chosen.config), *chosen.overrides], _CONFIG
+    if chosen.against and chosen.weights:
+        parser.error("--weights: each is compared with none, so --against cannot stand beside it")
     if chosen.seeds < 2:
         parser.error(f"--seeds: got {chosen.seeds}, expected at least 2 for an interval")
     if chosen.seeds > MOST_SEEDS:
@@ -86,8 +102,9 @@ def _compare(chosen: argparse.Namespace) -> None:
     from train.workdir import locked
 
     config = configs.load(chosen.config, chosen.overrides)
-    without_penalty(config)  # there is one to leave out
-    arms = _arms(config, chosen.overrides, chosen.weights)
+    if not chosen.against:
+        without_penalty(config)  # there is one to leave out
+    arms = _arms(config, chosen.overrides, chosen.weights, chosen.against)
     for overrides in arms.values():
         configs.load(chosen.config, overrides)
     jobs = _jobs(chosen.config, arms, chosen.seeds)
@@ -97,24 +114,33 @@ def _compare(chosen: argparse.Namespace) -> None:
         run_jobs(jobs, folder, title=name, workers=chosen.workers or default_workers())
         found = _summaries(jobs, folder)
         reporter = Reporter("seeds", 1)
+        first, *others = arms
         differences = {
-            arm: _show(reporter, f"{name}, {arm}: {chosen.seeds} seeds", found[_PLAIN], found[arm])
-            for arm in arms
-            if arm != _PLAIN
+            arm: _show(reporter, f"{name}, {arm}: {chosen.seeds} seeds", found, first, arm)
+            for arm in others
         }
         record: dict[str, Any] = {"experiment": name, "seeds": chosen.seeds}
         if chosen.weights is None:
-            record |= differences[_PENALISED]
+            record |= differences[others[0]]
+            if chosen.against:
+                record["against"] = list(chosen.against)
         else:
             record["weights"] = differences
         records.write_json(folder / "seeds.json", record)
+        _draw_certificates(found, config.evaluation.certified, folder)
     reporter.say(f"Records: {folder}")
 
 
 def _arms(
-    config: Config, overrides: Sequence[str], weights: Sequence[float] | None
+    config: Config,
+    overrides: Sequence[str],
+    weights: Sequence[float] | None,
+    against: Sequence[str] = (),
 ) -> dict[str, tuple[str, ...]]:
-    """Return the overrides of each arm, that without penalties first."""
+    """Return the overrides of each arm, that without penalties or the other one first."""
+    if against:
+        other = (*overrides, *against, f'experiment.name="{config.experiment.name}-other"')
+        return {_OTHER: other, _CONFIG_ITSELF: tuple(overrides)}
     zero = [f"penalty.{index}.weight=0" for index in range(len(config.penalty))]
     arms = {_PLAIN: (*overrides, *zero, f'experiment.name="{config.experiment.name}-plain"')}
     if weights is None:
@@ -128,7 +154,7 @@ def _jobs(config: Path, arms: Mapping[str, tuple[str, ...]], seeds: int) -> list
     from train.reproduce import training
 
     return [
-        training(arm, seed, config, overrides, cost=1 + (arm != _PLAIN), pictures=True)
+        training(arm, seed, config, overrides, cost=1 + (arm not in _TITLES), pictures=True)
         for seed in range(seeds)
         for arm, overrides in arms.items()
     ]
@@ -160,12 +186,14 @@ def _summaries(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, An
 def _show(
     reporter: Reporter,
     title: str,
-    plain: Sequence[dict[str, Any]],
-    penalised: Sequence[dict[str, Any]],
+    found: Mapping[str, Sequence[dict[str, Any]]],
+    first: str,
+    arm: str,
 ) -> dict[str, Any]:
-    """Show the paired differences of one arm and return what is recorded of them."""
+    """Show the paired differences of one arm from the first; return what is recorded of them."""
     from train.pairs import Pair
 
+    plain, penalised = found[first], found[arm]
     pairs = [Pair(*each) for each in zip(plain, penalised, strict=True)]
     common = set.intersection(*(pair.shared_metrics() for pair in pairs))
     named = dict.fromkeys(name for pair in pairs for side in pair for name in side["metrics"])
@@ -193,7 +221,13 @@ def _show(
         )
     reporter.table(
         f"{title}, accuracies in %",
-        ["metric", "no penalty", "penalty", "difference", "95 % interval", "excludes 0"],
+        [
+            "metric",
+            *(_TITLES.get(each, "penalty") for each in (first, arm)),
+            "difference",
+            "95 % interval",
+            "excludes 0",
+        ],
         lines,
     )
     if left_out:
@@ -202,6 +236,22 @@ def _show(
         "differences": {name: interval._asdict() for name, interval in intervals.items()},
         "left_out": left_out,
     }
+
+
+def _draw_certificates(
+    found: Mapping[str, Sequence[dict[str, Any]]], radii: Sequence[float], folder: Path
+) -> None:
+    """Draw certified against attacked accuracy, where the runs measured it."""
+    from train.reproduce.figures import certificates
+
+    if radii:
+        arms = {
+            _TITLES.get(arm, arm): lambda name, summaries=summaries: [
+                summary["metrics"][name] for summary in summaries
+            ]
+            for arm, summaries in found.items()
+        }
+        certificates(arms, [f"{radius:g}" for radius in radii], folder / "certified.png")
 
 
 if __name__ == "__main__":

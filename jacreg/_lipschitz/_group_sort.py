@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+import jax
 import jax.numpy as jnp
 
 if TYPE_CHECKING:
@@ -19,9 +20,9 @@ def max_min(xs: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*sha
     axis = axis % xs.ndim
     side = xs.shape[axis]
     pairs = xs.reshape((*xs.shape[:axis], side // 2, 2, *xs.shape[axis + 1 :]))
-    first, second = (jnp.take(pairs, i, axis=axis + 1) for i in (0, 1))
-    found = jnp.stack([jnp.maximum(first, second), jnp.minimum(first, second)], axis=axis + 1)
-    return found.reshape(xs.shape)
+    first, second = (jax.lax.slice_in_dim(pairs, i, i + 1, axis=axis + 1) for i in (0, 1))
+    found = [jnp.maximum(first, second), jnp.minimum(first, second)]
+    return jnp.concatenate(found, axis=axis + 1).reshape(xs.shape)
 
 
 def group_sort(

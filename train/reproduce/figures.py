@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -101,6 +101,25 @@ def curves(
     if len(lines) > 1:
         axis.legend(fontsize=8)
     return save(figure, path)
+
+
+def certificates(
+    arms: Mapping[str, Callable[[str], Any]], radii: Sequence[str], path: Path
+) -> Path:
+    """Draw certified accuracy and that under an l2 attack over the radius.
+
+    Args:
+        arms: by title, `name of a metric -> values by seed`.
+        radii: as the metrics' names have them.
+    """
+    places = [0.0, *map(float, radii)]
+    lines = {}
+    for title, metric in arms.items():
+        for name, kind in (("certified_accuracy", "certified"), ("accuracy_pgd_l2", "l2 PGD")):
+            names = ["test/accuracy", *(f"test/{name}_{radius}" for radius in radii)]
+            values = 100 * np.stack([np.asarray(metric(each)) for each in names], axis=1)
+            lines[f"{title}, {kind}"] = (places, values)
+    return curves(lines, path, "l2 radius, pixels in [0, 1]", "accuracy, %")
 
 
 def scatter(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -113,17 +114,10 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.reproduce.figures import curves
+    from train.reproduce.figures import certificates
 
-    radii = _radii_of(results)
-    places = [0.0, *map(float, radii)]
-    lines = {}
-    for arm, title in _ARMS.items():
-        clean = results.metric(arm, "test/accuracy")
-        for name, kind in (("certified_accuracy", "certified"), ("accuracy_pgd_l2", "l2 PGD")):
-            values = [results.metric(arm, f"test/{name}_{radius}") for radius in radii]
-            lines[f"{title}, {kind}"] = (places, 100 * np.stack([clean, *values], axis=1))
-    curves(lines, folder / "radius.png", "l2 radius, pixels in [0, 1]", "accuracy, %")
+    arms = {title: partial(results.metric, arm) for arm, title in _ARMS.items()}
+    certificates(arms, _radii_of(results), folder / "radius.png")
     return [("radius.png", "Certified and attacked accuracy over the radius; bands over seeds.")]
 
 
