@@ -81,57 +81,102 @@ def random_convolution(seed: int, most: int = 250) -> Convolution:
 def dense_norm(fn, in_shape) -> float:
     """The largest singular value of the map's matrix, in float64."""
     with jax.enable_x64(True):
-        matrix = jax.jacfwd(lambda x: fn(x).ravel())(jnp.zeros(in_shape))
-        matrix = np.asarray(matrix).reshape(matrix.shape[0], -1)
-    return float(np.linalg.svd(matrix, compute_uv=False)[0]) if matrix.size else 0.0
+        matrix = np.asarray(jax.jacfwd(lambda x: fn(x).ravel())(jnp.zeros(in_shape)))
+    return _norm(matrix.reshape(len(matrix), int(np.prod(in_shape))))
+
+
+def _norm(matrix) -> float:
+    return float(np.linalg.svd(matrix, compute_uv=False)[..., 0].max()) if matrix.size else 0.0
+
+
+class _Lines(NamedTuple):
+    """A convolution without its layout: the kernel `[*taps, O, I]`, and numbers an axis."""
+
+    kernel: np.ndarray
+    sides: tuple[int, ...]
+    padding: list[tuple[int, int]]
+
+    @classmethod
+    def of(cls, convolution: Convolution) -> _Lines:
+        options, kernel_spec = convolution.options, convolution.spec[1]
+        letters = [letter for letter in kernel_spec if letter not in "IO"]
+        order = [kernel_spec.index(letter) for letter in [*letters, "O", "I"]]
+        kernel = np.transpose(convolution.kernel.astype(np.float64), order)
+        names = [letter for letter in convolution.spec[0] if letter != "N"]
+        sizes = dict(zip(names, convolution.in_shape, strict=True))
+        sides = tuple(sizes[letter] for letter in letters)
+        padding = options["padding"]
+        if isinstance(padding, str):
+            padding = jax.lax.padtype_to_pads(
+                [(n - 1) * d + 1 for n, d in zip(sides, options["lhs_dilation"], strict=True)],
+                [(n - 1) * d + 1 for n, d in zip(kernel.shape, options["rhs_dilation"])],  # noqa: B905
+                options["window_strides"],
+                padding,
+            )
+        return cls(kernel, sides, list(padding))
+
+
+def written_out_norm(convolution: Convolution) -> float:
+    """The norm of the map's matrix, its entries placed one tap after the other, without JAX."""
+    options, (kernel, sides, padding) = convolution.options, _Lines.of(convolution)
+    numbers = [options[name] for name in ("window_strides", "lhs_dilation", "rhs_dilation")]
+    tables = []  # an axis: which tap reads which pixel of the image for which of the result
+    for axis, (side, (before, after)) in enumerate(zip(sides, padding, strict=True)):
+        stride, spread, dilation = (each[axis] for each in numbers)
+        taps = kernel.shape[axis]
+        length = (side - 1) * spread + 1 + before + after - (taps - 1) * dilation
+        table = np.zeros((taps, max(0, -(-length // stride)), side))
+        for tap, out in product(*map(range, table.shape[:2])):
+            place = out * stride + tap * dilation - before
+            if place % spread == 0 and 0 <= place // spread < side:
+                table[tap, out, place // spread] = 1
+        tables.append(table)
+    return _largest_of_groups(kernel, options["feature_group_count"], tables)
 
 
 def unbounded_norm(convolution: Convolution, points: int) -> float:
     """The norm on an unbounded image, sampled at so many frequencies an axis: from below.
 
-    Written for itself: the action on exp(i w x) for all w that alias to one another.
+    The action on exp(i w x) for all w that alias to one another.
     """
-    options, kernel_spec = convolution.options, convolution.spec[1]
-    letters = [letter for letter in kernel_spec if letter not in "IO"]
-    order = [kernel_spec.index(letter) for letter in [*letters, "O", "I"]]
-    kernel = np.transpose(convolution.kernel.astype(np.float64), order)
-    rank, groups = len(letters), options["feature_group_count"]
-    strides, spread = options["window_strides"], options["lhs_dilation"]
-    sizes = dict(
-        zip([c for c in convolution.spec[0] if c != "N"], convolution.in_shape, strict=True)
-    )
-    dilation, padding = options["rhs_dilation"], options["padding"]
-    if isinstance(padding, str):
-        padding = jax.lax.padtype_to_pads(
-            [(sizes[c] - 1) * d + 1 for c, d in zip(letters, spread, strict=True)],
-            [(kernel.shape[i] - 1) * dilation[i] + 1 for i in range(rank)],
-            strides,
-            padding,
-        )
-    # One axis at a time: matrices from the image's aliases to the result's, at each frequency.
-    tables = []
-    for i in range(rank):
-        common = np.gcd(strides[i], spread[i])
-        outs, ins = spread[i] // common, strides[i] // common
-        period = strides[i] * outs
+    options, (kernel, _, padding) = convolution.options, _Lines.of(convolution)
+    theta = 2 * np.pi * np.arange(points) / points
+    phases = []  # an axis: matrices from the image's aliases to the result's, at each frequency
+    for i in range(kernel.ndim - 2):
+        stride, spread = options["window_strides"][i], options["lhs_dilation"][i]
+        outs, ins = spread // np.gcd(stride, spread), stride // np.gcd(stride, spread)
+        period = stride * outs
         table = np.zeros((points, kernel.shape[i], outs, ins), complex)
-        theta = 2 * np.pi * np.arange(points) / points
         for tap, a, b in product(range(kernel.shape[i]), range(outs), range(ins)):
-            place = a * strides[i] + tap * dilation[i] - padding[i][0] - b * spread[i]
+            place = a * stride + tap * options["rhs_dilation"][i] - padding[i][0] - b * spread
             if place % period == 0:
                 table[:, tap, a, b] = np.exp(1j * theta * (place // period))
-        tables.append(table)
-    o, i = kernel.shape[-2] // groups, kernel.shape[-1]
-    largest = 0.0
+        phases.append(table)
+    # By symmetry half of the frequencies of one axis are enough.
+    phases[0] = phases[0][: points // 2 + 1]
+    return max(
+        _largest_of_groups(kernel, options["feature_group_count"], [first, *phases[1:]])
+        for first in phases[0]
+    )
+
+
+def _largest_of_groups(kernel, groups, tables) -> float:
+    """The norm of the sum over taps of the kernel times the tables' products, by group.
+
+    A table is `[taps, a, b]`, or `[points, taps, a, b]` for as many matrices.
+    """
+    out = kernel.shape[-2] // groups
+    best = 0.0
     for group in range(groups):
-        part = kernel[..., group * o : (group + 1) * o, :]
-        for where in product(range(points), repeat=rank):
-            at = part.astype(complex)
-            at = at[..., None, None]
-            for axis, n in enumerate(where):
-                t = tables[axis][n]
-                at = np.einsum("t...oiab,tcd->...oiacbd", at, t)
-                at = at.reshape(*at.shape[:-4], at.shape[-4] * at.shape[-3], -1)
-            matrix = np.transpose(at, (0, 2, 1, 3)).reshape(o * at.shape[2], i * at.shape[3])
-            largest = max(largest, float(np.linalg.svd(matrix, compute_uv=False)[0]))
-    return largest
+        at = kernel[..., group * out : (group + 1) * out, :][..., None, None]
+        # [taps left, ..., o, i, a, b] with the points in front of them all.
+        at = at[None]
+        for table in tables:
+            table = table if table.ndim == 4 else table[None]
+            at = np.einsum("pt...oiab,qtcd->pq...oiacbd", at, table, optimize=True)
+            p, q, *taps, o, i, a, c, b, d = at.shape
+            at = at.reshape(p * q, *taps, o, i, a * c, b * d)
+        matrices = np.moveaxis(at, -2, -3)
+        p, o, a, i, b = matrices.shape
+        best = max(best, _norm(matrices.reshape(p, o * a, i * b)))
+    return best

@@ -10,6 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import bind
+from ._linear import add_at
 from ._program import Program, Step, Tracked
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def matrix_of(program: Program, knowns: Sequence[Array]) -> Float[Array, "in out
 
 
 _WITH_OFFSET = frozenset({"add", "sub", "add_any", "concatenate", "stack", "select_n", "pad"})
-_WITH_OFFSET |= {"dynamic_update_slice"}
+_WITH_OFFSET |= {"dynamic_update_slice", "scatter", "scatter-add"}
 
 
 def _linear_part(step: Step, values: dict[int, Any], knowns: Sequence[Array]) -> list[Any]:
@@ -67,6 +68,8 @@ def _linear_part(step: Step, values: dict[int, Any], knowns: Sequence[Array]) ->
         changed["new_dtype"] = jnp.dtype(jnp.float64)
     if step.name == "reduce_precision":
         return operands
+    if step.name == "scatter-add":
+        return [add_at(step, *operands)]
     if "precision" in step.params:
         changed["precision"] = (jax.lax.Precision.HIGHEST,) * 2
     return bind(step.equation, operands, **changed)

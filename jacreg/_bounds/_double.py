@@ -62,4 +62,7 @@ def _widen(arrays: Sequence[Array]) -> list[Array]:
 
 def _round_up(value: Array, dtype: Any) -> Array:
     """The nearest number of `dtype` may lie below; one unit in the last place more does not."""
-    return (value * (1 + 2 * float(jnp.finfo(dtype).eps))).astype(dtype)
+    limits = jnp.finfo(dtype)
+    rounded = (value * (1 + 2 * float(limits.eps))).astype(dtype)
+    # What is too small for `dtype` would be rounded to 0.
+    return jnp.where((value > 0) & (rounded < limits.tiny), limits.tiny, rounded)

@@ -88,10 +88,19 @@ def _beside(step: Step, values: Values) -> Gain:
 
 
 def beside(gains: Sequence[Gain]) -> Gain:
-    """The root of the sum of squares, with gradient 0 where all are 0."""
-    squared = sum(jnp.square(gain) for gain in gains)
+    """The root of the sum of squares, with gradient 0 where all are 0 and no square too small."""
+    if len(gains) < 2:
+        return jnp.asarray(sum(gains), jnp.float64)
+    largest = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.asarray(gain) for gain in gains])))
+    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
+    squared = sum(jnp.square(gain / scale) for gain in gains)
     zero = squared == 0
-    return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+    return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
+
+
+def rounded_up(gain: Gain, num_steps: int) -> Gain:
+    """More than what so many steps may have rounded away, a few times each."""
+    return gain * (1 + 16 * (num_steps + 1) * float(jnp.finfo(jnp.float64).eps))
 
 
 def _product(step: Step, values: Values) -> Gain:
@@ -149,10 +158,47 @@ def _gather(step: Step, values: Values) -> Gain:
     def take(array: Array) -> Array:
         return bind(step.equation, [array, values.known(places)])[0]
 
-    like = jax.ShapeDtypeStruct(moved.shape, moved.dtype)
-    ones = jnp.ones(step.outs[0].shape, step.outs[0].dtype)
+    # In double: half precision counts no further than 256.
+    like = jax.ShapeDtypeStruct(moved.shape, jnp.float64)
+    ones = jnp.ones(step.outs[0].shape, jnp.float64)
     (times,) = jax.linear_transpose(take, like)(ones)
     return values.gain(moved) * jnp.sqrt(_largest(jax.lax.stop_gradient(times)))
+
+
+def _scatter(step: Step, values: Values) -> Gain:
+    """Entries written over others: each of the result comes from one of the two operands."""
+    moved, places, updates = step.operands
+    if isinstance(places, Tracked):
+        raise InTheWay(step, "its places depend on the argument, so it is not linear")
+    return beside([values.gain(moved), values.gain(updates)])
+
+
+def _scatter_add(step: Step, values: Values) -> Gain:
+    moved, places, updates = step.operands
+    if isinstance(places, Tracked):
+        raise InTheWay(step, "its places depend on the argument, so it is not linear")
+    zeros = jnp.zeros(step.outs[0].shape, jnp.float64)
+    shape = updates.shape if isinstance(updates, Tracked) else values.knowns[updates.index].shape
+    times = add_at(step, zeros, values.known(places), jnp.ones(shape, jnp.float64))
+    most = jnp.sqrt(_largest(jax.lax.stop_gradient(times)))
+    return values.gain(moved) + values.gain(updates) * most
+
+
+def add_at(step: Step, operand: Any, places: Any, updates: Any) -> Array:
+    """A scatter-add in another precision, which its own parameters do not allow."""
+    names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
+    options = {name: step.params[name] for name in names}
+    return jax.lax.scatter_add(operand, places, updates, **options)
+
+
+def _tile(step: Step, values: Values) -> Gain:
+    return values.gain(step.operands[0]) * sqrt(prod(step.params["reps"]))
+
+
+def _power(step: Step, values: Values) -> Gain:
+    if step.params["y"] != 1:
+        raise InTheWay(step, "a power of the argument is not linear")
+    return values.gain(step.operands[0])
 
 
 def _dot(step: Step, values: Values) -> Gain:
@@ -177,8 +223,6 @@ def _convolution(step: Step, values: Values) -> Gain:
             raise InTheWay(step, "image and kernel depend on the argument, so it is not linear")
         raise TooLarge(step, "the argument is its kernel, and it has too many entries to write out")
     params = step.params
-    if params["batch_group_count"] != 1:
-        raise TooLarge(step, "a convolution with groups of its batch is not read")
     numbers = params["dimension_numbers"]
     out, into, *places = numbers.rhs_spec
     axes = tuple(
@@ -193,7 +237,9 @@ def _convolution(step: Step, values: Values) -> Gain:
         )
     )
     array = jnp.transpose(array, (*places, into, out))
-    return values.gain(images) * convolution_bound(array, axes, params["feature_group_count"])
+    # With groups of the batch too each group of the kernel meets images of its own.
+    groups = params["feature_group_count"] * params["batch_group_count"]
+    return values.gain(images) * convolution_bound(array, axes, groups)
 
 
 def _window_sum(step: Step, values: Values) -> Gain:
@@ -224,7 +270,7 @@ def _pad(step: Step, values: Values) -> Gain:
 _MOVES = (
     "reshape", "transpose", "squeeze", "rev", "copy", "copy_p", "neg", "slice", "dynamic_slice",
     "split", "unstack", "expand_dims", "optimization_barrier", "sharding_constraint", "name",
-    "reduce_precision",
+    "reduce_precision", "stop_gradient",
 )  # fmt: skip
 RULES: dict[str, Rule] = {
     **dict.fromkeys(_MOVES, alike),
@@ -238,6 +284,10 @@ RULES: dict[str, Rule] = {
     "reduce_sum": _reduce_sum,
     "cumsum": _cumsum,
     "gather": _gather,
+    "scatter": _scatter,
+    "scatter-add": _scatter_add,
+    "tile": _tile,
+    "integer_pow": _power,
     "dot_general": _dot,
     "conv_general_dilated": _convolution,
     "reduce_window_sum": _window_sum,

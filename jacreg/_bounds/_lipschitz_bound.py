@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ._activations import Activation, with_activations
 from ._dense import fits
 from ._double import in_double
-from ._linear import RULES, InTheWay, Values, beside
+from ._linear import RULES, InTheWay, Values, beside, rounded_up
 from ._nonlinear import TABLE
 from ._operator_norm_bound import gain_of, written_out_bound
 from ._program import Program, Step, read_program
@@ -129,7 +129,7 @@ def _gain(steps: Sequence[Step | Activation], program: Program, knowns: Sequence
             raise InTheWay(step, "no bound of this operation is known")
         gain = TABLE[step.name](step, values)
         values.gains.update((out.index, gain) for out in step.outs)
-    return beside([values.gain(out) for out in program.outputs])
+    return rounded_up(beside([values.gain(out) for out in program.outputs]), len(steps))
 
 
 def _name(layer: Any) -> str:

@@ -68,9 +68,8 @@ NONLINEAR: dict[str, Rule] = {
     "reduce_window_max": _window_larger,
     "reduce_window_min": _window_larger,
     "sort": _sorted,
-    "stop_gradient": alike,
     **dict.fromkeys(
-        ("exp", "exp2", "log", "log1p", "expm1", "square", "integer_pow", "pow", "sqrt", "rsqrt"),
+        ("exp", "exp2", "log", "log1p", "expm1", "square", "pow", "sqrt", "rsqrt"),
         _without_bound(_STEEP),
     ),
     **dict.fromkeys(("sign", "floor", "ceil", "round", "argmax", "argmin"), _without_bound(_JUMPS)),

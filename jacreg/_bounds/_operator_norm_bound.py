@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from ._dense import fits, matrix_of
 from ._double import in_double
-from ._linear import RULES, InTheWay, TooLarge, Values, beside
+from ._linear import RULES, InTheWay, TooLarge, Values, beside, rounded_up
 from ._program import Program, Tracked, read_program
 from ._verified import matrix_bound
 
@@ -111,7 +112,8 @@ def gain_of(
                 raise
             gain = jnp.zeros((), jnp.float64)
         values.gains.update((out.index, gain) for out in step.outs)
-    return beside([values.gain(out) for out in program.outputs])
+    gain = beside([values.gain(out) for out in program.outputs])
+    return rounded_up(gain, len(program.steps))
 
 
 def _read(
@@ -122,7 +124,13 @@ def _read(
             "operator_norm_bound: linear_map must be a function of one array, got "
             f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
         )
-    shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
+    try:
+        shape = tuple(in_shape) if isinstance(in_shape, Sequence) else (index(in_shape),)
+    except TypeError:
+        raise TypeError(
+            "operator_norm_bound: in_shape is the shape of the map's argument, an int or a tuple "
+            f"of them, got {type(in_shape).__name__}; pass x.shape."
+        ) from None
     struct = jax.ShapeDtypeStruct(shape, jnp.result_type(float) if dtype is None else dtype)
     try:
         return read_program(linear_map, struct)
