@@ -215,6 +215,26 @@ class TestPairs:
         assert "penalty.0.weight" in capsys.readouterr().err
         assert not (tmp_path / "new").exists()
 
+    def test_another_config_beside_it(self, tmp_path, capsys):
+        from train.config import load
+
+        config = "configs/smoke/certified.toml"  # which has no penalty
+        arms = seeds._arms(load(config), ["training.steps=4"], None, ["model.constrained=false"])
+        other, own = (load(config, overrides) for overrides in arms.values())
+        assert list(arms) == ["other", "config"]
+        assert (other.model.options["constrained"], other.training.steps) == (False, 4)
+        assert own.model.options.get("constrained", True)
+        assert own.experiment.name != other.experiment.name
+        found = {"test/accuracy": 0.9, "test/certified_accuracy_0.1": 0.5}
+        found["test/accuracy_pgd_l2_0.1"] = 0.6
+        seeds._draw_certificates({"a": 2 * [{"metrics": found}]}, (0.1,), tmp_path)
+        assert (tmp_path / "certified.png").read_bytes()[:4] == b"\x89PNG"
+        with pytest.raises(SystemExit):
+            seeds.main([config, "--weights", "1", "--against", "model.constrained=false"])
+        assert "--against cannot stand beside it" in capsys.readouterr().err
+        assert seeds.main([config, "--workdir", str(tmp_path), "--against", "model.no=1"]) == 2
+        assert "model.no" in capsys.readouterr().err
+
     def test_the_quick_start(self, tmp_path, capsys):
         from train import quickstart
 

@@ -127,7 +127,9 @@ def _compare(chosen: argparse.Namespace) -> None:
         else:
             record["weights"] = differences
         records.write_json(folder / "seeds.json", record)
-        _draw_certificates(found, config.evaluation.certified, folder)
+        titles = {_OTHER: ", ".join(chosen.against), _CONFIG_ITSELF: name}
+        shown = {titles.get(arm, arm): summaries for arm, summaries in found.items()}
+        _draw_certificates(shown, config.evaluation.certified, folder)
     reporter.say(f"Records: {folder}")
 
 
@@ -246,10 +248,10 @@ def _draw_certificates(
 
     if radii:
         arms = {
-            _TITLES.get(arm, arm): lambda name, summaries=summaries: [
+            title: lambda name, summaries=summaries: [
                 summary["metrics"][name] for summary in summaries
             ]
-            for arm, summaries in found.items()
+            for title, summaries in found.items()
         }
         certificates(arms, [f"{radius:g}" for radius in radii], folder / "certified.png")
 

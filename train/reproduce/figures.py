@@ -66,6 +66,7 @@ def curves(
     *,
     log_x: bool = False,
     log_y: bool = False,
+    legend_below: bool = False,
 ) -> Path:
     """Draw `lines[name] = (xs, values)`, values `[seeds, len(xs)]`: the mean in a band.
 
@@ -98,7 +99,9 @@ def curves(
     axis.set_xlabel(x_label)
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
-    if len(lines) > 1:
+    if legend_below:
+        figure.legend(fontsize=8, loc="outside lower center", ncols=2)
+    elif len(lines) > 1:
         axis.legend(fontsize=8)
     return save(figure, path)
 
@@ -119,7 +122,8 @@ def certificates(
             names = ["test/accuracy", *(f"test/{name}_{radius}" for radius in radii)]
             values = 100 * np.stack([np.asarray(metric(each)) for each in names], axis=1)
             lines[f"{title}, {kind}"] = (places, values)
-    return curves(lines, path, "l2 radius, pixels in [0, 1]", "accuracy, %")
+    label = "l2 radius, pixels in [0, 1]"
+    return curves(lines, path, label, "accuracy, %", legend_below=True)
 
 
 def scatter(
