@@ -38,7 +38,7 @@ def test_an_example_is_short_and_imports_the_library_and_a_framework_alone(path)
         elif isinstance(node, ast.ImportFrom):
             imported.add((node.module or "").partition(".")[0])
     assert "jacreg" in imported
-    assert imported <= FRAMEWORKS | {"jacreg", "functools"}
+    assert imported <= FRAMEWORKS | {"jacreg", "functools", "tempfile"}
 
 
 @pytest.mark.parametrize("framework", ["nnx", "linen", "equinox"])
@@ -59,6 +59,41 @@ def test_a_mean_flow_makes_points_near_the_data_in_one_step(capsys):
     before, after = run("mean_flow")["away"]
     assert after < 0.6 * before
     assert "mean distance to a corner" in capsys.readouterr().out
+
+
+def test_the_gradient_penalty_tames_a_critic_of_patches():
+    penalties = run("patch_critic")["penalties"]
+    assert penalties[10.0][-1] < 1 < penalties[0.0][-1]
+
+
+def test_a_free_form_flow_whitens_its_data():
+    before, after = run("free_form_flow")["spread"]
+    assert np.all(abs(after - 1) < 0.5 * abs(before - 1))
+
+
+def test_the_lyapunov_penalty_moves_exponents_to_zero():
+    exponents = run("lyapunov")["exponents"]
+    assert np.all(exponents["before"] < -0.5)
+    assert np.all(abs(exponents["after"]) < 0.05)
+
+
+def test_a_penalty_on_input_gradients_lowers_itself():
+    found = run("input_gradients")["found"]
+    for name in set(found) - {"none"}:
+        assert found[name][name] < 0.5 * found["none"][name]
+
+
+def test_methods_of_a_norm_by_their_spectra():
+    errors = run("norm_estimates")["errors"]
+    assert errors["falling", "XRowNorm"] < 0.2 * errors["falling", "Projection"]
+    assert errors["local", "Probing"] < 0.2 * errors["local", "Projection"]
+
+
+def test_a_sparse_jacobian_is_the_dense_one():
+    found = run("sparse_jacobian")
+    assert found["loaded"] == found["coloring"]
+    assert float(found["error"]) < 1e-6
+    assert found["matrices"].nse == 600
 
 
 def test_exact_divergence():
