@@ -286,13 +286,21 @@ def test_a_wrong_path_names_the_nearest_that_exists(path, near, tmp_path, monkey
     assert told.count("\n") == 1
 
 
-@pytest.mark.parametrize("module", ["train"])
-def test_a_wrong_path_is_answered_before_jax_is_loaded(module):
+WRONG_PATHS = {
+    "train.__main__": ["absent.toml"],
+    "train.seeds": ["absent.toml"],
+    "train.view.__main__": ["absent"],
+    "train.reproduce.__main__": ["absent"],
+    "train.reproduce.__main__ --report": ["--report", "absent"],
+}
+
+
+@pytest.mark.parametrize("command", WRONG_PATHS)
+def test_a_wrong_path_is_answered_before_jax_is_loaded(command):
     code = (
-        f"import sys; import {module}{'.__main__' if module == 'train' else ''} as m\n"
-        "main = m.main\n"
-        "assert main(['absent.toml']) == 2\n"
-        "assert 'jax' not in sys.modules and 'numpy' not in sys.modules\n"
+        f"import sys; from {command.split()[0]} import main\n"
+        f"assert main({WRONG_PATHS[command]}) == 2\n"
+        "assert 'jax' not in sys.modules\n"
     )
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True, capture_output=True)
 

@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from train.command import leave
 from train.errors import DivergedError, UserError
 from train.statistics import MOST_SEEDS, student_interval
+from train.tables import read_tables
 
 if TYPE_CHECKING:
     from train.progress import Reporter
@@ -93,7 +95,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _compare(chosen: argparse.Namespace) -> None:
-    # JAX takes seconds to import: --help should not.
+    read_tables(chosen.config)
+    # JAX takes seconds to import: --help and a wrong path should not.
     from train import config as configs
     from train import records
     from train.pairs import without_penalty
@@ -257,4 +260,4 @@ def _draw_certificates(
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    leave(main)
