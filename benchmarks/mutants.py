@@ -1,4 +1,4 @@
-"""Plant one error at a time in the estimators and the colouring: do the tests see it?
+"""Plant one error at a time in the library: do the tests see it?
 
 `python -m benchmarks.mutants [--jobs 2] [--only TEXT]` copies the package and its tests to a
 temporary folder for each mutant, changes one place, and runs the tests that answer for that file
@@ -33,6 +33,12 @@ FORWARD = "tests/test_forward_laplacian.py"
 TABLES = "tests/test_coloring_tables.py"
 PRIMITIVES = "tests/test_dependence_primitives.py"
 CHAINS = "tests/test_chain_padding.py tests/test_chain.py"
+PLANS = "tests/test_plan.py"
+PROBING = "tests/test_probing.py"
+BOUNDS = "tests/test_operator_norm_bound.py"
+LIPSCHITZ = "tests/test_layers_lipschitz.py"
+FLOWS = "tests/test_flow.py"
+EQUILIBRIA = "tests/test_equilibrium.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -96,20 +102,23 @@ MUTANTS = [
            "(lin.vjp if reverse else lin.jvp)(probe)", ESTIMATORS),
     Mutant("losses/_jacobian.py", "return 0.5 * frob", "return frob", "tests/test_losses_jacobian.py"),
     # Trace, dense paths, basis
-    Mutant("_trace.py", "            p * q\n", "            q\n", ESTIMATORS),
+    Mutant("_trace.py", "lambda v, product: v * product, probe", "lambda v, product: product, probe",
+           ESTIMATORS),
     Mutant("_trace.py", "example_dot(probe, either_product(lin, probe))",
            "example_dot(probe, probe)", ESTIMATORS),
     Mutant("_trace.py", "inputs.shapes == outputs.shapes", "True", ESTIMATORS),
-    Mutant("_exact.py", "(1, 2, 0)", "(1, 0, 2)", ESTIMATORS),
-    Mutant("_exact.py", "jnp.take(product(i), i, axis=1)", "jnp.take(product(i), 0, axis=1)",
+    Mutant("_exact.py", "dense = jnp.swapaxes(products(flat.jvp, flat.column, flat.inputs), 1, 2)",
+           "dense = products(flat.jvp, flat.column, flat.inputs)", ESTIMATORS),
+    Mutant("_exact.py", "flat.column)(i), i, axis=1)", "flat.column)(i), 0, axis=1)",
            ESTIMATORS),
-    Mutant("_exact.py", "example_squared_norm(flat.column(i))",
-           "jnp.sqrt(example_squared_norm(flat.column(i)))", ESTIMATORS),
+    Mutant("_exact.py", "return example_squared_norm(products)[:, None]",
+           "return jnp.sqrt(example_squared_norm(products))[:, None]", ESTIMATORS),
     Mutant("_basis.py", "(jnp.arange(side.size) == index)", "(jnp.arange(side.size) >= index)",
            ESTIMATORS),
     Mutant("_basis.py", "return lin.outputs.size < lin.inputs.size", "return True", ESTIMATORS,
            "cheaper"),
-    Mutant("_basis.py", "            return second()", "            return first()", ESTIMATORS),
+    Mutant("_basis.py", "if lin.no_forward is None:\n        return FORWARD", "if True:\n        return FORWARD",
+           ESTIMATORS, "direction"),
     Mutant("_gram.py", "left.jvp(right.row(index))", "left.jvp(left.row(index))", GRAM),
     Mutant("_gram.py", "other is None or other is lin", "True", GRAM),
     Mutant("_gram.py", "left.row(i) * row", "left.row(i)", GRAM),
@@ -120,7 +129,7 @@ MUTANTS = [
            "_columns(right, left, chunk)", GRAM),
     Mutant("_pseudo_determinant.py", "jnp.log(jnp.abs(", "jnp.log1p(jnp.abs(", VOLUME),
     Mutant("_pseudo_determinant.py", "> threshold * singular", "> -1 * singular", VOLUME),
-    Mutant("_pseudo_determinant.py", "finite, -jnp.inf, jnp.nan", "finite, jnp.nan, -jnp.inf", VOLUME),
+    Mutant("_pseudo_determinant.py", "jnp.where(finite, 0, -1)", "jnp.where(finite, -1, 0)", VOLUME),
     Mutant("_lanczos_quadrature.py", "0.5 * jnp.sum(ends", "jnp.sum(ends", QUADRATURE),
     Mutant("_lanczos_quadrature.py", "length**2 * value", "value", QUADRATURE),
     Mutant("_lanczos_quadrature.py", "~(coupling > tolerance * largest)", "(coupling < 0)", QUADRATURE),
@@ -129,17 +138,19 @@ MUTANTS = [
     Mutant("_lanczos_quadrature.py", "where(used[:, None], basis, 0)", "where(True, basis, 0)", QUADRATURE,
            "exactly"),
     Mutant("_lanczos_quadrature.py", "singular = values[-1] <=", "singular = values[-1] <", QUADRATURE),
-    Mutant("_hutch_plus_plus.py", "rest - basis @", "rest + basis @", LOW_RANK),
-    Mutant("_hutch_plus_plus.py", "axis=(1, 2)) / left", "axis=(1, 2))", LOW_RANK),
-    Mutant("_basis.py", "return second(vector)", "return first(vector)", LOW_RANK),
+    Mutant("_hutch_plus_plus.py", "vectors - basis @", "vectors + basis @", LOW_RANK),
+    Mutant("_hutch_plus_plus.py", "rest * rest.shape[2] ** -0.5", "rest", LOW_RANK),
+    Mutant("_basis.py", "return (self.vjp if reverse else self.jvp)(vector)", "return self.jvp(vector)",
+           LOW_RANK, "one_direction"),
     Mutant("_log_determinant.py", "weight / max(continuation, 1e-30)", "weight", SERIES),
     Mutant("_log_determinant.py", "k >= num_terms", "k > num_terms", SERIES),
     Mutant("_log_determinant.py", "lambda q, p: -q", "lambda q, p: q", SERIES),
     Mutant("_log_determinant.py", "c + weight * p.astype", "c + p.astype", SERIES),
-    Mutant("_standard_error.py", "ddof=1", "ddof=0", "tests/test_standard_error.py"),
+    Mutant("_structure.py", "ddof: int = 1", "ddof: int = 0", "tests/test_standard_error.py"),
     Mutant("_structure.py", "start += size", "start += 0", ESTIMATORS),
     Mutant("_linearize.py", "y.shape[0] != num_examples", "False", INPUTS),
-    Mutant("_linearize.py", "raise TypeError(\"it has a custom VJP\")", "pass", INPUTS),
+    Mutant("_program.py", 'if mentions(self.linear, "custom_lin") else None', "if False else None", INPUTS,
+           "direction"),
     # Colouring
     Mutant("_coloring/_plan.py", "boolean(f.matrix + f.matrix.T)", "boolean(f.matrix)", COLORING),
     Mutant("_coloring/_plan.py", "boolean(matrix.T @ matrix)", "boolean(matrix)", COLORING),
@@ -241,6 +252,79 @@ MUTANTS = [
            "layers"),
     Mutant("_chain/_chain.py", "return low if np.array_equal(padded, inside) else None", "return low",
            CHAINS, "zeros_around or layers"),
+    # Forms
+    Mutant("_forms/_windows.py", "seen = np.repeat(np.concatenate(parts, feature), channels // groups, feature)",
+           "seen = np.tile(np.concatenate(parts, feature), channels // groups)", FORWARD, "convolution"),
+    Mutant("_forms/_windows.py", "entry, rest = np.divmod(places, apart)",
+           "entry, rest = places, 0 * places", FORWARD, "convolution or transposed or dilated"),
+    Mutant("_forms/_axes.py", "seen = seen.transpose((*order, seen.ndim - 1))", "seen = seen", FORWARD,
+           "reshape or moved"),
+    Mutant("_forms/_table.py", '**_rows("max min abs rem", "elementwise", "piecewise", entrywise),',
+           '**_rows("max min rem", "elementwise", "piecewise", entrywise),', FORWARD),
+    # Choices
+    Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
+    Mutant("_choice.py", "products * product_cost(lin),", "product_cost(lin),", PLANS),
+    Mutant("_choice.py", "if is_symbolic(lin.num_examples):", "if False:", "tests/test_export.py"),
+    # Partial colouring
+    Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
+    Mutant("_coloring/_probing.py", "count = method.num_products // method.num_probes",
+           "count = method.num_products", PROBING, "several"),
+    # Groups of probes
+    Mutant("_probe_groups.py", "if count % length == 0)", ")", "tests/test_probes.py", "plan"),
+    # Closed forms
+    Mutant("_chain/_diagonal.py", "kernels[0].T * kernels[1]", "kernels[0] * kernels[1].T", PLANS, "closed_form"),
+    Mutant("_chain/_diagonal.py", "total + chain.weight * _diagonal", "total + _diagonal", PLANS, "closed_form"),
+    Mutant("_chain/_cycle.py", "first = (*chain.diagonals[-1], *chain.diagonals[0])",
+           "first = chain.diagonals[0]", CHAINS, "matrices"),
+    Mutant("_chain/_stencil.py", "start = tuple(low - count + 1 for", "start = tuple(low - count for", CHAINS,
+           "local_networks"),
+    Mutant("_chain/_cycle.py", "return guarded_product(left, right) if self.guarded else left * right",
+           "return left * right", CHAINS, "infinite"),
+    # Bounds that hold always
+    Mutant("_bounds/_gram_iteration.py", "jnp.sqrt(_positive(bound + gamma))", "jnp.sqrt(_positive(bound)) * 0.99",
+           BOUNDS, "linear_maps"),
+    Mutant("_bounds/_gram_iteration.py", "bound = scale * bound * (1 + gamma)", "bound = scale * bound * 0.999",
+           BOUNDS, "linear_maps"),
+    Mutant("_bounds/_verified.py", "lambda: spectral_bound(matrix),", "lambda: jnp.sqrt(above),", BOUNDS,
+           "gram_iteration"),
+    Mutant("_bounds/_linear.py", "self.gains[operand.index] * sqrt(ratio)", "self.gains[operand.index]", BOUNDS,
+           "linear_maps"),
+    Mutant("_bounds/_nonlinear.py", "values.gain(step.operands[0]) * sqrt(times)", "values.gain(step.operands[0])",
+           "tests/test_lipschitz_bound.py", "functions"),
+    Mutant("_operator_norm.py", "trusted = found.converged[0] &", "trusted =", "tests/test_operator_norm.py"),
+    # 1-Lipschitz layers
+    Mutant("_lipschitz/_almost_orthogonal.py", "product * (weights / weights[:, None])", "product",
+           LIPSCHITZ, "residual"),
+    Mutant("_lipschitz/_almost_orthogonal.py", "jnp.sum(jnp.abs(found), axis", "jnp.abs(jnp.sum(found), axis",
+           LIPSCHITZ, "strides"),
+    Mutant("_lipschitz/_almost_orthogonal.py", "periods = [-(-n // s)", "periods = [n // s", LIPSCHITZ, "strides"),
+    Mutant("_lipschitz/_group_sort.py", "jnp.maximum(first, second), jnp.minimum(first, second)",
+           "jnp.minimum(first, second), jnp.maximum(first, second)", LIPSCHITZ, "max_min"),
+    Mutant("_lipschitz/_layers.py", "return xs - 2 * (hidden / sums) @ kernel.T",
+           "return xs - 2 * hidden @ kernel.T", LIPSCHITZ, "residual"),
+    # Sparse output
+    Mutant("_exact.py", "dense.run(key).reshape(lin.num_examples, row.size)",
+           "dense.run(key).swapaxes(1, 2).reshape(lin.num_examples, row.size)", PLANS, "sparse"),
+    Mutant("_jacobian.py", "*(np.unravel_index(column, in_shape) if in_shape else ()),",
+           "*(np.unravel_index(column, in_shape, order='F') if in_shape else ()),", PLANS, "sparse"),
+    # Flows
+    Mutant("flow/_integrate.py", "_base(base, latents) + trace", "_base(base, latents) - trace", FLOWS, "closed_form"),
+    Mutant("flow/_integrate.py", "_solve(rates, state, solver, solver.end_time, 0.0)",
+           "_solve(rates, state, solver, 0.0, solver.end_time)", FLOWS, "invert"),
+    Mutant("flow/_integrate.py", "0.5 * dimensions * math.log(2 * math.pi)", "0.5 * math.log(2 * math.pi)", FLOWS,
+           "closed_form"),
+    Mutant("flow/_rates.py", "norm = jnp.sum(matrices**2, (1, 2))", "norm = jnp.sum(matrices, (1, 2))", FLOWS,
+           "closed_form"),
+    Mutant("flow/_runge_kutta.py", "[1 / 6, 1 / 3, 1 / 3, 1 / 6]", "[1 / 4, 1 / 4, 1 / 4, 1 / 4]", FLOWS, "order"),
+    # Equilibria
+    Mutant("equilibrium/_implicit.py", "jax.tree.map(jnp.subtract, vector, slope(vector))",
+           "jax.tree.map(jnp.add, vector, slope(vector))", EQUILIBRIA, "affine"),
+    Mutant("equilibrium/_implicit.py", "point = _where(converged, state, jax.lax.stop_gradient(start))",
+           "point = state", EQUILIBRIA, "gives_up"),
+    Mutant("equilibrium/_anderson.py", "moved & ~reached,", "moved,", EQUILIBRIA, "each_row"),
+    Mutant("equilibrium/_anderson.py", "weights = jnp.linalg.solve(gram, given) * given", "weights = given", EQUILIBRIA),
+    Mutant("equilibrium/_gmres.py", "jnp.where(taken, -sine * last, 0)", "jnp.where(taken, sine * last, 0)",
+           EQUILIBRIA, "gmres"),
 ]  # fmt: skip
 
 
@@ -248,7 +332,7 @@ def run_tests(tests: str, mutant: Mutant | None, cache: str) -> bool:
     """Whether the tests pass on a copy of the package with the mutant in it, or with none."""
     with tempfile.TemporaryDirectory() as folder:
         copy = Path(folder)
-        for part in ("jacreg", "tests"):
+        for part in ("jacreg", "models", "tests"):
             shutil.copytree(ROOT / part, copy / part, ignore=shutil.ignore_patterns("__pycache__"))
         shutil.copy(ROOT / "pyproject.toml", copy)
         if mutant is not None:
@@ -258,9 +342,7 @@ def run_tests(tests: str, mutant: Mutant | None, cache: str) -> bool:
             **os.environ,
             "PYTHONPATH": str(copy),
             "PYTHONDONTWRITEBYTECODE": "1",
-            # Most of a test's time is compilation, of programs that run once, and most of them
-            # are the same for every mutant.
-            "JAX_DISABLE_MOST_OPTIMIZATIONS": "1",
+            # Most programs are the same for every mutant; conftest has them compiled in little time.
             "JAX_COMPILATION_CACHE_DIR": cache,
             "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
             "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
