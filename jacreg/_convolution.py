@@ -268,8 +268,15 @@ def _in_groups(
     return transposed(cotangents)[0]
 
 
+def _run(*operands: Array, role: str, convolution: Convolution) -> Array:
+    """Compile one operation and run it, under `disable_jit` too, as JAX does with its own."""
+    with jax.disable_jit(False):
+        return _COMPILED(*operands, role=role, convolution=convolution)
+
+
 _PRIMITIVE = jex.Primitive(NAME)
-_PRIMITIVE.def_impl(jax.jit(_PRIMITIVE.bind, static_argnames=("role", "convolution")))
+_COMPILED = jax.jit(_PRIMITIVE.bind, static_argnames=("role", "convolution"))
+_PRIMITIVE.def_impl(_run)
 _PRIMITIVE.def_abstract_eval(_abstract)
 ad.defbilinear(_PRIMITIVE, partial(_transposed, 0), partial(_transposed, 1))
 batching.primitive_batchers[_PRIMITIVE] = _batched

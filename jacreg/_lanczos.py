@@ -231,6 +231,7 @@ def _log_polynomial(
         before, crossed, log_p = carry
         beta = jnp.where(j > 0, _column(state.betas, j - 1), 0)[:, None]
         here = points - _column(state.alphas, j)[:, None] - beta * (beta / before)
+        j = jnp.asarray(j)  # a Python integer under `disable_jit`
         used = (j.astype(state.steps.dtype) < state.steps)[:, None]
         now = (j + 1).astype(crossed.dtype)
         crossed = jnp.where(used & (here <= 0) & (crossed == 0), now, crossed)
