@@ -18,6 +18,7 @@ import jax.numpy as jnp
 from ._interpret import JIT
 from ._memory import known_size
 from ._program import FORWARD, Program
+from ._traced import is_traced
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -66,7 +67,7 @@ def beside_value(lin: Linearization, count: int, at_once: int) -> Linearization:
 
 
 def _traced(leaves: Sequence[Any]) -> bool:
-    return any(isinstance(leaf, jax.core.Tracer) for leaf in leaves)
+    return any(is_traced(leaf) for leaf in leaves)
 
 
 def _scanned(jaxpr: Any) -> int:

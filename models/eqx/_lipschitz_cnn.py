@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import equinox as eqx
 import jax
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 class LipschitzCNN(eqx.Module):
     """A 1-Lipschitz classifier (see `LipschitzCNNSpec`): one image -> logits `[K]`."""
 
-    layers: dict[str, eqx.Module]
+    layers: dict[str, Any]
     spec: LipschitzCNNSpec = eqx.field(static=True)
 
     def __init__(self, spec: LipschitzCNNSpec, *, key: jax.Array):

@@ -36,4 +36,5 @@ class DifferentialMLP(jacreg.nnx.DifferentialMLP):
             draw = jax.nn.initializers.variance_scaling(gain, "fan_avg", "normal")
             kernel = linear.kernel[...]
             linear.kernel[...] = draw(rngs.params(), kernel.shape, kernel.dtype)
-            linear.bias[...] = jax.numpy.full_like(linear.bias[...], 0.1)
+            if linear.bias is not None:
+                linear.bias[...] = jax.numpy.full_like(linear.bias[...], 0.1)

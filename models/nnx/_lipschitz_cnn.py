@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
@@ -63,7 +63,7 @@ class _PlainResidual(nnx.Module):
 
 
 def _make(layer: Layer, constrained: bool, rngs: nnx.Rngs) -> nnx.Module:
-    dtype = jax.dtypes.canonicalize_dtype(float)
+    dtype: Any = jax.dtypes.canonicalize_dtype(float)
     if layer.layout is None:
         dense = OrthogonalDense if constrained else nnx.Linear
         return dense(layer.into, layer.out, param_dtype=dtype, rngs=rngs)
