@@ -27,7 +27,7 @@ from jax.interpreters import ad, batching, mlir
 from ._canonical_convolution import run_with_canonical_convolutions
 from ._convolution_spec import IMAGES, KERNEL, OPERANDS, OUT, Convolution
 from ._grouped_convolution import convolve_in_groups
-from ._interpret import JIT, bind, interpret, interpret_inner
+from ._interpret import JIT, bind, contains, interpret, interpret_inner
 from ._sharding import is_spread
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ def with_products(linear: Linear, xs: PyTree) -> Linear:
     if is_spread(xs):
         return linear
     closed, shapes = jax.make_jaxpr(linear, return_shape=True)(xs)
-    if not _contains(closed.jaxpr, is_convolution):
+    if not contains(closed.jaxpr, is_convolution):
         return linear
 
     def run(tangent: PyTree) -> PyTree:
@@ -103,7 +103,7 @@ def evaluate(closed: Any, *args: Array) -> list[Array]:
     The gradient of a penalty by the weights goes through the forward pass too. What the others
     are there, XLA's kernels serve well.
     """
-    if not _contains(closed.jaxpr, is_grouped) or is_spread(args):
+    if not contains(closed.jaxpr, is_grouped) or is_spread(args):
         return jex.jaxpr_as_fun(closed)(*args)
     return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_grouped))
 
@@ -132,7 +132,7 @@ def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
     if wanted(equation):
         return [convolve(equation, *operands)]
     inner = equation.params.get(_BODIES.get(name))
-    if inner is None or not _contains(getattr(inner, "jaxpr", inner), wanted):
+    if inner is None or not contains(getattr(inner, "jaxpr", inner), wanted):
         return bind(equation, operands)
     closed = inner if hasattr(inner, "jaxpr") else jex.ClosedJaxpr(inner, ())
     structs = [
@@ -148,15 +148,6 @@ def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
         return bind(equation, operands)
     program = found if hasattr(inner, "jaxpr") else found.jaxpr
     return bind(equation, operands, **{_BODIES[name]: program})
-
-
-def _contains(jaxpr: Any, wanted: Wanted) -> bool:
-    """Whether such an equation occurs in a program or inside its parameters."""
-    return any(
-        wanted(equation)
-        or any(_contains(inner, wanted) for inner in jex.jaxprs_in_params(equation.params))
-        for equation in jaxpr.eqns
-    )
 
 
 def program_of(role: str, convolution: Convolution) -> Any:

@@ -14,13 +14,18 @@ JIT = frozenset({"jit", "pjit"})
 CALLS = JIT | {"closed_call", "core_call", "remat", "remat2", "checkpoint"}
 
 
-def mentions(jaxpr: Any, name: str) -> bool:
-    """Whether a primitive whose name starts so occurs in a program or inside its parameters."""
+def contains(jaxpr: Any, wanted: Callable[[Any], bool]) -> bool:
+    """Whether such an equation occurs in a program or inside its parameters."""
     return any(
-        equation.primitive.name.startswith(name)
-        or any(mentions(inner, name) for inner in jex.jaxprs_in_params(equation.params))
+        wanted(equation)
+        or any(contains(inner, wanted) for inner in jex.jaxprs_in_params(equation.params))
         for equation in jaxpr.eqns
     )
+
+
+def mentions(jaxpr: Any, name: str) -> bool:
+    """Whether a primitive whose name starts so occurs in a program or inside its parameters."""
+    return contains(jaxpr, lambda equation: equation.primitive.name.startswith(name))
 
 
 def calls_back(jaxpr: Any) -> bool:

@@ -9,20 +9,17 @@ nothing, since XLA frees each array after its last use, but no use can move into
 from __future__ import annotations
 
 from dataclasses import replace
-from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from ._interpret import JIT
-from ._memory import known_size
+from ._memory import array_bytes, known_size
 from ._program import FORWARD, Program
 from ._traced import is_traced
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from ._linearize import Linearization
     from ._typing import PyTree
 
@@ -39,7 +36,7 @@ def keeps_loops(lin: Linearization, count: int) -> bool:
 
     Outside of a trace it has been kept by now.
     """
-    if lin.no_forward is not None or not _traced(lin.residuals):
+    if lin.no_forward is not None or not any(map(is_traced, lin.residuals)):
         return False
     kept = _scanned(lin.program.linear)
     if kept < _LEAST_BYTES:
@@ -66,10 +63,6 @@ def beside_value(lin: Linearization, count: int, at_once: int) -> Linearization:
     return replace(lin, _residuals=tuple(linear.consts), _program=program)
 
 
-def _traced(leaves: Sequence[Any]) -> bool:
-    return any(is_traced(leaf) for leaf in leaves)
-
-
 def _scanned(jaxpr: Any) -> int:
     """Bytes of the arrays that the loops of a linear program read a step at a time."""
     total = 0
@@ -77,13 +70,7 @@ def _scanned(jaxpr: Any) -> int:
         params = equation.params
         if equation.primitive.name == "scan":
             first = params["num_consts"] + params["num_carry"]
-            total += sum(_bytes(atom.aval) for atom in equation.invars[first:])
+            total += sum(array_bytes(atom.aval) for atom in equation.invars[first:])
         elif equation.primitive.name in JIT:
             total += _scanned(params["jaxpr"].jaxpr)
     return total
-
-
-def _bytes(aval: Any) -> int:
-    dtype = aval.dtype
-    width = dtype.itemsize if hasattr(dtype, "itemsize") else jnp.dtype(dtype).itemsize
-    return prod(map(known_size, aval.shape)) * width

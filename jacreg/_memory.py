@@ -55,6 +55,13 @@ def check_fits(who: str, what: str, shape: Sequence[int], dtype: Any, instead: s
         )
 
 
+def array_bytes(aval: Any) -> int:
+    """Bytes of an array of a program, of a size that may be symbolic (see `known_size`)."""
+    # Keys have a size of their own, which NumPy does not know.
+    width = getattr(aval.dtype, "itemsize", None) or jnp.dtype(aval.dtype).itemsize
+    return prod(map(known_size, aval.shape)) * width
+
+
 def available_bytes() -> int | None:
     """Return the memory of all devices, on CPU what the system can give; None where unknown."""
     devices = jax.local_devices()

@@ -23,7 +23,7 @@ import jax.numpy as jnp
 
 from ._convolution import NAME
 from ._interpret import mentions
-from ._memory import known_size
+from ._memory import array_bytes, known_size
 
 # Rows of a matrix product from which more of them gain nothing on a CPU.
 _ROWS = 256
@@ -155,4 +155,4 @@ def _rows(equation: Any, varies: Sequence[bool]) -> int:
 def _bytes(aval: Any) -> int:
     if not jnp.issubdtype(getattr(aval, "dtype", bool), jnp.number):
         return 0  # keys and truth values
-    return prod(map(known_size, aval.shape)) * jnp.dtype(aval.dtype).itemsize
+    return array_bytes(aval)
