@@ -150,13 +150,19 @@ def _cumsum(step: Step, values: Values) -> Gain:
     return values.gain(moved) / (2 * sin(pi / (4 * moved.shape[step.params["axis"]] + 2)))
 
 
-def _gather(step: Step, values: Values) -> Gain:
-    moved, places = step.operands
-    if not isinstance(moved, Tracked) or isinstance(places, Tracked):
+def _places(step: Step, values: Values) -> Array:
+    """The indices of a gather or a scatter, which must not depend on the argument."""
+    places = values.known(step.operands[1])
+    if places is None:
         raise InTheWay(step, "its places depend on the argument, so it is not linear")
+    return places
+
+
+def _gather(step: Step, values: Values) -> Gain:
+    moved, places = _tracked(step), _places(step, values)
 
     def take(array: Array) -> Array:
-        return bind(step.equation, [array, values.known(places)])[0]
+        return bind(step.equation, [array, places])[0]
 
     # In double: half precision counts no further than 256.
     like = jax.ShapeDtypeStruct(moved.shape, jnp.float64)
@@ -167,19 +173,17 @@ def _gather(step: Step, values: Values) -> Gain:
 
 def _scatter(step: Step, values: Values) -> Gain:
     """Entries written over others: each of the result comes from one of the two operands."""
-    moved, places, updates = step.operands
-    if isinstance(places, Tracked):
-        raise InTheWay(step, "its places depend on the argument, so it is not linear")
+    moved, _, updates = step.operands
+    _places(step, values)
     return beside([values.gain(moved), values.gain(updates)])
 
 
 def _scatter_add(step: Step, values: Values) -> Gain:
-    moved, places, updates = step.operands
-    if isinstance(places, Tracked):
-        raise InTheWay(step, "its places depend on the argument, so it is not linear")
+    moved, _, updates = step.operands
+    places = _places(step, values)
     zeros = jnp.zeros(step.outs[0].shape, jnp.float64)
     shape = updates.shape if isinstance(updates, Tracked) else values.knowns[updates.index].shape
-    times = add_at(step, zeros, values.known(places), jnp.ones(shape, jnp.float64))
+    times = add_at(step, zeros, places, jnp.ones(shape, jnp.float64))
     most = jnp.sqrt(_largest(jax.lax.stop_gradient(times)))
     return values.gain(moved) + values.gain(updates) * most
 
