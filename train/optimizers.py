@@ -6,11 +6,12 @@ Each row is a function `(rate, momentum, weight_decay) -> optax.GradientTransfor
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 import optax
+import optax.tree_utils as trees
 
 from train.schedules import make_schedule
 
@@ -47,13 +48,6 @@ def rmsprop(rate: optax.Schedule, momentum: float, weight_decay: float):
     return optax.chain(_decay(weight_decay), optax.rmsprop(rate, momentum=momentum or None))
 
 
-class _AMSGradState(NamedTuple):
-    count: Any
-    mu: Any
-    nu: Any
-    largest_nu: Any
-
-
 def _scale_by_amsgrad(b1: float, b2: float = 0.999, eps: float = 1e-8):
     """Divide by the root of the largest second moment so far, corrected for its start afterwards.
 
@@ -61,20 +55,22 @@ def _scale_by_amsgrad(b1: float, b2: float = 0.999, eps: float = 1e-8):
     first gradient squared, undamped, so that one steep start holds the steps small for good.
     """
 
-    def init(params: PyTree) -> _AMSGradState:
+    def init(params: PyTree) -> optax.ScaleByAmsgradState:
         zeros = jax.tree.map(jnp.zeros_like, params)
-        return _AMSGradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
+        return optax.ScaleByAmsgradState(jnp.zeros((), jnp.int32), zeros, zeros, zeros)
 
-    def update(updates: PyTree, state: Any, params: PyTree | None = None):
+    def update(updates: Any, state: Any, params: Any = None):
         del params
         count = state.count + 1
-        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, updates)
-        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g**2, state.nu, updates)
-        largest = jax.tree.map(jnp.maximum, state.largest_nu, nu)
+        mu = trees.tree_update_moment(updates, state.mu, b1, 1)
+        nu = trees.tree_update_moment(updates, state.nu, b2, 2)
+        largest = jax.tree.map(jnp.maximum, state.nu_max, nu)
         updates = jax.tree.map(
-            lambda m, v: (m / (1 - b1**count)) / (jnp.sqrt(v / (1 - b2**count)) + eps), mu, largest
+            lambda m, v: m / (jnp.sqrt(v) + eps),
+            trees.tree_bias_correction(mu, b1, count),
+            trees.tree_bias_correction(largest, b2, count),
         )
-        return updates, _AMSGradState(count, mu, nu, largest)
+        return updates, optax.ScaleByAmsgradState(count, mu, nu, largest)
 
     return optax.GradientTransformation(init, update)
 
