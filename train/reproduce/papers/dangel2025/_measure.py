@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from train.reproduce import Asked
+from train.reproduce.timing import timed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -143,7 +143,11 @@ def _costs(
     # In turns, so that a slow moment of the machine falls on every way; the least of the rounds,
     # because whatever disturbs a reading adds to it.
     readings = [
-        {of: _seconds(call, xs[: of[1]]) for of, call in compiled.items()} for _ in range(_ROUNDS)
+        {
+            of: timed(lambda of=of: jax.block_until_ready(compiled[of](xs[: of[1]])))
+            for of in compiled
+        }
+        for _ in range(_ROUNDS)
     ]
     found = {"error": error}
     for name in ways:
@@ -153,11 +157,3 @@ def _costs(
         found[f"{name}_ms"] = float(np.polyfit(batches, least, 1)[0])
         found[f"{name}_mib"] = float(np.polyfit(batches, bytes_, 1)[0]) / 2**20
     return found
-
-
-def _seconds(call: Callable[[Any], Any], xs: Any) -> float:
-    import jax
-
-    started = time.perf_counter()
-    jax.block_until_ready(call(xs))
-    return time.perf_counter() - started

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from train.reproduce import Asked
+from train.reproduce.timing import timed
 
 _ROUNDS, _STEPS = 15, 10
 
@@ -26,7 +26,7 @@ def overhead(asked: Asked, *, plain: str, penalised: str) -> Mapping[str, Any]:
     steps = [_step(asked.runs / arm / str(asked.seed)) for arm in (plain, penalised)]
     for step in steps:
         step()  # compiled and warm
-    readings = np.asarray([[_seconds(step) for step in steps] for _ in range(_ROUNDS)])
+    readings = np.asarray([[timed(step) for step in steps] for _ in range(_ROUNDS)])
     medians = 1000 * np.median(readings, 0)
     return {
         "plain_ms": medians[0],
@@ -63,9 +63,3 @@ def _step(run: Path) -> Callable[[], Any]:
         return jax.block_until_ready(state)
 
     return call
-
-
-def _seconds(call: Callable[[], Any]) -> float:
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started

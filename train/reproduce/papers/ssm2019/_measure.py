@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import itertools
-import time
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from train.reproduce import Asked
+from train.reproduce.timing import timed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -184,10 +184,3 @@ def compiled(name: str, dimensions: int, seed: int, width: int, batch: int) -> C
     step = jax.jit(jax.grad(loss)).lower(made.params, xs, key).compile()
     jax.block_until_ready(step(made.params, xs, key))
     return lambda: jax.block_until_ready(step(made.params, xs, key))
-
-
-def timed(call: Callable[[], Any]) -> float:
-    """Return the seconds of a call."""
-    started = time.perf_counter()
-    call()
-    return time.perf_counter() - started
