@@ -112,14 +112,7 @@ class BuiltModel:
         Raises:
             ConfigError: it does not fit the data.
         """
-        try:
-            ys = jax.eval_shape(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
-        except Exception as error:  # a model of the user's own may raise any
-            reason = " ".join(str(error).split())[:400] or type(error).__name__
-            raise ConfigError(
-                f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
-                f"({reason}).{self._hint(sample)}"
-            ) from None
+        ys = self.returned(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
         if getattr(ys, "shape", None) is None:
             raise ConfigError(
                 f'model.name: "{self.name}" returns {shown(ys)} for a batch, expected one array.'
@@ -129,6 +122,21 @@ class BuiltModel:
                 f'model.name: "{self.name}" returns shape {ys.shape} for a batch of '
                 f"{sample.shape[0]}, expected {(sample.shape[0], width)}."
             )
+
+    def returned(self, call: Callable[[Array], Any], sample: Array) -> Any:
+        """Return shapes and dtypes of what a call of the model gives for a batch.
+
+        Raises:
+            ConfigError: it does not take the batch.
+        """
+        try:
+            return jax.eval_shape(call, sample)
+        except Exception as error:  # a model of the user's own may raise any
+            reason = " ".join(str(error).split())[:400] or type(error).__name__
+            raise ConfigError(
+                f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
+                f"({reason}).{self._hint(sample)}"
+            ) from None
 
     def _hint(self, sample: Array) -> str:
         """Return what to try where a model of one's own does not take images as they are."""

@@ -55,14 +55,7 @@ class Network:
             ConfigError: it does not fit the data.
         """
         model = self.model
-        try:
-            ys = jax.eval_shape(lambda xs: self(model.params, model.state, xs), sample)
-        except Exception as error:  # a model of the user's own may raise any
-            reason = " ".join(str(error).split())[:400] or type(error).__name__
-            raise ConfigError(
-                f'model.name: "{model.name}" does not take inputs of shape {sample.shape[1:]} '
-                f"({reason})."
-            ) from None
+        ys = model.returned(lambda xs: self(model.params, model.state, xs), sample)
         if getattr(ys, "shape", None) != (len(sample), width):
             shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
             raise ConfigError(
