@@ -1,7 +1,7 @@
 """What `make check` is there to see, planted: it is seen.
 
 A circle of imports is planted in tests/test_import_circles.py, errors of the library itself in
-benchmarks/mutants.py.
+benchmarks/mutants.
 """
 
 import subprocess
