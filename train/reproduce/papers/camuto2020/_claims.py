@@ -20,6 +20,11 @@ _NO_QUANTITY = (
     "in the table, R is not largest near the output of every network. What the abstract says of "
     "frequencies in the layers is judged by itself."
 )
+_RAMPS = (
+    "our protocol. Units far from their kink are ramps, and these make the mean frequency of every "
+    "hidden layer 0.8 to 1.1 cycles, with noise or without: this measure does not see what the "
+    "fits show."
+)
 _R, _FREQUENCIES, _LAYERS = "the explicit regulariser R", "frequencies", "layers"
 
 
@@ -113,7 +118,7 @@ def _layers() -> list[Claim]:
             "the last kernel against that in the first, each times the kernel's norm.",
             place=_LAYERS,
             paper="stronger",
-            statistic=computed_ratio(lambda found, task=task: _last_to_first(found, task, "pulls")),
+            statistic=computed_ratio(lambda found, task=task: _last_to_first(found, task)),
             above=1.0,
             unit="times",
             why_not=_NO_QUANTITY,
@@ -130,6 +135,7 @@ def _layers() -> list[Claim]:
             statistic=computed(lambda found: _turned(found)[:, -1], paired=True),
             below=0.0,
             about_penalty=True,
+            why_not=_RAMPS,
         ),
         Claim(
             id="layers-turn-lower-near-output",
@@ -140,14 +146,15 @@ def _layers() -> list[Claim]:
             statistic=computed(lambda found: np.diff(_turned(found))[:, 0], paired=True),
             below=0.0,
             about_penalty=True,
+            why_not=_RAMPS,
         ),
     ]
     return found
 
 
-def _last_to_first(found: Results, task: str, name: str) -> list[float]:
+def _last_to_first(found: Results, task: str) -> list[float]:
     arm = f"{task}/noise"
-    layers = [found.arrays(arm, seed)[name] for seed in found.seeds[arm]]
+    layers = [found.arrays(arm, seed)["pulls"] for seed in found.seeds[arm]]
     return [float(each[-1] / each[0]) for each in layers]
 
 

@@ -33,7 +33,7 @@ def compare_losses(
     odd orders cancel; `ratio_error` its standard error over pairs. `second_order` is the exact
     term of order sigma^2, by the loss's Laplacian in the noise, over R: what the ratio must
     tend to. `terms` are the layers' parts of R, `pulls` how strongly R acts on each kernel:
-    norm(W) norm(dR/dW) / (2 R), the same for any scale of the layer. `kernels` are the norms.
+    norm(W) norm(dR/dW) / (2 R), the same for any scale of the layer.
     """
     import jax
     import jax.numpy as jnp
@@ -68,7 +68,6 @@ def compare_losses(
             "regularizer": terms.sum(),
             "pulls": kernels * jnp.stack([jnp.linalg.norm(each) for each, _ in slopes]),
             "second_order": jnp.mean(laplacian) / 2 / terms.sum(),
-            "kernels": kernels,
             "loss": jnp.mean(losses(_noisy(layers, xs, None), ys)),
         }
 

@@ -33,6 +33,7 @@ _TITLES = {
     _WEIGHTED: "weighted Laplacian, 50 inputs",
     _BIHARMONIC: "biharmonic, 5 inputs",
 }
+_COLORS = {"nested": "C0", "standard": "C1", "collapsed": "C2"}
 _UNITS = {"ms": "time", "mib": "memory"}
 
 
@@ -136,9 +137,9 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         nested = results.metric(arm, f"nested_{unit}")
         published = _PUBLISHED.get((arm, unit))
         for place, way in enumerate(ways):
-            shares = results.metric(arm, f"{way}_{unit}") / nested
-            axis.bar(place, shares.mean(), color=f"C{place}", alpha=0.6, width=0.7)
-            axis.plot([place] * len(shares), shares, "o", color=f"C{place}", ms=4)
+            shares, color = results.metric(arm, f"{way}_{unit}") / nested, _COLORS[way]
+            axis.bar(place, shares.mean(), color=color, alpha=0.6, width=0.7)
+            axis.plot([place] * len(shares), shares, "o", color=color, ms=4)
             if published:
                 axis.plot(place, published[way] / published["nested"], "kx", ms=8, zorder=5)
         axis.set_xticks(range(len(ways)), ways)
