@@ -65,6 +65,7 @@ ANSWERS = {
     ),
     "gram": (jacreg.gram, SLOPES[:, :, None] ** 2 * np.eye(3)),
     "diagonal": (jacreg.diagonal, SLOPES),
+    "exact diagonal": (lambda lin: jacreg.diagonal(lin, jacreg.Exact(2)), SLOPES),
     "frobenius_squared": (
         lambda lin: jacreg.frobenius_squared(lin, jacreg.Exact()),
         (SLOPES**2).sum(1),

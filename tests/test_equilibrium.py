@@ -186,6 +186,23 @@ def test_an_example_that_gives_up_adds_nothing(method, closed_over):
     np.testing.assert_allclose(by_slope[:2], z**2 / (1 - 2 * SLOPES[:2] * z), rtol=1e-3)
 
 
+@pytest.mark.parametrize("method", ["anderson", "iteration"])
+def test_an_example_that_gives_up_is_not_differentiated_where_it_ended(method):
+    """There the derivatives are infinite, and 0 times them is nan."""
+    solver = EquilibriumSolver(method, max_steps=100, tolerance=1e-6)
+
+    def solved(w):
+        cell = lambda z: w * jnp.array([[0.1], [-0.3], [4.0]]) * jnp.exp(z)  # noqa: E731
+        return solve(cell, jnp.zeros((3, 1)), solver=solver)
+
+    result = solved(1.0)
+    assert result.converged.tolist() == [True, True, False]
+    assert jnp.isinf(jnp.exp(result.state[2, 0]))
+    z = result.state[:2, 0]
+    found = jax.grad(lambda w: solved(w).state.sum())(1.0)
+    np.testing.assert_allclose(found, (z / (1 - z)).sum(), rtol=1e-4)
+
+
 def test_what_is_not_finite_at_once_gives_up_at_once():
     def cell(z):
         return jnp.where(jnp.arange(3)[:, None] == 1, jnp.nan, 0.5 * z + 1)

@@ -103,6 +103,29 @@ def test_norm_before_and_after_training_at_a_large_rate(name):
         assert _norm_at(layer, shape, xs[0]) <= MOST
 
 
+def test_residual_layers_divide_by_the_weighted_sums_of_their_paper():
+    """x - 2 W T^-1 relu(W^T x + b), T_i = sum_j |W^T W|_ij q_j / q_i (Araujo et al. 2023)."""
+    raw, bias = jnp.array([0.5, -1.0, 2.0, 0.1]), jnp.array([0.3, -0.2, 0.0, 1.0])
+    q = 10 * np.tanh(np.asarray(raw, np.float64) / 10)
+    ratios = np.exp(q[None] - q[:, None])
+
+    def dense(matrix, x):
+        sums = (np.abs(matrix.T @ matrix) * ratios).sum(1)
+        return x - 2 * matrix @ (np.maximum(matrix.T @ x + np.asarray(bias), 0) / sums)
+
+    layer = jacreg.nnx.SLLDense(4, rngs=nnx.Rngs(0))
+    layer.scale[...], layer.bias[...] = raw, bias
+    xs = np.asarray(jax.random.normal(KEY, (3, 4)))
+    matrix = np.asarray(layer.kernel[...], np.float64)
+    np.testing.assert_allclose(layer(xs), [dense(matrix, x) for x in xs], rtol=2e-5, atol=2e-5)
+    # One tap is a matrix at each pixel.
+    pixels = jacreg.nnx.SLLConv(4, 1, rngs=nnx.Rngs(1))
+    pixels.scale[...], pixels.bias[...] = raw, bias
+    matrix = np.asarray(pixels.kernel[...], np.float64)[0, 0]
+    want = [[[dense(matrix, x) for x in xs]]]
+    np.testing.assert_allclose(pixels(xs[None, None]), want, rtol=2e-5, atol=2e-5)
+
+
 def test_a_square_orthogonal_layer_keeps_every_norm():
     layer = jacreg.nnx.OrthogonalDense(6, 6, use_bias=False, rngs=nnx.Rngs(0))
     xs = jax.random.normal(KEY, (5, 6))

@@ -1,5 +1,7 @@
 """operator_norm against dense singular values of convolutions and other maps."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -146,6 +148,14 @@ def test_dtype(dtype):
 
 def test_default_dtype_is_jax_s(x64):
     assert jacreg.operator_norm(lambda x: 2 * x, (3,), key=KEY).dtype == jnp.float64
+
+
+def test_steps_that_do_not_suffice_give_nan(x64):
+    # A flat spectrum on more dimensions than are formed densely: eight steps bound no last digit.
+    values = jnp.linspace(1, 2, 300)
+    norm = partial(jacreg.operator_norm, lambda x: values * x, 300, key=KEY, tolerance=1e-9)
+    assert jnp.isnan(norm(max_steps=8))
+    np.testing.assert_allclose(norm(), 2, rtol=1e-9)
 
 
 def test_nan_parameters_give_nan():

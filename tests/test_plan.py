@@ -253,6 +253,7 @@ DENSE = {
     "one hidden layer": lambda xs: jnp.sin(jnp.tanh(xs @ INTO) @ OUT),
     "three hidden layers": deep_dense,
     "residual": lambda xs: xs + jax.nn.relu(xs @ INTO) @ OUT,
+    "weighted": lambda xs: 0.5 * xs - 3 * (jnp.tanh(xs @ INTO) @ OUT),
     "vmapped": jax.vmap(lambda x: OUT.T @ jax.nn.softplus(INTO.T @ x)),
 }
 

@@ -18,6 +18,7 @@ TABLES = "tests/test_coloring_tables.py"
 PRIMITIVES = "tests/test_dependence_primitives.py"
 CHAINS = "tests/test_chain_padding.py tests/test_chain.py"
 PLANS = "tests/test_plan.py"
+FORMS = "tests/test_forms.py"
 PROBING = "tests/test_probing.py"
 BOUNDS = "tests/test_operator_norm_bound.py"
 LIPSCHITZ = "tests/test_layers_lipschitz.py"
@@ -94,7 +95,7 @@ MUTANTS = [
     Mutant("_exact.py", "dense = jnp.swapaxes(products(flat.jvp, flat.column, flat.inputs), 1, 2)",
            "dense = products(flat.jvp, flat.column, flat.inputs)", ESTIMATORS),
     Mutant("_exact.py", "flat.column)(i), i, axis=1)", "flat.column)(i), 0, axis=1)",
-           ESTIMATORS),
+           "tests/test_checks_in_derivatives.py"),
     Mutant("_exact.py", "return example_squared_norm(products)[:, None]",
            "return jnp.sqrt(example_squared_norm(products))[:, None]", ESTIMATORS),
     Mutant("_basis.py", "(jnp.arange(side.size) == index)", "(jnp.arange(side.size) >= index)",
@@ -238,16 +239,16 @@ MUTANTS = [
            CHAINS, "zeros_around or layers"),
     # Forms
     Mutant("_forms/_windows.py", "seen = np.repeat(np.concatenate(parts, feature), channels // groups, feature)",
-           "seen = np.tile(np.concatenate(parts, feature), channels // groups)", FORWARD, "convolution"),
+           "seen = np.concatenate(parts * (channels // groups), feature)", FORMS),
     Mutant("_forms/_windows.py", "entry, rest = np.divmod(places, apart)",
            "entry, rest = places, 0 * places", FORWARD, "convolution or transposed or dilated"),
     Mutant("_forms/_axes.py", "seen = seen.transpose((*order, seen.ndim - 1))", "seen = seen", FORWARD,
            "reshape or moved"),
     Mutant("_forms/_table.py", '**_rows("max min abs rem", "elementwise", "piecewise", entrywise),',
-           '**_rows("max min rem", "elementwise", "piecewise", entrywise),', FORWARD),
+           '**_rows("max min rem", "elementwise", "piecewise", entrywise),', FORMS),
     # Choices
     Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
-    Mutant("_choice.py", "products * product_cost(lin),", "product_cost(lin),", PLANS),
+    Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
     Mutant("_choice.py", "if is_symbolic(lin.num_examples):", "if False:", "tests/test_export.py"),
     # Partial colouring
     Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
@@ -275,10 +276,11 @@ MUTANTS = [
            "linear_maps"),
     Mutant("_bounds/_nonlinear.py", "values.gain(step.operands[0]) * sqrt(times)", "values.gain(step.operands[0])",
            "tests/test_lipschitz_bound.py", "functions"),
-    Mutant("_operator_norm.py", "trusted = found.converged[0] &", "trusted =", "tests/test_operator_norm.py"),
+    Mutant("_operator_norm.py", "trusted = found.converged[0] &", "trusted =", "tests/test_operator_norm.py",
+           "suffice"),
     # 1-Lipschitz layers
     Mutant("_lipschitz/_almost_orthogonal.py", "product * (weights / weights[:, None])", "product",
-           LIPSCHITZ, "residual"),
+           LIPSCHITZ, "weighted"),
     Mutant("_lipschitz/_almost_orthogonal.py", "jnp.sum(jnp.abs(found), axis", "jnp.abs(jnp.sum(found), axis",
            LIPSCHITZ, "strides"),
     Mutant("_lipschitz/_almost_orthogonal.py", "periods = [-(-n // s)", "periods = [n // s", LIPSCHITZ, "strides"),

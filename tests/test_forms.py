@@ -1,0 +1,68 @@
+"""What each entry sees through one primitive, against the nonzero entries of its Jacobian."""
+
+import jax
+import jax.extend
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from jax import lax
+
+from jacreg._forms import FORMS
+
+RNG = np.random.default_rng(4)
+
+
+def conv(kernel, numbers=("NHWC", "HWIO", "NHWC"), strides=(1, 1), padding="SAME", **options):
+    kernel = jnp.asarray(RNG.uniform(1, 2, kernel), jnp.float32)
+    return lambda xs: lax.conv_general_dilated(
+        xs, kernel, strides, padding, dimension_numbers=numbers, **options
+    )
+
+
+def windows(xs):
+    return lax.reduce_window(xs, 0.0, lax.add, (1, 2, 3, 1), (1, 2, 1, 1), "SAME")
+
+
+FIRST = ("NCHW", "OIHW", "NCHW")
+# A primitive: a function of one array that is one equation of it, and the array's shape.
+EXACT = {
+    "conv_general_dilated": [
+        (conv((3, 2, 2, 3)), (1, 4, 5, 2)),
+        (conv((3, 3, 1, 2), feature_group_count=2), (1, 4, 4, 2)),
+        (conv((2, 2, 1, 6), feature_group_count=2), (1, 3, 3, 2)),
+        (conv((6, 2, 2, 2), FIRST, (2, 1), "VALID", feature_group_count=2), (1, 4, 5, 4)),
+        (conv((3, 2, 1, 2), rhs_dilation=(2, 3)), (1, 6, 5, 1)),
+        (conv((3, 3, 1, 2), lhs_dilation=(2, 3), padding=((1, 2), (0, 2))), (1, 3, 3, 1)),
+    ],
+    "reduce_window_sum": [(windows, (1, 5, 4, 2))],
+    "max": [(lambda xs: jnp.maximum(xs, 0.5), (3, 2))],
+    "min": [(lambda xs: jnp.minimum(xs, 5), (3, 2))],
+    "abs": [(jnp.abs, (3, 2)), (jnp.abs, ())],
+    "rem": [(lambda xs: lax.rem(xs, jnp.full_like(xs, 7)), (3, 2))],
+    "mul": [(lambda xs: xs * 3, (2, 3))],
+    "tanh": [(jnp.tanh, (2, 3))],
+    "rev": [(lambda xs: lax.rev(xs, (1,)), (2, 3))],
+    "transpose": [(lambda xs: xs.transpose(2, 0, 1), (2, 3, 2))],
+    "reduce_sum": [(lambda xs: xs.sum(1), (2, 3, 2))],
+}
+CASES = [(name, *case) for name, cases in EXACT.items() for case in cases]
+
+
+@pytest.mark.parametrize(("name", "fn", "shape"), CASES)
+def test_every_entry_sees_what_its_derivatives_see(name, fn, shape):
+    xs = jnp.asarray(RNG.uniform(1, 2, shape), jnp.float32)
+    size = max(xs.size, 1)
+    program = jax.make_jaxpr(fn)(xs).jaxpr
+    (equation,) = [each for each in _equations(program) if each.primitive.name == name]
+    identity = np.eye(size, dtype=bool).reshape(*shape, size)
+    (seen,) = FORMS[name].reach(equation, 0, identity)
+    truth = np.asarray(jax.jacrev(fn)(xs)).reshape(*jax.eval_shape(fn, xs).shape, size) != 0
+    # An axis of length 1 stands for one along which all entries see the same.
+    np.testing.assert_array_equal(np.broadcast_to(seen, truth.shape), truth)
+
+
+def _equations(jaxpr):
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jax.extend.core.jaxprs_in_params(equation.params):
+            yield from _equations(inner)
