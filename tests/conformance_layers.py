@@ -163,6 +163,9 @@ def nnx_rows() -> dict[str, Row]:
         layer = nnx.Linear(3, 2, rngs=rngs(), **double)
         return a.function(a.SpectralNormalized(layer, in_shape=3, key=KEY))
 
+    def fixed():
+        return a.fixed_kernels(a.OrthogonalDense(3, 2, rngs=rngs(), **double))
+
     def noisy(key):
         return a.function(a.GaussianNoise(0.1, rngs=rngs()), dropout_key=key)
 
@@ -181,6 +184,7 @@ def nnx_rows() -> dict[str, Row]:
         "SLLConv": at_most_one(lambda: a.SLLConv(2, 3, rngs=rngs(), **double), images),
         "SLLDense": at_most_one(lambda: a.SLLDense(3, rngs=rngs(), **double), points),
         "SpectralNormalized": norm_one(spectral, points),
+        "fixed_kernels": isometry(fixed, points),
         "function": adapter(model),
         "functional": adapter(model),
     }
@@ -288,6 +292,9 @@ def eqx_rows() -> dict[str, Row]:
         "SLLConv": at_most_one(mapped(lambda: a.SLLConv(2, 3, key=KEY)), images),
         "SLLDense": at_most_one(mapped(lambda: a.SLLDense(3, key=KEY)), points),
         "SpectralNormalized": norm_one(spectral, points),
+        "fixed_kernels": isometry(
+            mapped(lambda: a.fixed_kernels(a.OrthogonalDense(3, 2, key=KEY))), points
+        ),
         "function": adapter(model),
         "functional": adapter(model),
     }

@@ -213,6 +213,9 @@ def nnx_calls() -> dict[str, Callable[[], Any]]:
         "SpectralNormalized": lambda: adapter.SpectralNormalized(
             nnx.Linear(3, 2, rngs=rngs()), in_shape=3, key=KEY
         ),
+        "fixed_kernels": lambda: run(
+            adapter.fixed_kernels(adapter.OrthogonalDense(3, 2, rngs=rngs())), XS
+        ),
         "function": lambda: adapter.function(nnx.Linear(3, 2, rngs=rngs()))(XS),
         "functional": lambda: adapter.functional(nnx.Linear(3, 2, rngs=rngs())).params,
     }
@@ -266,6 +269,9 @@ def eqx_calls() -> dict[str, Callable[[], Any]]:
         "SLLConv": lambda: run(adapter.SLLConv(2, 3, key=KEY), image),
         "SLLDense": lambda: run(adapter.SLLDense(3, key=KEY), XS[0]),
         "SpectralNormalized": lambda: adapter.SpectralNormalized(linear, in_shape=3, key=KEY),
+        "fixed_kernels": lambda: run(
+            adapter.fixed_kernels(adapter.OrthogonalDense(3, 2, key=KEY)), XS[0]
+        ),
         "function": lambda: adapter.function(linear)(XS),
         "functional": lambda: adapter.functional(linear).params,
     }

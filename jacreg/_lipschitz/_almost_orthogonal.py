@@ -58,12 +58,28 @@ def _safe(product: Float[Array, "in in"]) -> Float[Array, " in"]:
 
 def almost_orthogonal(
     kernel: Float[Array, "*taps in out"], strides: Sequence[int], groups: int
-) -> Float[Array, "*taps in out"]:
-    """A kernel whose convolution has norm at most 1, with these strides and groups.
+) -> tuple[Float[Array, "*taps in out"], Float[Array, "groups *strides in"]]:
+    """A kernel whose convolution has norm at most 1, with these strides and groups, and the sums.
 
     With strides the pixels between two places of the kernel are channels of their own, each with
     its scale: tap t touches the t mod s-th of them.
     """
+    *taps, into, _ = kernel.shape
+    sums = stride_sums(kernel, strides, groups)
+    periods = [-(-n // s) for n, s in zip(taps, strides, strict=True)]
+    scale = jnp.moveaxis(jax.lax.rsqrt(sums), 0, -1)
+    scale = jnp.tile(scale, (*periods, 1, 1))[tuple(slice(n) for n in taps)]
+    scaled = (kernel.reshape((*taps, into, groups, -1)) * scale[..., None]).reshape(kernel.shape)
+    return scaled, sums
+
+
+def stride_sums(
+    kernel: Float[Array, "*taps in out"],
+    strides: Sequence[int],
+    groups: int,
+    weights: Float[Array, "groups *strides in"] | None = None,
+) -> Float[Array, "groups *strides in"]:
+    """T of the convolution by a kernel with strides and groups, with q = `weights`."""
     *taps, into, out = kernel.shape
     periods = [-(-n // s) for n, s in zip(taps, strides, strict=True)]
     rank = len(taps)
@@ -75,10 +91,9 @@ def almost_orthogonal(
     order = (2 * rank + 1, *outer, *inner, 2 * rank, 2 * rank + 2)
     phases = jnp.transpose(padded, order)
     phases = phases.reshape((groups, *periods, prod(strides) * into, out // groups))
-    sums = jnp.stack([convolution_sums(phases[group]) for group in range(groups)])
-    sums = jnp.moveaxis(sums.reshape((groups, *strides, into)), 0, -1)
-    scale = jnp.tile(jax.lax.rsqrt(sums), (*periods, 1, 1))[tuple(slice(n) for n in taps)]
-    return (kernel.reshape((*taps, into, groups, -1)) * scale[..., None]).reshape(kernel.shape)
+    each = [None] * groups if weights is None else weights.reshape((groups, -1))
+    sums = jnp.stack([convolution_sums(phases[i], each[i]) for i in range(groups)])
+    return sums.reshape((groups, *strides, into))
 
 
 def positive(raw: Float[Array, " in"]) -> Float[Array, " in"]:

@@ -10,55 +10,82 @@ import jax.numpy as jnp
 
 from ._almost_orthogonal import almost_orthogonal, convolution_sums, dense_sums, positive
 from ._layout import Convolution
+from ._orthogonal import orthogonal
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+# A layer's numbers: what its call needs and what depends on the parameters alone. They can be
+# kept through an evaluation; `_fixed` bounds the layer by them, whatever they are.
+Numbers = dict[str, Any]
+
+
+def orthogonal_numbers(kernel: Float[Array, "in out"]) -> Numbers:
+    """The orthogonal matrix."""
+    return {"kernel": orthogonal(kernel)}
+
+
+def aol_numbers(kernel: Float[Array, "..."], convolution: Convolution) -> Numbers:
+    """The almost orthogonal kernel in the canonical order, and weights that show its norm."""
+    scaled, sums = almost_orthogonal(
+        convolution.canonical(kernel), convolution.strides, convolution.groups
+    )
+    return {"kernel": scaled, "weights": jnp.sqrt(sums)}
+
+
 def aol_convolution(
     xs: Float[Array, "..."],
-    kernel: Float[Array, "..."],
+    numbers: Numbers,
     bias: Float[Array, " out"] | None,
     convolution: Convolution,
 ) -> Float[Array, "..."]:
     """A convolution by the almost orthogonal kernel, and the bias."""
-    scaled = almost_orthogonal(
-        convolution.canonical(kernel), convolution.strides, convolution.groups
-    )
-    ys = convolution(xs, scaled)
+    ys = convolution(xs, numbers["kernel"])
     return ys if bias is None else ys + convolution.along(bias, convolution.layout[2])
 
 
+def sll_dense_numbers(
+    kernel: Float[Array, "features hidden"], raw: Float[Array, " hidden"]
+) -> Numbers:
+    """W, T and the q of T."""
+    weights = positive(raw)
+    return {"kernel": kernel, "weights": weights, "sums": dense_sums(kernel, weights)}
+
+
 def sll_dense(
-    xs: Float[Array, "*N features"],
-    kernel: Float[Array, "features hidden"],
-    raw: Float[Array, " hidden"],
-    bias: Float[Array, " hidden"],
+    xs: Float[Array, "*N features"], numbers: Numbers, bias: Float[Array, " hidden"]
 ) -> Float[Array, "*N features"]:
     """x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, theorem 3)."""
-    sums = dense_sums(kernel, positive(raw))
+    kernel = numbers["kernel"]
     hidden = jax.nn.relu(xs @ kernel + bias)
-    return xs - 2 * (hidden / sums) @ kernel.T
+    return xs - 2 * (hidden / numbers["sums"]) @ kernel.T
+
+
+def sll_convolution_numbers(
+    kernel: Float[Array, "..."], raw: Float[Array, " hidden"], convolution: Convolution
+) -> Numbers:
+    """W^T in the canonical order, T and the q of T."""
+    weights, canonical = positive(raw), convolution.canonical(kernel)
+    sums = convolution_sums(jnp.swapaxes(canonical, -1, -2), weights)
+    return {"kernel": canonical, "weights": weights, "sums": sums}
 
 
 def sll_convolution(
     xs: Float[Array, "..."],
-    kernel: Float[Array, "..."],
-    raw: Float[Array, " hidden"],
+    numbers: Numbers,
     bias: Float[Array, " hidden"],
     convolution: Convolution,
 ) -> Float[Array, "..."]:
     """The same with a convolution as W^T, and its transpose as W."""
-    canonical = convolution.canonical(kernel)
-    sums = convolution_sums(jnp.swapaxes(canonical, -1, -2), positive(raw))
     axes = convolution.layout[0]
 
     def forward(images: Array) -> Array:
-        return convolution(images, canonical, axes)
+        return convolution(images, numbers["kernel"], axes)
 
     hidden, transpose = jax.vjp(forward, xs)
-    hidden = jax.nn.relu(hidden + convolution.along(bias, axes)) / convolution.along(sums, axes)
-    ys = xs - 2 * transpose(hidden)[0]
+    hidden = jax.nn.relu(hidden + convolution.along(bias, axes))
+    ys = xs - 2 * transpose(hidden / convolution.along(numbers["sums"], axes))[0]
     return jnp.transpose(ys, [axes.index(letter) for letter in convolution.layout[2]])
 
 

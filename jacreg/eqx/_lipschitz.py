@@ -10,17 +10,22 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._lipschitz._fixed import aol_bound, orthogonal_bound, sll_convolution_bound, sll_dense_bound
 from .._lipschitz._layers import (
     aol_convolution,
+    aol_numbers,
     check_sizes,
     draw_aol,
     draw_sll,
+    orthogonal_numbers,
     sll_convolution,
+    sll_convolution_numbers,
     sll_dense,
+    sll_dense_numbers,
 )
 from .._lipschitz._layout import Convolution, Padding
-from .._lipschitz._orthogonal import orthogonal
 from .._lipschitz._sequential import check_layers, sequential_bound
+from ._fixed_kernels import OneLipschitz
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
@@ -28,7 +33,7 @@ if TYPE_CHECKING:
 _FIRST = ("NCHW", "OIHW", "NCHW")
 
 
-class OrthogonalDense(eqx.Module):
+class OrthogonalDense(OneLipschitz):
     """Dense layer whose matrix has orthonormal rows or columns: all singular values are 1.
 
     The Cayley transform of the weight (Trockman and Kolter 2021, arXiv:2104.07167), for which
@@ -69,21 +74,24 @@ class OrthogonalDense(eqx.Module):
         self.weight = draw_sll((out_size, in_size), in_size, key, dtype)
         self.bias = jnp.zeros(out_size, dtype) if use_bias else None
         self.in_size, self.out_size = in_size, out_size
+        self.fixed = None
 
     def __call__(
         self, x: Float[Array, " in"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " out"]:
         """Return W x + b of one example."""
         del key
-        y = orthogonal(self.weight).astype(x.dtype) @ x
+        y = x @ self._numbers()["kernel"].astype(x.dtype)
         return y if self.bias is None else y + self.bias.astype(x.dtype)
 
-    def lipschitz_bound(self) -> float:
-        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
-        return 1.0
+    def _computed(self) -> dict[str, Array]:
+        return orthogonal_numbers(self.weight.T)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return orthogonal_bound(numbers)
 
 
-class SLLDense(eqx.Module):
+class SLLDense(OneLipschitz):
     """Residual dense layer x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
 
     T is the diagonal matrix that makes it 1-Lipschitz for any W.
@@ -115,20 +123,23 @@ class SLLDense(eqx.Module):
         dtype = jnp.result_type(float) if dtype is None else dtype
         self.weight = draw_sll((size, size), size, key, dtype)
         self.scale, self.bias = jnp.zeros(size, dtype), jnp.zeros(size, dtype)
+        self.fixed = None
 
     def __call__(
         self, x: Float[Array, " size"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, " size"]:
         """Return the residual layer's output of one example."""
         del key
-        return sll_dense(x, self.weight.T, self.scale, self.bias).astype(x.dtype)
+        return sll_dense(x, self._numbers(), self.bias).astype(x.dtype)
 
-    def lipschitz_bound(self) -> float:
-        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
-        return 1.0
+    def _computed(self) -> dict[str, Array]:
+        return sll_dense_numbers(self.weight.T, self.scale)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return sll_dense_bound(numbers)
 
 
-class AOLConv(eqx.Module):
+class AOLConv(OneLipschitz):
     """Almost orthogonal convolution (Prach and Lampert 2022, arXiv:2208.03160).
 
     The kernel's input channels are scaled so that the convolution's norm is at most 1 for any
@@ -189,24 +200,28 @@ class AOLConv(eqx.Module):
         self.convolution.kernel_shape(in_channels, out_channels)
         self.weight = draw_aol(self.convolution, in_channels, out_channels, key, dtype)
         self.bias = jnp.zeros(out_channels, dtype) if use_bias else None
+        self.fixed = None
 
     def __call__(
         self, x: Float[Array, "*in"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "*out"]:
         """Return the convolution of one example in the layout's order."""
         del key
+        numbers = self._numbers()
 
         def layer(xs: Array) -> Array:
-            return aol_convolution(xs, self.weight, self.bias, self.convolution)
+            return aol_convolution(xs, numbers, self.bias, self.convolution)
 
         return _of_one(layer, x, self.convolution)
 
-    def lipschitz_bound(self) -> float:
-        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
-        return 1.0
+    def _computed(self) -> dict[str, Array]:
+        return aol_numbers(self.weight, self.convolution)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return aol_bound(numbers, self.convolution)
 
 
-class SLLConv(eqx.Module):
+class SLLConv(OneLipschitz):
     """Residual convolution x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
 
     W^T is a convolution with as many channels, padded with zeros to the same size.
@@ -250,21 +265,25 @@ class SLLConv(eqx.Module):
         fan = channels * prod(self.convolution.kernel_size)
         self.weight = draw_sll(shape, fan, key, dtype)
         self.scale, self.bias = jnp.zeros(channels, dtype), jnp.zeros(channels, dtype)
+        self.fixed = None
 
     def __call__(
         self, x: Float[Array, "*in"], *, key: PRNGKeyArray | None = None
     ) -> Float[Array, "*out"]:
         """Return the residual layer's output of one example, in the layout's order."""
         del key
+        numbers = self._numbers()
 
         def layer(xs: Array) -> Array:
-            return sll_convolution(xs, self.weight, self.scale, self.bias, self.convolution)
+            return sll_convolution(xs, numbers, self.bias, self.convolution)
 
         return _of_one(layer, x, self.convolution)
 
-    def lipschitz_bound(self) -> float:
-        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
-        return 1.0
+    def _computed(self) -> dict[str, Array]:
+        return sll_convolution_numbers(self.weight, self.scale, self.convolution)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return sll_convolution_bound(numbers)
 
 
 class LipschitzSequential(eqx.Module):

@@ -7,6 +7,7 @@ except ImportError as error:
 
 from ._differential import DifferentialDense as DifferentialDense
 from ._differential import DifferentialMLP as DifferentialMLP
+from ._fixed_kernels import fixed_kernels as fixed_kernels
 from ._function import function as function
 from ._functional import functional as functional
 from ._gaussian_noise import GaussianNoise as GaussianNoise
@@ -33,6 +34,7 @@ __all__ = [
     "SLLConv",
     "SLLDense",
     "SpectralNormalized",
+    "fixed_kernels",
     "function",
     "functional",
 ]

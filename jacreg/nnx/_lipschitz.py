@@ -9,17 +9,22 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 from flax import nnx
 
+from .._lipschitz._fixed import aol_bound, orthogonal_bound, sll_convolution_bound, sll_dense_bound
 from .._lipschitz._layers import (
     aol_convolution,
+    aol_numbers,
     check_sizes,
     draw_aol,
     draw_sll,
+    orthogonal_numbers,
     sll_convolution,
+    sll_convolution_numbers,
     sll_dense,
+    sll_dense_numbers,
 )
 from .._lipschitz._layout import Convolution, Padding
-from .._lipschitz._orthogonal import orthogonal
 from .._lipschitz._sequential import check_layers, sequential_bound
+from ._fixed_kernels import OneLipschitz
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -27,13 +32,7 @@ if TYPE_CHECKING:
 _LAST = ("NHWC", "HWIO", "NHWC")
 
 
-class _OneLipschitz(nnx.Module):
-    def lipschitz_bound(self) -> float:
-        """1 in exact arithmetic, for any parameters; rounding adds less than 1e-5."""
-        return 1.0
-
-
-class OrthogonalDense(_OneLipschitz):
+class OrthogonalDense(OneLipschitz):
     """Dense layer whose matrix has orthonormal rows or columns: all singular values are 1.
 
     The Cayley transform of the kernel (Trockman and Kolter 2021, arXiv:2104.07167), for which
@@ -73,11 +72,17 @@ class OrthogonalDense(_OneLipschitz):
 
     def __call__(self, xs: Float[Array, "*N in"]) -> Float[Array, "*N out"]:
         """Return xs W + b."""
-        ys = xs @ orthogonal(self.kernel[...]).astype(xs.dtype)
+        ys = xs @ self._numbers()["kernel"].astype(xs.dtype)
         return ys if self.bias is None else ys + self.bias[...].astype(xs.dtype)
 
+    def _computed(self) -> dict[str, Array]:
+        return orthogonal_numbers(self.kernel[...])
 
-class SLLDense(_OneLipschitz):
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return orthogonal_bound(numbers)
+
+
+class SLLDense(OneLipschitz):
     """Residual dense layer x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
 
     T is the diagonal matrix that makes it 1-Lipschitz for any W.
@@ -112,10 +117,16 @@ class SLLDense(_OneLipschitz):
 
     def __call__(self, xs: Float[Array, "*N features"]) -> Float[Array, "*N features"]:
         """Return the residual layer's output."""
-        return sll_dense(xs, self.kernel[...], self.scale[...], self.bias[...]).astype(xs.dtype)
+        return sll_dense(xs, self._numbers(), self.bias[...]).astype(xs.dtype)
+
+    def _computed(self) -> dict[str, Array]:
+        return sll_dense_numbers(self.kernel[...], self.scale[...])
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return sll_dense_bound(numbers)
 
 
-class AOLConv(_OneLipschitz):
+class AOLConv(OneLipschitz):
     """Almost orthogonal convolution (Prach and Lampert 2022, arXiv:2208.03160).
 
     The kernel's input channels are scaled so that the convolution's norm is at most 1 for any
@@ -178,10 +189,16 @@ class AOLConv(_OneLipschitz):
     def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
         """Return the convolution of a batch in the layout's order."""
         bias = None if self.bias is None else self.bias[...]
-        return aol_convolution(xs, self.kernel[...], bias, self.convolution).astype(xs.dtype)
+        return aol_convolution(xs, self._numbers(), bias, self.convolution).astype(xs.dtype)
+
+    def _computed(self) -> dict[str, Array]:
+        return aol_numbers(self.kernel[...], self.convolution)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return aol_bound(numbers, self.convolution)
 
 
-class SLLConv(_OneLipschitz):
+class SLLConv(OneLipschitz):
     """Residual convolution x - 2 W T^-1 relu(W^T x + b) (Araujo et al. 2023, arXiv:2303.03169).
 
     W^T is a convolution with as many channels, padded with zeros to the same size.
@@ -225,9 +242,14 @@ class SLLConv(_OneLipschitz):
 
     def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
         """Return the residual layer's output, in the layout's order."""
-        return sll_convolution(
-            xs, self.kernel[...], self.scale[...], self.bias[...], self.convolution
-        ).astype(xs.dtype)
+        ys = sll_convolution(xs, self._numbers(), self.bias[...], self.convolution)
+        return ys.astype(xs.dtype)
+
+    def _computed(self) -> dict[str, Array]:
+        return sll_convolution_numbers(self.kernel[...], self.scale[...], self.convolution)
+
+    def _bound(self, numbers: dict[str, Array]) -> Float[Array, ""]:
+        return sll_convolution_bound(numbers)
 
 
 class LipschitzSequential(nnx.Module):
