@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,8 @@ import jax
 import jax.numpy as jnp
 
 from . import _coloring as colored
-from ._chain import trace_by_closed_form
-from ._choice import Choice, Quantity
+from ._chain import check_hessian_readable, trace_by_closed_form
+from ._choice import Choice, Quantity, Unfit
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
 from ._scalar_field import check_scalar_field, gradient_field
@@ -22,6 +23,7 @@ from ._second_order import (
 )
 from ._structure import example_dot
 from ._trace import DIAGONAL, DIVERGENCE
+from ._traced import is_traced
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -111,11 +113,42 @@ def _checked(weights: PyTree, lin: Linearization) -> PyTree:
     return jax.tree.map(each, weights, lin.xs)
 
 
+def _of_gradient_found(
+    lin: Linearization, weights: PyTree | None, decide: Callable[[Linearization], Choice]
+) -> Choice:
+    """What is decided for the gradient.
+
+    Outside of a trace the gradient's derivative would be computed, operation by operation, for a
+    choice that reads its program alone; so that is traced, and computed once the choice is run.
+    """
+
+    def of_gradient() -> Choice:
+        return decide(gradient_field(lin, weights))
+
+    if any(map(is_traced, jax.tree.leaves(lin))):
+        return of_gradient()
+    found: list[Choice | Exception] = []
+
+    def attempt() -> tuple[()]:
+        # Nothing that was traced leaves: neither in what runs the choice nor in an error's frames.
+        try:
+            found.append(replace(of_gradient(), run=lambda key: of_gradient().run(key)))
+        except (Unfit, TypeError, ValueError) as error:
+            found.append(type(error)(*error.args))
+        return ()
+
+    jax.make_jaxpr(attempt)()
+    (outcome,) = found
+    if isinstance(outcome, Exception):
+        raise outcome
+    return outcome
+
+
 def _of_gradient(name: str, quantity: Quantity, weights: PyTree | None) -> Way:
     """A way of the gradient's divergence or diagonal."""
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
-        choice = quantity.decide(gradient_field(lin, weights), method)
+        choice = _of_gradient_found(lin, weights, lambda field: quantity.decide(field, method))
         if isinstance(method, Auto | Exact | colored.Coloring):
             return choice
         return replace(choice, run=lambda key: choice.run(require_key(name, method, key)))
@@ -127,9 +160,9 @@ def _by_colors(weights: PyTree | None) -> Way:
     """Colours are those of the gradient itself, so weights come after the products."""
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
-        if weights is None:
-            return DIVERGENCE.decide(gradient_field(lin), method)
-        return _weighted(DIAGONAL.decide(gradient_field(lin), method), weights)
+        quantity = DIVERGENCE if weights is None else DIAGONAL
+        choice = _of_gradient_found(lin, None, lambda field: quantity.decide(field, method))
+        return choice if weights is None else _weighted(choice, weights)
 
     return way
 
@@ -146,10 +179,15 @@ def _trace_otherwise(weights: PyTree | None) -> Way:
     """
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
-        gradient = gradient_field(lin, weights)
         if limit < float("inf"):
-            return trace_by_closed_form(gradient, method, limit)
-        return DIVERGENCE.decide(gradient, method)
+            check_hessian_readable(lin)
+
+        def decide(gradient: Linearization) -> Choice:
+            if limit < float("inf"):
+                return trace_by_closed_form(gradient, method, limit)
+            return DIVERGENCE.decide(gradient, method)
+
+        return _of_gradient_found(lin, weights, decide)
 
     return way
 

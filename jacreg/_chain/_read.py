@@ -120,9 +120,9 @@ def _by_rule(equation: Any, operands: list[Any]) -> list[Any]:
         return _evaluate(equation, operands)
     if name in CALLS:
         return interpret_inner(equation, operands, _apply)
-    if name not in _RULES:
+    if name not in RULES:
         raise Unreadable(name)
-    found = _RULES[name](equation, *operands)
+    found = RULES[name](equation, *operands)
     outputs = found if isinstance(found, list) else [found]
     # Arithmetic in a program broadcasts axes of size one, which no layer of a chain does.
     for output, variable in zip(outputs, equation.outvars, strict=True):
@@ -294,7 +294,7 @@ def _through(tangent: Tangent, roles: tuple[int, ...], layer: Layer, equation: A
     return Tangent(open_units(roles, shape), chains)
 
 
-_RULES: dict[str, Callable[..., Any]] = {
+RULES: dict[str, Callable[..., Any]] = {
     "mul": _mul,
     "div": _div,
     "neg": _neg,
