@@ -27,7 +27,7 @@ test-shapes: $(VENV)/.dev
 	CHECK_SHAPES=1 $(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
 
 # The suite on the newest releases that can be had, unpinned, and on the oldest that are supported.
-NEWEST ?= $(or $(shell command -v python3.13),$(shell command -v python3.12),$(PYTHON))
+NEWEST ?= $(firstword $(foreach each,python3.13 python3.12,$(shell $(each) -c "" 2>/dev/null && echo $(each))) $(PYTHON))
 test-newest:
 	@$(MAKE) --no-print-directory install PYTHON=$(NEWEST) VENV=$(VENV)-newest CONSTRAINTS=/dev/null
 	$(VENV)-newest/bin/python -m pytest -n auto --dist worksteal -m "not slow" $(TESTS)
