@@ -19,6 +19,7 @@ from train.reproduce import (
 from train.reproduce.papers.bai2021._jobs import (
     FEW,
     GAMMAS,
+    HALF_WIDTH,
     MDEQ_GAMMAS,
     MIDDLE,
     curve_arm,
@@ -87,7 +88,9 @@ def _unexplained(arm: str) -> Statistic:
         from train import data
         from train.sections import Data
 
-        targets = data.load(Data(name="synthetic-equilibrium")).test.targets
+        targets = data.load(
+            Data(name="synthetic-equilibrium", options={"half_width": HALF_WIDTH})
+        ).test.targets
         return float(np.var(np.asarray(targets)))
 
     return computed_ratio(lambda results: results.metric(arm, "test/mse") / variance())
