@@ -1,15 +1,18 @@
 """Devices and fixtures for every test file; strict JAX is held by tests/test_options.py."""
 
+import gc
 import os
 from importlib.metadata import version
 from pathlib import Path
 
 # Before JAX starts. Four devices on the host, so that sharding is testable anywhere. Most of a
 # test's time is compilation: LLVM does not optimise (XLA's own passes, and so the programs, stay),
-# and 0.10 takes its older emitters, half of what is left; later releases end on an unknown flag.
+# its modules stay whole (cut into 32 for as many threads they cost up to twice the time), and 0.10
+# takes its older emitters, half of what is left; later releases end on an unknown flag.
 os.environ.setdefault(
     "XLA_FLAGS",
     "--xla_force_host_platform_device_count=4 --xla_backend_optimization_level=0"
+    + " --xla_cpu_parallel_codegen_split_count=1"
     + " --xla_cpu_use_fusion_emitters=false" * version("jaxlib").startswith("0.10."),
 )
 os.environ.setdefault("HF_HUB_OFFLINE", "1")
@@ -23,10 +26,22 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import jax
 import pytest
 import shape_checks
+from compilation import share_contexts
+
+share_contexts()
+# Frameworks make millions of objects that stay: a collection every 700 of them is a twentieth of
+# the suite.
+gc.set_threshold(20_000)
 
 # `make test-shapes`: every shape in a signature of jacreg and models, checked at every call.
 if os.environ.get("CHECK_SHAPES"):
     shape_checks.install()
+
+
+def pytest_collection_finish():
+    """What was imported stays: collections need not walk through it."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture

@@ -114,19 +114,32 @@ def shapes_checked(function: Any) -> Any:
     from jaxtyping import TypeCheckError, jaxtyped
 
     checker = beartype(conf=BeartypeConf(is_pep484_tower=True))
-    checked = jaxtyped(function, typechecker=checker)
+    results: list[Any] = []
+
+    @functools.wraps(function)
+    def kept(*args: Any, **kwargs: Any) -> Any:
+        results.append(None)  # of a call that a nested one may end early
+        results[-1] = result = function(*args, **kwargs)
+        return result
+
+    checked = jaxtyped(kept, typechecker=checker)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
+        before = len(results)
         try:
             return checked(*args, **kwargs)
         except TypeCheckError as error:
             if f"{function.__module__}.{function.__qualname__}." not in str(error):
                 raise
-            result = function(*args, **kwargs)
+            # It is never called twice: a module would make its parameters again.
+            called = len(results) > before
+            result = results[before] if called else function(*args, **kwargs)
             if not any(map(_is_tree, (*args, *kwargs.values(), result))):
                 _violation(function, error)
             return result
+        finally:
+            del results[before:]
 
     return call
 

@@ -186,10 +186,9 @@ def test_an_example_that_gives_up_adds_nothing(method, closed_over):
     np.testing.assert_allclose(by_slope[:2], z**2 / (1 - 2 * SLOPES[:2] * z), rtol=1e-3)
 
 
-@pytest.mark.parametrize("method", ["anderson", "iteration"])
-def test_an_example_that_gives_up_is_not_differentiated_where_it_ended(method):
+def test_an_example_that_gives_up_is_not_differentiated_where_it_ended():
     """There the derivatives are infinite, and 0 times them is nan."""
-    solver = EquilibriumSolver(method, max_steps=100, tolerance=1e-6)
+    solver = EquilibriumSolver("iteration", max_steps=100, tolerance=1e-6)
 
     def solved(w):
         cell = lambda z: w * jnp.array([[0.1], [-0.3], [4.0]]) * jnp.exp(z)  # noqa: E731

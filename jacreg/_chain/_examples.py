@@ -18,9 +18,9 @@ _CACHE_ENTRIES = 1 << 16
 
 
 def map_examples(
-    fn: Callable[..., Float[Array, ""]], arrays: Any, num_examples: int, entries: int
-) -> Float[Array, " B"]:
-    """`fn` of the rows of every array `[N or 1, ...]`, as `[N or 1]`.
+    fn: Callable[..., Float[Array, " *out"]], arrays: Any, num_examples: int, entries: int
+) -> Float[Array, " B *out"]:
+    """`fn` of the rows of every array `[N or 1, ...]`, as `[N or 1, *out]`.
 
     Rows of arrays that all examples share are not repeated. What would not fit into memory at
     once is computed again in reverse-mode differentiation.
@@ -36,7 +36,7 @@ def map_examples(
     if not any(varying):
         return fn(*jax.tree.unflatten(treedef, [leaf[0] for leaf in leaves]))[None]
 
-    def one(rows: list[Any]) -> Float[Array, ""]:
+    def one(rows: list[Any]) -> Float[Array, " *out"]:
         parts = iter(rows)
         own = [
             next(parts) if varies else leaf[0] for leaf, varies in zip(leaves, varying, strict=True)

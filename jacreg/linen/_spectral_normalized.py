@@ -62,8 +62,8 @@ class SpectralNormalized(nn.Module):
 
     @nn.compact
     def __call__(
-        self, xs: Float[Array, " N *in"], use_running_average: bool | None = None
-    ) -> Float[Array, " N *out"]:
+        self, xs: Float[Array, "..."], use_running_average: bool | None = None
+    ) -> Float[Array, "..."]:
         """Return A xs / s + b; `batch_stats` holds the right singular vector of A as `vector`.
 
         Raises:

@@ -96,8 +96,8 @@ class SpectralNormalized(nnx.Module):
         self.vector = nnx.BatchStat(vector)
 
     def __call__(
-        self, xs: Float[Array, " N *in"], use_running_average: bool | None = None
-    ) -> Float[Array, " N *out"]:
+        self, xs: Float[Array, "..."], use_running_average: bool | None = None
+    ) -> Float[Array, "..."]:
         """Return A xs / s + b.
 
         Raises:

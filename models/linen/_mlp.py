@@ -22,7 +22,7 @@ class MLP(nn.Module):
     spec: MLPSpec
 
     @nn.compact
-    def __call__(self, xs: Float[Array, "N ..."], train: bool = False) -> Float[Array, "N K"]:
+    def __call__(self, xs: Float[Array, "..."], train: bool = False) -> Float[Array, "N K"]:
         """The outputs of a batch; `train` draws from the rngs "dropout" and "noise"."""
         spec = self.spec
         drop = nn.Dropout(spec.dropout, deterministic=not train)

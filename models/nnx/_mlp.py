@@ -35,7 +35,7 @@ class MLP(nnx.Module):
         """The layers with parameters, by their names in `MLPSpec.kernel_shapes`."""
         return dict(zip(self.spec.kernel_shapes(), self.layers, strict=True))
 
-    def __call__(self, xs: Float[Array, "N ..."]) -> Float[Array, "N K"]:
+    def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "N K"]:
         """The outputs of a batch of vectors, or of images in the layout."""
         noise, drop = (layer or _same for layer in (self.noise, self.dropout))
         act = activation(self.spec.activation)
