@@ -19,6 +19,7 @@ from scipy import stats
 from train.errors import FailedRun, UserError
 from train.reproduce import CONFIGS, Claim, Estimate, Settings, judge, measurement, training
 from train.reproduce.__main__ import main
+from train.reproduce._outcome import outcome, seeds_inside
 from train.reproduce._page import BEGIN, END, joined_page
 from train.reproduce._run import check, command, reproduce, within
 from train.reproduce._runner import run_all_jobs, run_jobs
@@ -30,6 +31,29 @@ ROOT = Path(__file__).resolve().parents[1]
 def claim(low, high, **region):
     estimate = Estimate((low + high) / 2, low, high, "given", ())
     return Claim("id", "It is.", "here", 1.0, lambda results: estimate, **region)
+
+
+@pytest.mark.parametrize(
+    ("interval", "region", "expected"),
+    [
+        ([0.2, 0.8], [0.0, 1.0], "held"),
+        ([0.2, 1.0], [0.0, 1.0], "undecided"),
+        ([0.9, 1.1], [None, 1.0], "undecided"),
+        ([-0.1, 0.1], [0.0, None], "undecided"),
+        ([-1.0, 2.0], [0.0, 1.0], "undecided"),
+        ([1.0, 1.1], [None, 1.0], "not held"),
+        ([1.0, 1.0], [1.0, None], "not held"),
+        ([1.5, 1.6], [0.0, 1.0], "not held"),
+        ([math.nan, math.nan], [0.0, 1.0], "not held"),
+        ([None, None], [0.0, 1.0], "not held"),
+    ],
+)
+def test_a_claim_holds_misses_or_is_left_open(interval, region, expected):
+    values = [0.1, 0.4, 1.0, 1.2]
+    record = {"holds": expected == "held", "interval": interval, "expected": region}
+    assert outcome({**record, "values": values}) == expected
+    assert seeds_inside({"values": values, "expected": [0.0, 1.0]}) == "2 of 4 seeds inside"
+    assert seeds_inside({"values": [0.5], "expected": [0.0, 1.0]}) == ""
 
 
 class TestStatistics:
@@ -206,7 +230,7 @@ class TestReproduction:
         readme = tmp_path / "README.md"
         readme.write_text(f"before\n{BEGIN}\nstale\n{END}\nafter\n")
         page = joined_page(folder, readme).read_text()
-        assert "| `fake2000` | quick | 5 of 6 | tie |" in page
+        assert "| `fake2000` | quick | 5 of 6 | none | tie |" in page
         assert "**held**" in page
         assert "not held" in page
         text = readme.read_text()

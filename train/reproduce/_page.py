@@ -8,6 +8,7 @@ from typing import Any
 
 from train import records
 from train.errors import UserError
+from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Table
 from train.reproduce._report import CLAIMS, RUN, expected, markdown_table
 
@@ -29,7 +30,8 @@ def joined_page(folder: Path, table_page: Path | None = None) -> Path:
     lines = ["# Papers, and what held here", ""]
     lines += [
         "Every line is one claim: the paper's number or ordering, ours with its 95 % interval, "
-        "and whether the whole interval lies inside what is expected. Written by "
+        "and whether the whole interval lies inside what is expected; where it crosses a bound the "
+        "seeds leave it open. Written by "
         "`python -m train.reproduce --report DIR` from the records of the runs.",
         "",
         *markdown_table(_summary(found)),
@@ -72,13 +74,17 @@ def _collect(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]], P
 def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]]) -> Table:
     rows = []
     for about, claims, _ in found:
-        held = sum(claim["holds"] for claim in claims)
-        fallen = ", ".join(claim["id"] for claim in claims if not claim["holds"]) or "none"
+        outcomes = {claim["id"]: outcome(claim) for claim in claims}
+        held = sum(each == HELD for each in outcomes.values())
+        open_ = [name for name, each in outcomes.items() if each == UNDECIDED]
+        fallen = [name for name, each in outcomes.items() if each not in (HELD, UNDECIDED)]
         scale = about["scale"] + (", broken" if about["broken"] else "")
         if about.get("part"):
             scale += f", runs cut to {about['part']['most_steps']} steps"
-        rows.append([f"`{about['name']}`", scale, f"{held} of {len(claims)}", fallen])
-    return Table("", ["paper", "scale", "claims that hold", "that do not"], rows)
+        listed = [", ".join(names) or "none" for names in (open_, fallen)]
+        rows.append([f"`{about['name']}`", scale, f"{held} of {len(claims)}", *listed])
+    columns = ["paper", "scale", "claims that hold", "that the seeds leave open", "that do not"]
+    return Table("", columns, rows)
 
 
 def _claims(claims: list[dict[str, Any]]) -> Table:
@@ -92,10 +98,17 @@ def _claims(claims: list[dict[str, Any]]) -> Table:
                 f"{_number(claim['ours'])} {claim['unit']}".strip(),
                 f"{_number(low)} to {_number(high)}",
                 expected(*claim["expected"]),
-                "**held**" if claim["holds"] else "not held",
+                _outcome_cell(claim),
             ]
         )
     return Table("", ["claim", "paper", "ours", "95 % interval", "expected", ""], rows)
+
+
+def _outcome_cell(claim: dict[str, Any]) -> str:
+    found, seeds = outcome(claim), seeds_inside(claim)
+    if found == HELD:
+        return f"**{found}**"
+    return f"{found} ({seeds})" if found == UNDECIDED and seeds else found
 
 
 def _number(value: float | None) -> str:

@@ -12,6 +12,7 @@ import numpy as np
 from train import records
 from train.reproduce._claims import Verdict, judge
 from train.reproduce._job import LOG
+from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Paper, Table
 from train.reproduce._results import Results
 
@@ -179,7 +180,7 @@ def claims_table(verdicts: Sequence[Verdict]) -> Table:
                 f"{_shown(found.low)} to {_shown(found.high)}",
                 expected(claim.above, claim.below),
                 found.test,
-                "**held**" if verdict.holds else "not held",
+                f"**{HELD}**" if verdict.holds else outcome(verdict.record()),
             ]
         )
     columns = ["id", "claim", "paper", "ours", "95 % interval", "expected", "test", ""]
@@ -208,9 +209,15 @@ def _fallen(verdict: Verdict) -> str:
     found, claim = verdict.estimate, verdict.claim
     if verdict.notes:
         return f"({'; '.join(verdict.notes)})"
+    record = verdict.record()
+    seeds = seeds_inside(record)
+    if outcome(record) == UNDECIDED:
+        how = "the interval crosses the bound" + (f", {seeds}." if seeds else ".")
+    else:
+        how = "the whole interval lies outside."
     return (
         f"Ours is {_shown(found.mean)}, from {_shown(found.low)} to {_shown(found.high)}; "
-        f"expected was {expected(claim.above, claim.below)}."
+        f"expected was {expected(claim.above, claim.below)}: {how}"
     )
 
 
