@@ -14,7 +14,7 @@ DIST = ROOT / "dist"
 
 
 def main() -> int:
-    """Build, look inside, install without dependencies, call every public name."""
+    """Build, look inside, call every public name alone, and measure with each extra."""
     shutil.rmtree(DIST, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "build", "--no-isolation", str(ROOT)], check=True)
     (wheel,), (source,) = DIST.glob("*.whl"), DIST.glob("*.tar.gz")
@@ -46,8 +46,25 @@ def main() -> int:
             return 1
         command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "."]
         subprocess.run(command, cwd=away, env=environment, check=True)
+        for extra in ("flows", "equilibrium"):
+            _try_figures(wheel, extra)
     print(f"{wheel.name} and {source.name} are whole; they are in {DIST.name}/")
     return 0
+
+
+def _try_figures(wheel: Path, extra: str) -> None:
+    """In an environment with the wheel, one extra and pytest alone."""
+    with tempfile.TemporaryDirectory() as folder:
+        away = Path(folder)
+        subprocess.run([sys.executable, "-m", "venv", str(away / "fresh")], check=True)
+        python = str(away / "fresh" / "bin" / "python")
+        command = [python, "-m", "pip", "install", "--quiet", "--no-compile", "pytest"]
+        subprocess.run([*command, f"{wheel}[{extra}]"], check=True)
+        shutil.copy(ROOT / "tests" / "release_figures.py", away / "test_release_figures.py")
+        environment = {key: value for key, value in os.environ.items() if key != "PYTHONPATH"}
+        command = [python, "-m", "pytest", "-q", "-s", "-p", "no:cacheprovider", "-rs"]
+        command.append("test_release_figures.py")
+        subprocess.run(command, cwd=away, env=environment, check=True)
 
 
 if __name__ == "__main__":
