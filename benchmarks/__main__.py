@@ -10,6 +10,8 @@ and leaves `benchmarks/records/WORK.json`. Then the table of all records is prin
   --page FILE     renew the table in FILE (again for a second file)
   --records DIR   another folder for the records and plots
 
+Without names all works are measured but those whose peer is no package (see benchmarks/README.md).
+
 Exit code 0 when every work ran, whether or not an aim was reached (the table says which fall
 short); 1 when a work failed, for one because its results did not agree; 2 for a wrong command.
 """
@@ -27,7 +29,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks import _comparison, _table
-from benchmarks.works import WORKS
+from benchmarks.works import NAMED_ONLY, WORKS
 
 _ROOT = Path(__file__).resolve().parent.parent
 
@@ -59,7 +61,8 @@ def main(arguments: list[str] | None = None) -> int:
     if chosen.inside:
         _measure(chosen.works[0], chosen.records)
         return 0
-    failed = [] if chosen.table else _run(chosen.works or list(WORKS), chosen.records)
+    every = [name for name in WORKS if name not in NAMED_ONLY]
+    failed = [] if chosen.table else _run(chosen.works or every, chosen.records)
     _table.show(chosen.records)
     plots = _table.draw(chosen.records)
     if plots:

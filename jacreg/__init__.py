@@ -19,6 +19,8 @@ from ._laplacian import hessian_diagonal as hessian_diagonal
 from ._laplacian import laplacian as laplacian
 from ._layerwise import LayerwiseLogFrobenius as LayerwiseLogFrobenius
 from ._layerwise import layerwise_log_frobenius as layerwise_log_frobenius
+from ._least_stretch import LeastStretch as LeastStretch
+from ._least_stretch import least_stretch as least_stretch
 from ._linearize import Linearization as Linearization
 from ._linearize import linearize as linearize
 from ._log_determinant import log_determinant as log_determinant
@@ -59,6 +61,7 @@ __all__ = [
     "Hutchinson",
     "Lanczos",
     "LayerwiseLogFrobenius",
+    "LeastStretch",
     "Linearization",
     "NoiseInjection",
     "Plan",
@@ -78,6 +81,7 @@ __all__ = [
     "jacobian",
     "laplacian",
     "layerwise_log_frobenius",
+    "least_stretch",
     "linearize",
     "lipschitz_bound",
     "log_determinant",

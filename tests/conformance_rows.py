@@ -164,6 +164,7 @@ NO_ROW: dict[str, dict[str, str]] = {
         "ColoringError": "an error; tests/test_coloring.py",
         "DirectionError": "an error; every pair raises it where a direction is missing",
         "LayerwiseLogFrobenius": "the result of layerwise_log_frobenius",
+        "LeastStretch": "the result of least_stretch",
     },
     "jacreg.losses": {"FlowRegularizers": "the result of flow_regularizers"},
     "jacreg.flow": {"FlowResult": "the result of log_density and sample"},

@@ -214,6 +214,10 @@ def _error(net, xs, key):
     return quantity(CLASSIFIER(net, xs), jacreg.Projection(3), key=key)
 
 
+def _least(lin, key=None):
+    return jacreg.least_stretch(lin, key=key).value
+
+
 def _matching(net, xs, key):
     target = jnp.zeros((xs.shape[0], 3, SIZE), xs.dtype)
     return losses.jacobian_matching(CLASSIFIER(net, xs), target)
@@ -405,6 +409,7 @@ CALLS: dict[str, Call] = {
         CLASSIFIER, jacreg.spectral_norm, keyed=True, degree=1,
         small_ways=("_spectral_norm._DENSE_SIDE",),
     ),
+    "least_stretch": of(FIELD, _least, keyed=True, degree=1),
     "spectral_radius": of(FIELD, jacreg.spectral_radius, keyed=True, degree=1),
     "spectral_radius arnoldi": of(
         FIELD, jacreg.spectral_radius, keyed=True, degree=1,

@@ -72,6 +72,10 @@ def _norm(p, xs, dense):
     return np.zeros(N) if p.empty else np.linalg.norm(dense, 2, axis=(1, 2))
 
 
+def _least(p, xs, dense):
+    return np.zeros(N) if p.empty else np.linalg.norm(dense, -2, axis=(1, 2))
+
+
 def _radius(p, xs, dense):
     return np.zeros(N) if p.empty else np.abs(np.linalg.eigvals(dense)).max(1)
 
@@ -124,6 +128,9 @@ def _exact_pairs():
             _gram,
         )
     yield Pair("spectral_norm", "Lanczos", lambda p, lin: jacreg.spectral_norm(lin, key=KEY), _norm)
+    yield Pair(
+        "least_stretch", "dense", lambda p, lin: jacreg.least_stretch(lin, key=KEY).value, _least
+    )
     yield Pair("spectral_radius", "eigenvalues",
                lambda p, lin: jacreg.spectral_radius(lin, key=KEY), _radius, _is_square,
                rtol=1e-6, atol=1e-7)  # fmt: skip

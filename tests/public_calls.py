@@ -81,6 +81,7 @@ LIBRARY: dict[str, Callable[[], Any]] = {
     "HutchPlusPlus": lambda: jacreg.divergence(lin(), jacreg.HutchPlusPlus(3), key=KEY),
     "Hutchinson": lambda: jacreg.divergence(lin(), jacreg.Hutchinson(2), key=KEY),
     "Lanczos": lambda: jacreg.log_pseudo_determinant(lin(), jacreg.Lanczos(3), key=KEY),
+    "LeastStretch": lambda: isinstance(jacreg.least_stretch(lin(), key=KEY), jacreg.LeastStretch),
     "LayerwiseLogFrobenius": lambda: isinstance(
         jacreg.layerwise_log_frobenius([field], XS), jacreg.LayerwiseLogFrobenius
     ),
@@ -102,6 +103,7 @@ LIBRARY: dict[str, Callable[[], Any]] = {
     "jacobian": lambda: jacreg.jacobian(lin()),
     "laplacian": lambda: jacreg.laplacian(scalar()),
     "layerwise_log_frobenius": lambda: jacreg.layerwise_log_frobenius([field, field], XS).total,
+    "least_stretch": lambda: jacreg.least_stretch(lin(), key=KEY),
     "linearize": lambda: lin().jvp(XS) + lin().vjp(XS),
     "lipschitz_bound": lambda: jacreg.lipschitz_bound([field], XS),
     "log_determinant": lambda: jacreg.log_determinant(lin(), key=KEY, num_terms=2, num_probes=1),

@@ -54,9 +54,6 @@ def _claims(settings: Settings) -> Sequence[Claim]:
             statistic=difference("test/accuracy", "sll", "aol", scale=100),
             above=0.0,
             unit="points",
-            why_not="On digits the two are closer than five seeds can tell apart."
-            if settings.quick
-            else "",
         ),
         Claim(
             id="sll-certified",

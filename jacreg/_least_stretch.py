@@ -1,0 +1,141 @@
+"""Smallest singular value of each example's Jacobian, and the direction that it stretches least."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import jax
+import jax.numpy as jnp
+
+from ._basis import FlatJacobian, first_direction
+from ._exact import dense_jacobian
+from ._lanczos import leading_singular_vector, norm, unit
+from ._linearize import Linearization
+from ._memory import known_size
+from ._probes import draw
+from ._spectral_norm import leading_pair
+from ._structure import accumulate_dtype, common_dtype
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
+
+# As for the largest: up to here the dense Jacobian is the quicker way.
+_DENSE_SIDE = 64
+_DENSE_ENTRIES = 1 << 24
+
+
+class LeastStretch(NamedTuple):
+    """The smallest singular value `[N]`, and the unit inputs `[N, *in]` that it belongs to.
+
+    `value` carries the gradient, `direction` none.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: 3 * xs, jnp.ones((1, 2)))
+        >>> value, direction = jacreg.least_stretch(lin, key=jax.random.key(0))
+        >>> value.round(), direction.shape
+        (Array([3.], dtype=float32), (1, 2))
+    """
+
+    value: Float[Array, " N"]
+    direction: PyTree
+
+
+def least_stretch(
+    lin: Linearization,
+    *,
+    key: Array,
+    tolerance: float = 1e-3,
+    max_steps: int | None = None,
+) -> LeastStretch:
+    """Smallest singular value of each example's Jacobian, and the direction of it.
+
+    Of a layer of norm 1 it says how far from an isometry the layer is: by how much it shrinks
+    what it shrinks most. Of a Jacobian with fewer rows than columns the directions that it loses
+    altogether do not count: the smallest of as many singular values as the smaller side has.
+
+    From the dense Jacobian where that side has at most 64 dimensions. Else, with G = J^T J or
+    J J^T on it, as the leading vector of 2 s^2 - G, s the spectral norm: Lanczos steps as in
+    `spectral_norm`. The value is ||J v||, so from above; with probability 0.9999 an example its
+    square is at most 2 `tolerance` s^2 above the smallest one's.
+
+    Args:
+        lin: from `linearize`.
+        key: for the random start.
+        tolerance: relative to the spectral norm's square.
+        max_steps: Lanczos steps before giving up; None means as many as the tolerance can need.
+
+    Returns:
+        `LeastStretch(value [N], direction [N, *in])`; nan where the Jacobian is not finite and
+        where `max_steps` did not suffice. The direction is zero where the value is and the
+        Jacobian is too large to form.
+
+    Raises:
+        ValueError: the key is missing, or an option is out of range.
+        TypeError: (DirectionError) the function lacks a direction that is needed.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> lin = jacreg.linearize(lambda xs: xs * jnp.array([1.0, 0.5]), jnp.ones((1, 2)))
+        >>> found = jacreg.least_stretch(lin, key=jax.random.key(0))
+        >>> found.value, abs(found.direction)
+        (Array([0.5], dtype=float32), Array([[0., 1.]], dtype=float32))
+    """
+    largest = leading_pair("least_stretch", lin, key, tolerance, max_steps)
+    flat, frozen = FlatJacobian(lin), FlatJacobian(jax.lax.stop_gradient(lin))
+    rows, columns, examples = flat.outputs.size, flat.inputs.size, known_size(flat.num_examples)
+    dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
+    if min(rows, columns, examples) == 0:
+        nothing = jnp.zeros((examples, columns), dtype)
+        return LeastStretch(largest.value, lin.inputs.unflatten(nothing))
+    if min(rows, columns) <= _DENSE_SIDE and examples * rows * columns <= _DENSE_ENTRIES:
+        left, right = _by_dense(frozen)
+        converged = largest.converged
+    else:
+        left, right, converged = _by_lanczos(frozen, largest.value, key, tolerance, max_steps)
+        converged = converged & largest.converged
+    left, right = jax.lax.stop_gradient((left, right))
+    value = first_direction(
+        lin,
+        lambda: norm(flat.jvp(right).astype(dtype)),
+        lambda: norm(flat.vjp(left).astype(dtype)),
+        reverse_first=columns > rows,
+    )
+    value = jnp.where(converged, value, jnp.nan).astype(lin.outputs.dtype)
+    return LeastStretch(value, lin.inputs.unflatten(right))
+
+
+def _by_dense(flat: FlatJacobian) -> tuple[Array, Array]:
+    dense = dense_jacobian(flat)
+    dense = dense.astype(accumulate_dtype(dense.dtype))
+    finite = jnp.isfinite(dense).all((1, 2), keepdims=True)
+    left, _, right = jnp.linalg.svd(jnp.where(finite, dense, 0), full_matrices=False)
+    return left[:, :, -1], right[:, -1]
+
+
+def _by_lanczos(
+    flat: FlatJacobian, largest: Array, key: Array, tolerance: float, max_steps: int | None
+) -> tuple[Array, Array, Array]:
+    """Both vectors by products alone, iterating on the smaller side."""
+    dtype = largest.dtype
+    wide = flat.outputs.size < flat.inputs.size
+    # Twice, as s^2 - G of an isometry is rounding alone.
+    shift = 2 * jax.lax.stop_gradient(jnp.square(largest))[:, None]
+
+    def there(vectors: Array) -> Array:
+        return (flat.vjp if wide else flat.jvp)(vectors).astype(dtype)
+
+    def complement(vectors: Array) -> Array:
+        back = flat.jvp if wide else flat.vjp
+        return shift * vectors - back(there(vectors)).astype(dtype)
+
+    side, like = (flat.outputs, flat.lin.value) if wide else (flat.inputs, flat.lin.xs)
+    start = side.flatten(draw(jax.random.fold_in(key, 1), like, "gaussian")).astype(dtype)
+    found = leading_singular_vector(
+        complement, complement, start, tolerance=tolerance / 2, max_steps=max_steps
+    )
+    other = unit(there(found.vector))
+    left, right = (found.vector, other) if wide else (other, found.vector)
+    return left, right, found.converged
