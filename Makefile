@@ -15,9 +15,10 @@ ASKED := pyproject.toml $(CONSTRAINTS)
 quickstart: $(VENV)/.train
 	$(BIN)/python -m train.quickstart
 
-# Before a commit, under two minutes: lint, types, import circles, one call of every public name.
+# Before a commit, under two minutes: lint, types, import circles, one call of every public name with
+# the shapes of every signature checked.
 check: lint
-	$(BIN)/python -m pytest -n auto tests/test_imports.py tests/test_import_circles.py tests/test_public_names.py
+	CHECK_SHAPES=1 $(BIN)/python -m pytest -n auto tests/test_imports.py tests/test_import_circles.py tests/test_public_names.py
 
 test: $(VENV)/.dev
 	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow"

@@ -11,6 +11,7 @@ import os
 import sys
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec, PathFinder, SourceFileLoader
+from types import FunctionType
 from typing import Any
 
 CHECKED = ("jacreg", "models")
@@ -116,13 +117,14 @@ def shapes_checked(function: Any) -> Any:
     checker = beartype(conf=BeartypeConf(is_pep484_tower=True))
     results: list[Any] = []
 
-    @functools.wraps(function)
     def kept(*args: Any, **kwargs: Any) -> Any:
         results.append(None)  # of a call that a nested one may end early
         results[-1] = result = function(*args, **kwargs)
         return result
 
-    checked = jaxtyped(kept, typechecker=checker)
+    # With the globals of the function, in which its annotations are looked up.
+    kept = FunctionType(kept.__code__, function.__globals__, closure=kept.__closure__)
+    checked = jaxtyped(functools.wraps(function)(kept), typechecker=checker)
 
     @functools.wraps(function)
     def call(*args: Any, **kwargs: Any) -> Any:
