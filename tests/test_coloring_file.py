@@ -1,5 +1,6 @@
 """Colourings saved and loaded: the same plan, the same refusals, one error for other files."""
 
+import io
 import pickle
 
 import jax
@@ -105,6 +106,13 @@ def header(path, old, new):
     changed(path, header=np.array(text.replace(old, new)))
 
 
+def array_file(save, *arrays, **named):
+    """What NumPy would write."""
+    buffer = io.BytesIO()
+    save(buffer, *arrays, **named)
+    return buffer.getvalue()
+
+
 BAD = {
     "empty": lambda path: path.write_bytes(b""),
     "half": lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
@@ -114,8 +122,8 @@ BAD = {
     ),
     "text": lambda path: path.write_text("colours"),
     "pickle": lambda path: path.write_bytes(pickle.dumps({"a": 1})),
-    "an array": lambda path: np.save(path.open("wb"), np.ones(3)),
-    "other arrays": lambda path: np.savez(path.open("wb"), a=np.ones(3)),
+    "an array": lambda path: path.write_bytes(array_file(np.save, np.ones(3))),
+    "other arrays": lambda path: path.write_bytes(array_file(np.savez, a=np.ones(3))),
     "objects": lambda path: changed(path, colors=np.array([None, 1], dtype=object)),
     "version": lambda path: header(path, '"version": 1', '"version": 2'),
     "quantity": lambda path: header(path, '"quantity": "jacobian"', '"quantity": "rank"'),
