@@ -124,3 +124,44 @@ def test_what_forward_mode_does_not_go_through_is_refused():
     # Where x does not enter, any function will do.
     _, found = forward(lambda xs, w: (clipped(w) * xs**2).sum(1), xs, 1.0)
     np.testing.assert_allclose(found, 6.0)
+
+
+def products(xs, w):
+    """Two intermediates that depend on x, which meet in an operation."""
+    return jnp.sin(xs @ w), jnp.cos(xs @ (w + 1))
+
+
+# The second derivative of each has a number of Python in it, as the 2 of 2 a' b'.
+MEETINGS = {
+    "product": lambda a, b: a * b,
+    "quotient": lambda a, b: a / (2 + b),
+    "contraction": lambda a, b: jnp.einsum("ni,nj->nij", a, b),
+    "batched contraction": lambda a, b: jnp.einsum("ni,nij->nj", a, b[:, :, None] * a[:, None]),
+    "convolution": lambda a, b: jax.vmap(jnp.convolve)(a, b),
+    "square of a sum": lambda a, b: (a - b) ** 2,
+    "gated": lambda a, b: a * jax.nn.sigmoid(3 * b) - 2 * b,
+    "three": lambda a, b: 3 * a * b * (a + 1),
+    "norm": lambda a, b: a / jnp.sqrt(1 + jnp.sum(b * b, axis=1, keepdims=True)),
+    "running product": lambda a, b: jnp.cumprod(1 + a * b / 4, axis=1),
+    # Taken in float32 whatever came in.
+    "product of a row": lambda a, b: jnp.prod((a * b) @ jnp.ones((4, 3), a.dtype), axis=1),
+    "wider in between": lambda a, b: a * (a * b).astype(jnp.float32),
+}
+
+
+@pytest.mark.parametrize("function", [forward_laplacian, forward_hessian_diagonal])
+@pytest.mark.parametrize("name", MEETINGS)
+def test_half_precision_against_float64(name, function, x64):
+    def field(xs, w):
+        return MEETINGS[name](*products(xs, w)).reshape(2, -1).sum(1)
+
+    found = {}
+    for dtype in (jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16):
+        xs = (jnp.arange(8).reshape(2, 4) / 8).astype(dtype)
+        w = (jnp.arange(16).reshape(4, 4) % 7 / 8 - 0.25).astype(dtype)
+        run = jax.jit(lambda xs, w: forward(field, xs, w, function)[1], compiler_options=QUICK)
+        found[dtype] = np.asarray(run(xs, w), np.float64)
+    truth = found.pop(jnp.float64)
+    for dtype, values in found.items():
+        atol = 16 * float(jnp.finfo(dtype).eps) * np.abs(truth).max()
+        np.testing.assert_allclose(values, truth, atol=atol, err_msg=str(dtype))

@@ -47,14 +47,22 @@ class Carried:
     def tangent(self) -> Directions:
         """First derivatives."""
         if callable(self._tangent):
-            self._tangent = self._tangent()
+            self._tangent = self._in_own_type(self._tangent())
         return self._tangent
 
     def second(self) -> Any:
         """Second derivatives, see `Order`; None where they are zero."""
         if callable(self._second):
-            self._second = self._second()
+            self._second = self._in_own_type(self._second())
         return self._second
+
+    def _in_own_type(self, term: Any) -> Any:
+        """Derivatives in the type of the value, which operations on both ask for."""
+        if term is None:
+            return None
+        if isinstance(term, Directions):
+            return term._replace(array=term.array.astype(self.value.dtype))
+        return term.astype(self.value.dtype)
 
 
 class Order:

@@ -132,10 +132,16 @@ def _recolor_axis(
 def widened(arrays: Sequence[Any]) -> list[Any]:
     """Arrays in the widest of their types: sums of low precision are accumulated in float32.
 
-    Said rather than left to promotion, which a user may have forbidden.
+    Said rather than left to promotion, which a user may have forbidden. A number of Python has no
+    type of its own: an integer is as long as a float32, and holds nothing of a float16.
     """
-    wide = max((jnp.result_type(each) for each in arrays), key=lambda dtype: dtype.itemsize)
+    types = [each.dtype for each in arrays if hasattr(each, "dtype")]
+    wide = max(filter(_is_inexact, types), key=lambda dtype: dtype.itemsize)
     return [jnp.asarray(each, wide) for each in arrays]
+
+
+def _is_inexact(dtype: Any) -> bool:
+    return jnp.issubdtype(dtype, jnp.inexact)
 
 
 def total(parts: Sequence[Directions]) -> Directions:

@@ -74,8 +74,7 @@ class Entrywise(Carried):
     def _first_order(self) -> Directions:
         first, _ = self._derivatives()
         found = self.root.tangent()
-        found = found if first is None else scale(found, first)
-        return found._replace(array=found.array.astype(self.value.dtype))
+        return found if first is None else scale(found, first)
 
     def _second_order(self) -> Any:
         first, second = self._derivatives()
@@ -234,8 +233,7 @@ def _of_several(
         return directions if isinstance(factor, int) and factor == 1 else scale(directions, factor)
 
     def tangent() -> Directions:
-        found = total([scaled(lifted(place), first(place)) for place in places])
-        return found._replace(array=found.array.astype(value.dtype))
+        return total([scaled(lifted(place), first(place)) for place in places])
 
     def second_order() -> Any:
         terms = [order.scale(operands[place].second(), first(place)) for place in places]
