@@ -20,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._structure import accumulate_dtype
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -62,8 +64,8 @@ def convolve_in_groups(
 def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
     """Of groups of one channel: of each of a group's outputs, a sum over the taps."""
     numbers = params["dimension_numbers"]
-    dtype = params["preferred_element_type"] or jnp.result_type(images, kernel)
-    wide = jnp.promote_types(dtype, jnp.float32)
+    dtype = params["preferred_element_type"] or images.dtype
+    wide = accumulate_dtype(dtype)
     images = jnp.transpose(
         images, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
     )
@@ -92,7 +94,8 @@ def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
             seen = jax.lax.slice(
                 images, (0, *low, 0), (images.shape[0], *high, images.shape[-1]), (1, *strides, 1)
             )
-            total = total + seen * one[tap][:, 0]
+            weight = one[tap][:, 0].reshape((1,) * (seen.ndim - 1) + (-1,))
+            total = total + seen * weight
         found.append(total)
     outs = jnp.stack(found, -1)
     outs = outs.reshape((*outs.shape[:-2], channels)).astype(dtype)

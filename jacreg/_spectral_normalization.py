@@ -14,7 +14,7 @@ from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
 from ._methods import check_count
 from ._operator_norm import leading_triple
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, common_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
@@ -33,7 +33,7 @@ def converged_vector(
         ValueError: the layer is not affine, or its linear part is zero.
     """
     floating = [p.dtype for p in parameters if jnp.issubdtype(p.dtype, jnp.floating)]
-    dtype = jnp.result_type(*floating) if floating else None
+    dtype = common_dtype(floating) if floating else None
     triple = leading_triple(layer, in_shape, key=key, dtype=dtype)
     try:
         vanishes = not bool(triple.value > 0)

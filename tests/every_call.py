@@ -177,6 +177,7 @@ def _traces():
                 f"{name} {label}",
                 of(EIGHT if label == "hutch++" else FIELD, quantity, method, keyed=keyed, degree=1),
             )
+        yield f"{name} auto", of(FIELD, quantity, degree=1)
         yield f"{name} auto local", of(LOCAL, quantity, degree=1)
         yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(2), keyed=True, degree=1)
         yield f"{name} xtrace", of(EIGHT, quantity, jacreg.XTrace(4), keyed=True, degree=1)
@@ -206,6 +207,8 @@ def _norms():
             f"frobenius_squared {label}",
             of(EIGHT, jacreg.frobenius_squared, method, keyed=True, degree=2),
         )
+    yield "frobenius_squared auto", of(CLASSIFIER, jacreg.frobenius_squared, degree=2)
+    yield "frobenius_squared auto local", of(LOCAL, jacreg.frobenius_squared, degree=2)
     yield "frobenius_squared images", of(IMAGES, jacreg.frobenius_squared, jacreg.Exact(), degree=2)
 
 
@@ -226,6 +229,25 @@ def _matching(net, xs, key):
 def _operator(net, xs, key):
     matrix = jnp.asarray(WIDE, xs.dtype)
     return jacreg.operator_norm(lambda x: net.times(x @ matrix), SIZE, key=key, dtype=xs.dtype)
+
+
+def _bounded(dtype):
+    """A map of two layers, a convolution in one of them."""
+    first, second = jnp.asarray(SQUARE, dtype), jnp.asarray(KERNEL, dtype)
+
+    def linear_map(net, x):
+        images = (x @ first)[None, :, None]
+        found = jax.lax.conv_general_dilated(
+            images, second, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+        return net.times(found[0, :, 0])
+
+    return linear_map
+
+
+def _operator_bound(net, xs, key):
+    linear_map = _bounded(xs.dtype)
+    return jacreg.operator_norm_bound(lambda x: linear_map(net, x), SIZE, dtype=xs.dtype)
 
 
 def _kernel(traced, others=None):
@@ -339,6 +361,17 @@ def _every_loss():
         "layerwise_penalty": Call(
             lambda net, xs, key: losses.layerwise_penalty(_layers(net), xs), "log of 1"
         ),
+        "lipschitz_margin_loss": Call(
+            lambda net, xs, key: losses.lipschitz_margin_loss(
+                net.classifier(xs), jnp.arange(xs.shape[0]) % 3, margin=0.5, temperature=2.0
+            )
+        ),
+        "certified_radius": Call(
+            lambda net, xs, key: losses.certified_radius(
+                net.classifier(xs), jnp.argmax(net.classifier(xs), axis=1), lipschitz=2.0
+            ),
+            1,
+        ),
         "gradient_penalty": Call(lambda net, xs, key: losses.gradient_penalty(net.energy, xs)),
         "gradient_penalty to zero": Call(
             lambda net, xs, key: losses.gradient_penalty(net.energy, xs, target=0.0), 2
@@ -415,7 +448,10 @@ CALLS: dict[str, Call] = {
         FIELD, jacreg.spectral_radius, keyed=True, degree=1,
         small_ways=("_spectral_radius._DENSE_SIZE", "_spectral_radius._FALLBACK_SIZE"),
     ),
+    "spectral_norm images": of(IMAGES, jacreg.spectral_norm, keyed=True, degree=1),
     "gram": of(CLASSIFIER, jacreg.gram, degree=2),
+    "gram chunks": of(CLASSIFIER, jacreg.gram, None, jacreg.Exact(chunk_size=2), degree=2),
+    "gram images": of(IMAGES, jacreg.gram, degree=2),
     "gram of two": Call(lambda net, xs, key: jacreg.gram(FIELD(net, xs), CLASSIFIER(net, xs)), 2),
     "log_pseudo_determinant": of(CLASSIFIER, jacreg.log_pseudo_determinant, degree="log of 3"),
     "log_pseudo_determinant lanczos": of(
@@ -440,6 +476,21 @@ CALLS: dict[str, Call] = {
         ),
         1,
     ),
+    **{
+        f"laplacian {label}": Call(
+            lambda net, xs, key, method=method: jacreg.laplacian(
+                jacreg.linearize(net.energy, xs), method, key=key
+            ),
+            1,
+        )
+        for label, method in (("exact", jacreg.Exact()), ("chunks", jacreg.Exact(chunk_size=3)))
+    },
+    "hessian_diagonal hutchinson": Call(
+        lambda net, xs, key: jacreg.hessian_diagonal(
+            jacreg.linearize(net.energy, xs), jacreg.Hutchinson(2), key=key
+        ),
+        1,
+    ),
     "hessian_diagonal": Call(
         lambda net, xs, key: jacreg.hessian_diagonal(jacreg.linearize(net.energy, xs)).sum(1), 1
     ),
@@ -447,6 +498,10 @@ CALLS: dict[str, Call] = {
         lambda net, xs, key: jacreg.layerwise_log_frobenius(_layers(net), xs).total, "log of 1"
     ),
     "operator_norm": Call(_operator, 1, rows=False),
+    "operator_norm_bound": Call(_operator_bound, 1, rows=False),
+    "lipschitz_bound": Call(
+        lambda net, xs, key: jacreg.lipschitz_bound([net.field, net.classifier], xs), 2, rows=False
+    ),
     "empirical_ntk": Call(_kernel(True), 2, rows=False),
     "empirical_ntk of two": Call(_kernel(True, others=True), 2, rows=False),
     "empirical_ntk outputs": Call(_kernel(False), 2, rows=False),

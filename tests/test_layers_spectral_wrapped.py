@@ -127,8 +127,25 @@ def test_nnx_weight_norm_writes_its_kernel_and_is_normalised_all_the_same(name):
     assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 1e-4
 
 
-def test_a_layer_that_writes_is_pointed_to_the_adapter():
-    layer = nnx.WeightNorm(nnx.Linear(6, 4, rngs=nnx.Rngs(0)), rngs=nnx.Rngs(0))
-    with pytest.raises(Exception, match="different trace level") as caught:
-        jacreg.operator_norm(lambda x: layer(x[None])[0], 6, key=KEY)
+WRITERS = {
+    "weight norm": lambda rngs: nnx.WeightNorm(nnx.Linear(6, 4, rngs=rngs), rngs=rngs),
+    "spectral norm": lambda rngs: nnx.SpectralNorm(nnx.Linear(6, 4, rngs=rngs), rngs=rngs),
+    "batch norm": lambda rngs: nnx.BatchNorm(6, rngs=rngs),
+    "dropout": lambda rngs: nnx.Dropout(0.5, rngs=rngs),
+    "in a sequence": lambda rngs: nnx.Sequential(
+        nnx.Linear(6, 6, rngs=rngs), nnx.BatchNorm(6, rngs=rngs)
+    ),
+}
+NORMS = {
+    "operator_norm": lambda fn: jacreg.operator_norm(fn, 6, key=KEY),
+    "operator_norm_bound": lambda fn: jacreg.operator_norm_bound(fn, 6),
+}
+
+
+@pytest.mark.parametrize("norm", NORMS)
+@pytest.mark.parametrize("name", WRITERS)
+def test_a_layer_that_writes_is_pointed_to_the_adapter(name, norm):
+    layer = WRITERS[name](nnx.Rngs(0))
+    with pytest.raises(nnx.errors.TraceContextError) as caught:
+        NORMS[norm](lambda x: layer(x[None])[0])
     assert "jacreg.nnx.function(module) runs a private copy" in "".join(caught.value.__notes__)

@@ -6,6 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from chains import conv, kernels, net, numbers
 from every_call import CALLS, Net, batch, prepare
 
 import jacreg
@@ -90,6 +91,95 @@ def test_the_options_are_on():
         jax.random.normal(key)
         with pytest.raises(Exception, match="consumed"):
             jax.random.normal(key)
+
+
+def matrices(depth):
+    return net([numbers(4, 4, seed=k) / 2 for k in range(depth)], layer=product)
+
+
+def product(xs, matrix):
+    return xs @ jnp.asarray(matrix, xs.dtype)
+
+
+def local(xs, kernel, *padding, **options):
+    return conv(xs, jnp.asarray(kernel, xs.dtype), *padding, **options)
+
+
+def convolutions(depth, taps=(3,)):
+    return net(kernels(depth, taps), layer=local)
+
+
+def attention(xs):
+    q, k, v = (product(xs, numbers(4, 4, seed=n)) for n in range(3))
+    weights = jax.nn.softmax(jnp.einsum("nti,nsi->nts", q, k), axis=-1)
+    return xs + jnp.einsum("nts,nsi->nti", weights, v)
+
+
+def grouped(xs):
+    kernel = jnp.asarray(numbers(3, 1, 4), xs.dtype)
+    found = jax.lax.conv_general_dilated(
+        xs, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC"), feature_group_count=4
+    )
+    return jnp.tanh(found)
+
+
+# What has a way of its own: closed forms by their depth, colours, second derivatives.
+FORMS = {
+    **{f"matrices, {depth}": (matrices(depth), (4,)) for depth in (1, 2, 3, 4, 5)},
+    **{f"convolutions, {depth}": (convolutions(depth), (6, 2)) for depth in (1, 2, 3, 4)},
+    "convolutions in the plane": (convolutions(3, (3, 3)), (5, 4, 2)),
+    "condition": (lambda xs: jnp.where(xs > 0, matrices(3)(xs), xs), (4,)),
+    "groups": (lambda xs: grouped(grouped(xs)), (6, 4)),
+    "circular": (
+        lambda xs: local(
+            jnp.pad(xs, ((0, 0), (1, 1), (0, 0)), mode="wrap"), numbers(3, 2, 2), "VALID"
+        ),
+        (6, 2),
+    ),
+    "gradient": (jax.grad(lambda xs: jnp.sum(convolutions(2)(xs) ** 2)), (6, 2)),
+    "attention": (attention, (3, 4)),
+    "norm": (lambda xs: xs / jnp.sqrt(1 + jnp.mean(xs * xs, axis=1, keepdims=True)), (4,)),
+    "product of a row": (lambda xs: xs * jnp.prod(matrices(1)(xs), axis=1, keepdims=True), (4,)),
+    "joined": (
+        lambda xs: jnp.concatenate([jnp.sin(xs[:, :2]), matrices(2)(xs)[:, 2:]], axis=1),
+        (4,),
+    ),
+    "loop": (lambda xs: jax.lax.fori_loop(0, 3, lambda _, x: matrices(2)(x), xs), (4,)),
+    "table": (lambda xs: jnp.sin(xs[:, np.array([1, 2, 3, 0])]) * xs, (4,)),
+}
+
+
+@pytest.mark.parametrize("name", FORMS)
+def test_nothing_is_promoted_or_leaked_on_any_way(name):
+    """The options are of jacreg alone: the network was traced before."""
+    fn, shape = FORMS[name]
+    xs = jnp.ones((2, *shape), jnp.bfloat16)
+    lin = jacreg.linearize(fn, xs)
+    energy = jacreg.linearize(lambda xs: jnp.square(fn(xs)).reshape(2, -1).sum(1), xs)
+    calls = [
+        (jacreg.divergence, lin), (jacreg.diagonal, lin), (jacreg.frobenius_squared, lin),
+        (jacreg.laplacian, energy), (jacreg.hessian_diagonal, energy),
+    ]  # fmt: skip
+    with (
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("strict"),
+        jax.checking_leaks(),
+    ):
+        for quantity, of in calls:
+            # A function of its own, which no earlier trace answers for.
+            jax.jit(lambda lin, quantity=quantity: quantity(lin)).trace(of)
+
+
+def test_layers_in_groups_and_bounds_are_lowered_without_promotion():
+    xs = jnp.ones((2, 6, 4), jnp.bfloat16)
+    with jax.numpy_rank_promotion("raise"), jax.numpy_dtype_promotion("strict"):
+        slope = jax.grad(lambda xs: jacreg.divergence(jacreg.linearize(grouped, xs)).sum())
+        jax.jit(slope).lower(xs)
+        for activation in (jax.nn.relu, jax.nn.gelu, jax.nn.softplus, jax.nn.softmax, jnp.tanh):
+            layers = [grouped, activation, lambda xs: product(xs, numbers(4, 300))]
+            assert float(jacreg.lipschitz_bound(layers, xs)) > 0
+        wide = jnp.asarray(numbers(300, 300), jnp.bfloat16)  # proved by a factorisation
+        assert float(jacreg.operator_norm_bound(lambda x: wide @ x, 300, dtype=xs.dtype)) > 0
 
 
 @pytest.mark.parametrize("name", SOME)

@@ -26,11 +26,10 @@ def in_double(
     """
     arrays = [jnp.asarray(each) for each in arrays]
     floating = [i for i, each in enumerate(arrays) if jnp.issubdtype(each.dtype, jnp.floating)]
-    others = {i: each for i, each in enumerate(arrays) if i not in floating}
 
+    # All arrays are arguments: what a rule of derivatives closes over would outlive its trace.
     def scalar(*wide: Array) -> Array:
-        whole = {**others, **dict(zip(floating, wide, strict=True))}
-        return fn([whole[i] for i in range(len(arrays))])
+        return fn(wide)
 
     @jax.custom_jvp
     def run(*given: Array) -> Array:
@@ -40,24 +39,28 @@ def in_double(
     @run.defjvp
     def _(primals: Sequence[Array], tangents: Sequence[Array]) -> tuple[Array, Array]:
         with jax.enable_x64(True):
-            value, grads = jax.value_and_grad(scalar, argnums=tuple(range(len(primals))))(
-                *_widen(primals)
-            )
+            value, grads = jax.value_and_grad(scalar, argnums=tuple(floating))(*_widen(primals))
             value = _round_up(value, dtype)
-            grads = [g.astype(p.dtype) for g, p in zip(grads, primals, strict=True)]
+            grads = [g.astype(primals[i].dtype) for i, g in zip(floating, grads, strict=True)]
         tangent = sum(
-            jnp.sum(g.astype(dtype) * t.astype(dtype)) for g, t in zip(grads, tangents, strict=True)
+            jnp.sum(g.astype(dtype) * tangents[i].astype(dtype))
+            for i, g in zip(floating, grads, strict=True)
         )
         return value, jnp.asarray(tangent, dtype)
 
     if not floating:
         with jax.enable_x64(True):
-            return _round_up(scalar(), dtype)
-    return run(*(arrays[i] for i in floating))
+            return _round_up(scalar(*arrays), dtype)
+    return run(*arrays)
 
 
 def _widen(arrays: Sequence[Array]) -> list[Array]:
-    return [jax.lax.convert_element_type(each, jnp.float64) for each in arrays]
+    return [
+        jax.lax.convert_element_type(each, jnp.float64)
+        if jnp.issubdtype(each.dtype, jnp.floating)
+        else each
+        for each in arrays
+    ]
 
 
 def _round_up(value: Array, dtype: Any) -> Array:

@@ -38,12 +38,12 @@ def spectral_bound(matrices: Array) -> Float[Array, "*batch"]:
     # Complex products take up to four times the real error; the norm's own rounding is in it too.
     gamma = 8 * (max(rows, columns) + 8) * float(jnp.finfo(matrices.dtype).eps)
     largest = _positive(jnp.max(jnp.abs(matrices), axis=(-2, -1)))
-    matrices = matrices / largest[..., None, None]
+    matrices = _over(matrices, largest)
     scales = []
     for step in range(num_steps(min(rows, columns)) + 1):
         scale = _frobenius(matrices)
         scales.append(scale)
-        matrices = matrices / _positive(scale)[..., None, None]
+        matrices = _over(matrices, _positive(scale))
         if step < num_steps(min(rows, columns)):
             matrices = jnp.matmul(
                 matrices, jnp.swapaxes(matrices, -1, -2).conj(), precision="highest"
@@ -63,6 +63,11 @@ def _frobenius(matrices: Array) -> Array:
         squared = squared + jnp.sum(jnp.square(jnp.imag(matrices)), axis=(-2, -1))
     zero = squared == 0
     return jnp.where(zero, 0, jnp.sqrt(jnp.where(zero, 1, squared)))
+
+
+def _over(matrices: Array, scales: Array) -> Array:
+    """Each matrix, real or complex, over a real number of its own."""
+    return matrices / scales[..., None, None].astype(matrices.dtype)
 
 
 def _positive(values: Any) -> Array:

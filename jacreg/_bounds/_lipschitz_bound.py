@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._structure import accumulate_dtype
 from ._activations import Activation, with_activations
 from ._dense import fits
 from ._double import in_double
@@ -66,7 +67,7 @@ def lipschitz_bound(
         )
     # Rows are independent, or what makes them dependent has no bound: one row tells all.
     struct = jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype)
-    total = jnp.ones((), jnp.promote_types(xs.dtype, jnp.float32))
+    total = jnp.ones((), accumulate_dtype(xs.dtype))
     for index, layer in enumerate(layers):
         own = getattr(layer, "lipschitz_bound", None)
         after = _output(layer, struct, index)
@@ -100,7 +101,7 @@ def _output(layer: Any, struct: jax.ShapeDtypeStruct, index: int) -> Any:
 def _layer_bound(layer: Any, struct: jax.ShapeDtypeStruct, index: int) -> Array:
     program = read_program(layer, struct)
     steps = with_activations(program)
-    dtype = jnp.promote_types(struct.dtype, jnp.float32)
+    dtype = accumulate_dtype(struct.dtype)
     try:
         with jax.enable_x64(True):  # says what is in the way before anything is computed
             linear = all(step.name in RULES for step in program.steps)
@@ -109,9 +110,9 @@ def _layer_bound(layer: Any, struct: jax.ShapeDtypeStruct, index: int) -> Array:
             else:
                 linear = False
                 jax.eval_shape(lambda: _gain(steps, program, program.knowns))
-        if linear:
-            return in_double(partial(written_out_bound, program), program.knowns, dtype)
-        return in_double(lambda knowns: _gain(steps, program, knowns), program.knowns, dtype)
+        bare = program.without_knowns()
+        bound = partial(written_out_bound, bare) if linear else partial(_gain, steps, bare)
+        return in_double(bound, program.knowns, dtype)
     except InTheWay as error:
         raise ValueError(
             f"lipschitz_bound: layer {index} ({_name(layer)}) has no bound, for {error}."

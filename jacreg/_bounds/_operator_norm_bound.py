@@ -10,6 +10,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._errors import note_mistake
+from .._structure import common_dtype
 from ._dense import fits, matrix_of
 from ._double import in_double
 from ._linear import RULES, InTheWay, TooLarge, Values, beside, rounded_up
@@ -72,16 +74,15 @@ def operator_norm_bound(
                 "activations lipschitz_bound(layers, xs)."
             )
     tracked = [out for out in program.outputs if isinstance(out, Tracked)]
-    result = jnp.result_type(program.argument.dtype, *(out.dtype for out in tracked))
+    result = common_dtype((program.argument.dtype, *(out.dtype for out in tracked)))
     if not jnp.issubdtype(result, jnp.floating):
         raise TypeError(f"operator_norm_bound: needs real floating-point values, got {result}.")
     dense = fits(program)
     try:
         with jax.enable_x64(True):  # says what is in the way before anything is computed
             jax.eval_shape(lambda: gain_of(program, program.knowns, written_out=dense))
-        if dense:
-            return in_double(partial(written_out_bound, program), program.knowns, result)
-        return in_double(partial(gain_of, program), program.knowns, result)
+        bound = partial(written_out_bound if dense else gain_of, program.without_knowns())
+        return in_double(bound, program.knowns, result)
     except InTheWay as error:
         raise ValueError(
             f"operator_norm_bound: no bound can be given for linear_map, for {error}."
@@ -140,3 +141,6 @@ def _read(
             f"{jnp.dtype(struct.dtype)}: {str(error).splitlines()[0]} in_shape is that of one "
             "input, without a batch axis."
         ) from error
+    except Exception as error:
+        note_mistake(error, ())
+        raise

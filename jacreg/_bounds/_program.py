@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import jax
@@ -75,6 +75,10 @@ class Program:
     steps: tuple[Step, ...]
     outputs: tuple[Tracked | Known, ...]
     knowns: tuple[Any, ...]
+
+    def without_knowns(self) -> Program:
+        """The same operations, to be kept where no array may be."""
+        return replace(self, knowns=())
 
 
 def read_program(fn: Callable[..., Any], struct: jax.ShapeDtypeStruct) -> Program:

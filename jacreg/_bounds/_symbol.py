@@ -131,8 +131,8 @@ def _symbol(
     *taps, into, out = kernel.shape
     waves = jnp.ones((angles.shape[0], 1, 1, 1), jnp.complex128)
     for axis, table in enumerate(tables):
-        wave = jnp.exp(1j * angles[:, axis, None, None, None] * np.maximum(table, 0))
-        wave = jnp.where(table < 0, 0, wave)
+        phase = angles[:, axis, None, None, None] * np.maximum(table, 0)[None].astype(angles.dtype)
+        wave = jnp.where(table[None] < 0, 0, jax.lax.complex(jnp.cos(phase), jnp.sin(phase)))
         waves = jnp.einsum("ftab,fucd->ftuacbd", waves, wave)
         f, t, u, a, c, b, d = waves.shape
         waves = waves.reshape(f, t * u, a * c, b * d)

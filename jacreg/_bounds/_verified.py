@@ -65,7 +65,7 @@ def _proved(matrix: Array, gram: Array, below: Array) -> Array:
 
 def _diagonal(size: int) -> Array:
     places = jax.lax.iota(jnp.int32, size)
-    return places[:, None] == places
+    return places[:, None] == places[None]
 
 
 def _leading(gram: Float[Array, "m m"]) -> Float[Array, " m"]:

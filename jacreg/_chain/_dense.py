@@ -110,7 +110,7 @@ def trace_by_rows(
                 if before:
                     # A kernel is finite: no guard for the first layer.
                     product = times if len(before) > 2 else mul
-                    found = product(carried(tuple(before[:-1])), rows[before[-1]]) @ found
+                    found = product(carried(tuple(before[:-1])), rows[before[-1]][None]) @ found
                 known[side] = found
             return known[side]
 
@@ -124,7 +124,7 @@ def trace_by_rows(
             if guarded:
                 total = total + jnp.sum(times(jnp.sum(met, axis=0), rows[cut.middle]))
             else:
-                total = total + jnp.sum(met * rows[cut.middle])
+                total = total + jnp.sum(met * rows[cut.middle][None])
         return total
 
     entries = max(

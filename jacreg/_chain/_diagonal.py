@@ -62,7 +62,7 @@ def _diagonal(chain: Chain, num_examples: int, dtype: Any) -> Float[Array, "B n"
     kernels = [layer.kernel for layer in cycle.layers]
     ends = cycle.diagonal(0)
     if len(kernels) == 1:
-        return ends * jnp.diagonal(kernels[0])
+        return ends * jnp.diagonal(kernels[0])[None]
     if len(kernels) == 2:
         return ends * (cycle.diagonal(1) @ (kernels[0].T * kernels[1]))
     between = [cycle.diagonal(i) for i in range(1, len(kernels))]
@@ -71,10 +71,10 @@ def _diagonal(chain: Chain, num_examples: int, dtype: Any) -> Float[Array, "B n"
     def one(rows: list[Any]) -> Float[Array, " n"]:
         there, back = kernels[0], kernels[-1].T
         for i in range(1, middle):
-            there = (there * rows[i - 1]) @ kernels[i]
+            there = (there * rows[i - 1][None]) @ kernels[i]
         for i in range(len(kernels) - 1, middle, -1):
-            back = (back * rows[i - 1]) @ kernels[i - 1].T
-        return jnp.sum(there * back * rows[middle - 1], axis=1)
+            back = (back * rows[i - 1][None]) @ kernels[i - 1].T
+        return jnp.sum(there * back * rows[middle - 1][None], axis=1)
 
     entries = kernels[0].shape[0] * max(kernel.shape[1] for kernel in kernels)
     return ends * map_examples(one, (between,), num_examples, entries)

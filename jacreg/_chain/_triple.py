@@ -100,7 +100,7 @@ def _contract(
             met = met.reshape((-1, *sizes, rest.shape[-1], shapes[0][-1], channels))
             column = masks[0][:, first].reshape((-1,) + (1,) * (len(sizes) - 1))
             allowed = jnp.asarray(column[..., None] & rest[None], met.dtype)
-            met = cycle.times(jnp.sum(met, axis=-2), allowed[..., None])
+            met = cycle.times(jnp.sum(met, axis=-2), allowed[None, ..., None])
             met = cycle.times(met, here[..., None, :])
             total = total + jnp.sum(met, axis=tuple(range(1, met.ndim)))
     return total

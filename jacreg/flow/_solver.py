@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from .._nearest import unknown
+from .._structure import common_dtype
 from ._runge_kutta import RungeKutta4
 
 if TYPE_CHECKING:
@@ -129,7 +130,7 @@ class FlowSolver:
             steps = math.ceil(abs(end - start) / self.step_size - 1e-9)
             solver, controller = _FIXED[self.method](), diffrax.ConstantStepSize()
             first, max_steps = sign * abs(end - start) / steps, steps + 1
-        dtype = jnp.result_type(*jax.tree.leaves(state))
+        dtype = common_dtype(x.dtype for x in jax.tree.leaves(state))
         # What the field closes over becomes a part of the term: every adjoint then reaches it.
         traced = eqx.filter_closure_convert(rates, jnp.zeros((), dtype), state)
         return diffrax.diffeqsolve(
