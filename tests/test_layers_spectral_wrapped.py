@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 from flax import linen as nn
 from flax import nnx
+from flax.errors import TraceContextError
 
 import jacreg
 import jacreg.linen
@@ -146,6 +147,6 @@ NORMS = {
 @pytest.mark.parametrize("name", WRITERS)
 def test_a_layer_that_writes_is_pointed_to_the_adapter(name, norm):
     layer = WRITERS[name](nnx.Rngs(0))
-    with pytest.raises(nnx.errors.TraceContextError) as caught:
+    with pytest.raises(TraceContextError) as caught:
         NORMS[norm](lambda x: layer(x[None])[0])
     assert "jacreg.nnx.function(module) runs a private copy" in "".join(caught.value.__notes__)
