@@ -27,9 +27,14 @@ from ._interpret import JIT, bind, interpret, interpret_inner, mentions
 _SAME = frozenset({"convert_element_type", "copy", "copy_p", "neg"})
 _SUMS = frozenset({"add", "add_any", "sub"})
 _PRODUCTS = frozenset({"mul", "div"})
+# Entries moved, repeated, left out or added up: a mask is taken along as a count of its entries.
+_MOVES = frozenset(
+    {"rev", "transpose", "reshape", "squeeze", "expand_dims", "slice", "broadcast_in_dim",
+     "reduce_sum"}
+)  # fmt: skip
 
 # Written down, and evaluated only where a factor needs it: ("is", condition, case), ("and", mask,
-# mask) or ("or", mask, ...).
+# mask) or ("or", mask, ...), ("along", equation, mask) and ("back", equation, mask) of a move.
 _Mask = tuple[Any, ...]
 _Masks = dict[Any, _Mask]
 
@@ -112,6 +117,20 @@ class _Reader:
         if kind == "is":
             condition, case = parts
             return jnp.asarray(self._values[condition], jnp.int32) == case
+        if kind in ("along", "back"):
+            equation, of = parts
+            count = jnp.asarray(self._evaluated(of), jnp.float32)
+
+            def move(array: Any) -> Any:
+                return bind(equation, [array])[0]
+
+            if kind == "along":
+                return move(count) > 0
+            (atom,) = self._linear_operands(equation)
+            (count,) = jax.linear_transpose(
+                move, jax.ShapeDtypeStruct(atom.aval.shape, jnp.float32)
+            )(count)
+            return count > 0
         return reduce(and_ if kind == "and" else or_, map(self._evaluated, parts))
 
     def _is_linear(self, atom: Any) -> bool:
@@ -153,6 +172,9 @@ class _Reader:
             elif name in _SAME or (name in _PRODUCTS and len(linear) == 1):
                 if linear and linear[0] in masks and _keeps_shape(equation, linear[0]):
                     masks[equation.outvars[0]] = masks[linear[0]]
+            elif name in _MOVES:
+                if linear and linear[0] in masks:
+                    masks[equation.outvars[0]] = ("along", equation, masks[linear[0]])
             elif (
                 name in _SUMS
                 and linear
@@ -182,6 +204,9 @@ class _Reader:
             for atom, chosen in cases:
                 ask(atom, _both(chosen, mask))
             if cases:
+                continue
+            if name in _MOVES and mask is not None:
+                ask(linear[0], ("back", equation, mask))
                 continue
             passes = name in _SAME | _SUMS | _PRODUCTS
             for atom in linear:

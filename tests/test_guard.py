@@ -39,10 +39,36 @@ def mixed(xs):
     return jnp.tanh(where_behind(xs @ MIX) @ MIX)
 
 
+def reversed_inside(xs):
+    return jnp.where(xs >= 0, xs, jnp.sqrt(-xs[:, ::-1])[:, ::-1])
+
+
+def transposed_inside(xs):
+    return jnp.where(xs >= 0, xs, jnp.sqrt(-xs.T).T)
+
+
+def reshaped_inside(xs):
+    return jnp.where(xs >= 0, xs, jnp.sqrt(-xs.reshape(-1, 1, 3)).reshape(xs.shape))
+
+
+def sliced_behind(xs):
+    joined = jnp.stack([xs, jnp.where(xs >= 0, xs, jnp.sqrt(-xs[:, None]).sum(1))], axis=1)
+    return joined[:, 1]
+
+
+def transposed_before(xs):
+    return jnp.sqrt(jnp.where(xs > 0, xs, 0.0).T[::-1])[::-1].T
+
+
 # On the derivative itself, free of a part that is left out.
 SLOPES = {
     where_behind: lambda x: 1.0 if x >= 0 else -0.5 / np.sqrt(-x),
     where_before: lambda x: 0.5 / np.sqrt(x) if x > 0 else 0.0,
+    **dict.fromkeys(
+        (reversed_inside, transposed_inside, reshaped_inside, sliced_behind),
+        lambda x: 1.0 if x >= 0 else -0.5 / np.sqrt(-x),
+    ),
+    transposed_before: lambda x: 0.5 / np.sqrt(x) if x > 0 else 0.0,
     through_sums: lambda x: (
         -(-0.5 / np.sqrt(-x) * (1 + 2 * x) + 2 * np.sqrt(-x)) / 3 if x < 0 else 1.0
     ),
