@@ -286,7 +286,7 @@ MUTANTS = [
     Mutant("_lipschitz/_almost_orthogonal.py", "periods = [-(-n // s)", "periods = [n // s", LIPSCHITZ, "strides"),
     Mutant("_lipschitz/_group_sort.py", "jnp.maximum(first, second), jnp.minimum(first, second)",
            "jnp.minimum(first, second), jnp.maximum(first, second)", LIPSCHITZ, "max_min"),
-    Mutant("_lipschitz/_layers.py", "return xs - 2 * (hidden / sums) @ kernel.T",
+    Mutant("_lipschitz/_layers.py", "return xs - 2 * (hidden / numbers[\"sums\"]) @ kernel.T",
            "return xs - 2 * hidden @ kernel.T", LIPSCHITZ, "residual"),
     # Sparse output
     Mutant("_exact.py", "dense.run(key).reshape(lin.num_examples, row.size)",
