@@ -26,6 +26,9 @@ os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
 import jax
 import pytest
 import shape_checks
+from compilation import share_contexts
+
+share_contexts()
 
 # Frameworks make millions of objects that stay: a collection every 700 of them is a twentieth of
 # the suite.
