@@ -126,6 +126,10 @@ class Program:
         try:
             found = jax.make_jaxpr(transposed)(xs, value, list(residuals))
             self._reverse_calls_back = calls_back(found.jaxpr)
+        except AssertionError:
+            # JAX asserts that one factor of a product is no tangent, and where an operation carries
+            # value and tangent together (a window with a function of one's own) neither is.
+            return "as JAX writes its derivative, that is no linear program"
         except (TypeError, ValueError, NotImplementedError) as error:
             text = str(error).strip()
             return text.splitlines()[0][:200] if text else type(error).__name__
