@@ -35,14 +35,15 @@ def finished(config_file, tmp_path_factory):
     return workdir
 
 
-class TestDryRun:
-    @pytest.fixture(scope="class")
-    def planned(self, config_file, tmp_path_factory):
-        workdir = tmp_path_factory.mktemp("plan") / "run"
-        found = plan.plan(load(config_file), workdir)
-        assert not workdir.exists()
-        return found
+@pytest.fixture(scope="class")
+def planned(config_file, tmp_path_factory):
+    workdir = tmp_path_factory.mktemp("plan") / "run"
+    found = plan.plan(load(config_file), workdir)
+    assert not workdir.exists()
+    return found
 
+
+class TestDryRun:
     def test_the_plan(self, planned):
         assert planned["model"]["parameters"] == 64 * 12 + 12 + 12 * 10 + 10
         assert planned["training"] == {"steps": 4, "batch_size": 32, "epochs": 4 * 32 / 1438}

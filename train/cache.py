@@ -32,7 +32,8 @@ def cached_arrays(
     """
     path = cache_dir() / f"{name}.npz"
     try:
-        with np.load(path, allow_pickle=False) as stored:
+        # numpy leaves a torn file open, so it is opened here.
+        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
             return {key: stored[key] for key in stored.files}
     except (OSError, ValueError, BadZipFile, EOFError, KeyError):
         arrays = make()

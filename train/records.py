@@ -83,7 +83,8 @@ def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
     """Return the arrays of an npz file; nothing is unpickled."""
-    with np.load(path, allow_pickle=False) as stored:
+    # numpy leaves a torn file open, so it is opened here.
+    with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
 
 

@@ -71,7 +71,8 @@ def load_coloring(path: str | os.PathLike[str], make: Callable[..., C]) -> C:
         ValueError: the file is no whole colouring.
     """
     try:
-        with np.load(path, allow_pickle=False) as data:
+        # numpy leaves a torn file open, so it is opened here.
+        with Path(path).open("rb") as stream, np.load(stream, allow_pickle=False) as data:
             return _from_arrays(dict(data), make)
     except (FileNotFoundError, PermissionError, IsADirectoryError):
         raise
