@@ -202,6 +202,44 @@ def test_an_example_that_gives_up_is_not_differentiated_where_it_ended():
     np.testing.assert_allclose(found, (z / (1 - z)).sum(), rtol=1e-4)
 
 
+# Of a row that gives up, on states near the rest points of the others.
+NO_REST = {
+    "grows": lambda z: 2 * z + 1,
+    "turns": lambda z: 1 - z,
+    "jumps": lambda z: jnp.where(z > 0.3, z - 1, z + 0.7),
+    "leaves its domain": lambda z: jnp.log(z) - 1,
+    "overflows": lambda z: jnp.exp(jnp.exp(z + 1)),
+    "loses its slope": lambda z: -jnp.sqrt(jnp.abs(z) + 0.0) - 1 / (z - 0.2),
+}
+
+
+@pytest.mark.parametrize("name", NO_REST)
+@pytest.mark.parametrize("tree", [False, True])
+def test_the_gradient_is_that_of_the_rows_that_converged(name, tree, x64):
+    solver = EquilibriumSolver("iteration", max_steps=60, tolerance=1e-10)
+
+    def solved(w, bad):
+        def plain(z, bad):
+            return w * jnp.where(bad[:, None], NO_REST[name](z), 0.4 * jnp.cos(z) + 0.1)
+
+        def two(z, bad):
+            return {"a": plain(z["a"], bad), "b": 0.5 * jnp.sin(w * z["a"]) + 0.2 * z["b"]}
+
+        start = jnp.full((len(bad), 1), 0.5)
+        cell, start = (two, {"a": start, "b": start}) if tree else (plain, start)
+        result = solve(cell, start, bad, solver=solver)
+        return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(result.state)), result
+
+    bad = jnp.array([False, True, False])
+    (_, result), found = jax.value_and_grad(solved, has_aux=True)(1.1, bad)
+    assert result.converged.tolist() == [True, False, True]
+    (_, alone), want = jax.value_and_grad(solved, has_aux=True)(1.1, bad[::2])
+    assert alone.converged.all()
+    np.testing.assert_allclose(found, want, rtol=1e-8)
+    tangent = jax.jvp(lambda w: solved(w, bad)[0], (1.1,), (1.0,))[1]
+    np.testing.assert_allclose(tangent, want, rtol=1e-8)
+
+
 def test_what_is_not_finite_at_once_gives_up_at_once():
     def cell(z):
         return jnp.where(jnp.arange(3)[:, None] == 1, jnp.nan, 0.5 * z + 1)
