@@ -376,3 +376,49 @@ def test_planning_a_large_image_needs_little_memory():
 def test_kinds_cover_every_quantity():
     assert set(_coloring.KINDS) == set(_coloring.QUANTITIES)
     assert callable(_apply.colored_diagonal)
+
+
+def _layers(count):
+    kernels = np.random.default_rng(0).normal(size=(count, 3, 3, 2, 2)).astype(np.float32)
+
+    def fn(xs):
+        for weights in kernels:
+            xs = jnp.tanh(
+                jax.lax.conv_general_dilated(
+                    xs, weights, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+                )
+            )
+        return xs
+
+    return fn
+
+
+def _scanned(xs):
+    return jax.lax.scan(lambda c, w: (jnp.sin(c) * w + c, None), xs, jnp.ones(4))[0]
+
+
+CONCRETE = {
+    "one convolution": (_layers(1), (2, 9, 9, 2)),
+    "six convolutions": (_layers(6), (2, 20, 20, 2)),
+    "dense": (lambda xs: jnp.sin(jnp.tanh(xs @ np.ones((7, 7)))), (2, 7)),
+    "norm": (lambda xs: jax.nn.standardize(xs, axis=-1) * xs, (2, 5, 6)),
+    "neighbours": (lambda xs: xs * jnp.roll(xs, 1, 1) + jax.nn.softplus(xs), (2, 8)),
+    "scan": (_scanned, (2, 6)),
+}
+
+
+@pytest.mark.parametrize("quantity", [jacreg.divergence, jacreg.frobenius_squared])
+@pytest.mark.parametrize("name", CONCRETE)
+def test_a_concrete_batch_compiles_whole_products_alone(name, quantity):
+    """Not the network, operation by operation; and a dense plan is not tried with n products."""
+    fn, shape = CONCRETE[name]
+    compiled = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda event, *_, **__: compiled.append(event) if "backend_compile" in event else None
+    )
+    xs = jnp.ones(shape)
+    jax.jit(lambda x: x * 17)(xs)
+    assert compiled, "the listener sees no compilation"
+    compiled.clear()
+    jacreg.color(fn, xs, quantity=quantity)
+    assert len(compiled) <= 2
