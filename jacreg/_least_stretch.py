@@ -13,17 +13,13 @@ from ._lanczos import leading_singular_vector, norm, unit
 from ._linearize import Linearization
 from ._memory import known_size
 from ._probes import draw
-from ._spectral_norm import leading_pair
+from ._spectral_norm import check_options, is_small, leading_pair
 from ._structure import accumulate_dtype, common_dtype
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
     from ._typing import PyTree
-
-# As for the largest: up to here the dense Jacobian is the quicker way.
-_DENSE_SIDE = 64
-_DENSE_ENTRIES = 1 << 24
 
 
 class LeastStretch(NamedTuple):
@@ -83,17 +79,17 @@ def least_stretch(
         >>> found.value, abs(found.direction)
         (Array([0.5], dtype=float32), Array([[0., 1.]], dtype=float32))
     """
-    largest = leading_pair("least_stretch", lin, key, tolerance, max_steps)
+    check_options("least_stretch", key, tolerance, max_steps)
     flat, frozen = FlatJacobian(lin), FlatJacobian(jax.lax.stop_gradient(lin))
     rows, columns, examples = flat.outputs.size, flat.inputs.size, known_size(flat.num_examples)
     dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
     if min(rows, columns, examples) == 0:
         nothing = jnp.zeros((examples, columns), dtype)
-        return LeastStretch(largest.value, lin.inputs.unflatten(nothing))
-    if min(rows, columns) <= _DENSE_SIDE and examples * rows * columns <= _DENSE_ENTRIES:
-        left, right = _by_dense(frozen)
-        converged = largest.converged
+        return LeastStretch(jnp.zeros(examples, dtype), lin.inputs.unflatten(nothing))
+    if is_small(rows, columns, examples):
+        left, right, converged = _by_dense(frozen)
     else:
+        largest = leading_pair("least_stretch", lin, key, tolerance, max_steps)
         left, right, converged = _by_lanczos(frozen, largest.value, key, tolerance, max_steps)
         converged = converged & largest.converged
     left, right = jax.lax.stop_gradient((left, right))
@@ -107,12 +103,12 @@ def least_stretch(
     return LeastStretch(value, lin.inputs.unflatten(right))
 
 
-def _by_dense(flat: FlatJacobian) -> tuple[Array, Array]:
+def _by_dense(flat: FlatJacobian) -> tuple[Array, Array, Array]:
     dense = dense_jacobian(flat)
     dense = dense.astype(accumulate_dtype(dense.dtype))
     finite = jnp.isfinite(dense).all((1, 2), keepdims=True)
     left, _, right = jnp.linalg.svd(jnp.where(finite, dense, 0), full_matrices=False)
-    return left[:, :, -1], right[:, -1]
+    return left[:, :, -1], right[:, -1], finite[:, 0, 0]
 
 
 def _by_lanczos(

@@ -95,11 +95,7 @@ def leading_pair(
         ValueError: the key is missing, or an option is out of range.
         TypeError: (DirectionError) the function lacks a direction that is needed.
     """
-    check_positive(who, "tolerance", tolerance)
-    if max_steps is not None:
-        check_count(who, "max_steps", max_steps)
-    if key is None:
-        raise ValueError(f"{who}: needs a key for its random start; pass key=jax.random.key(seed).")
+    check_options(who, key, tolerance, max_steps)
     flat = FlatJacobian(lin)
     rows, columns, examples = flat.outputs.size, flat.inputs.size, known_size(flat.num_examples)
     dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
@@ -111,8 +107,7 @@ def leading_pair(
             jnp.ones(examples, bool),
         )
     frozen = FlatJacobian(jax.lax.stop_gradient(lin))
-    small = min(rows, columns) <= _DENSE_SIDE
-    if small and examples * rows * columns <= _DENSE_ENTRIES:
+    if is_small(rows, columns, examples):
         left, right, converged = _by_dense(frozen)
     else:
         precision = max(float(jnp.finfo(d).eps) for d in flat.inputs.dtypes + flat.outputs.dtypes)
@@ -136,6 +131,24 @@ def leading_pair(
         reverse_first=lin.mode == "reverse",
     )
     return LeadingPair(value, left, right, converged)
+
+
+def check_options(who: str, key: Any, tolerance: float, max_steps: int | None) -> None:
+    """Check what steps from a random start take.
+
+    Raises:
+        ValueError: the key is missing, or an option is out of range.
+    """
+    check_positive(who, "tolerance", tolerance)
+    if max_steps is not None:
+        check_count(who, "max_steps", max_steps)
+    if key is None:
+        raise ValueError(f"{who}: needs a key for its random start; pass key=jax.random.key(seed).")
+
+
+def is_small(rows: int, columns: int, examples: int) -> bool:
+    """Whether the dense Jacobian is the quicker way."""
+    return min(rows, columns) <= _DENSE_SIDE and examples * rows * columns <= _DENSE_ENTRIES
 
 
 def _by_dense(flat: FlatJacobian) -> tuple[Array, Array, Array]:

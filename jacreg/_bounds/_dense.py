@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from .._interpret import bind
 from ._linear import add_at
 from ._program import Program, Step, Tracked
+from ._verified import diagonal
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -39,8 +40,7 @@ def matrix_of(program: Program, knowns: Sequence[Array]) -> Float[Array, "in out
         ]
         return jnp.concatenate(flat) if flat else jnp.zeros(0, x.dtype)
 
-    places = jax.lax.iota(jnp.int32, size)
-    return jax.vmap(column)((places[:, None] == places[None]).astype(jnp.float64))
+    return jax.vmap(column)(diagonal(size).astype(jnp.float64))
 
 
 _WITH_OFFSET = frozenset({"add", "sub", "add_any", "concatenate", "stack", "select_n", "pad"})

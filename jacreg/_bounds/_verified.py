@@ -51,11 +51,11 @@ def _proved(matrix: Array, gram: Array, below: Array) -> Array:
     """A bound a little above `below` where that is one, else that of Gram iteration."""
     rows, columns = matrix.shape
     above = jnp.square(below) * (1 + EXCESS)
-    shifted = jnp.where(_diagonal(rows), above - gram, -gram)
+    shifted = jnp.where(diagonal(rows), above - gram, -gram)
     factor = jnp.linalg.cholesky(shifted, symmetrize_input=False)
     # Rounding of the factorisation and of the Gram matrix, both relative to the trace.
     rounding = 8 * (rows + columns) * float(jnp.finfo(gram.dtype).eps)
-    rounding = rounding * (jnp.sum(jnp.where(_diagonal(rows), gram, 0)) + rows * above)
+    rounding = rounding * (jnp.sum(jnp.where(diagonal(rows), gram, 0)) + rows * above)
     return jax.lax.cond(
         jnp.all(jnp.isfinite(factor)),
         lambda: jnp.sqrt(above + rounding),
@@ -63,7 +63,8 @@ def _proved(matrix: Array, gram: Array, below: Array) -> Array:
     )
 
 
-def _diagonal(size: int) -> Array:
+def diagonal(size: int) -> Array:
+    """Where a square matrix has its diagonal."""
     places = jax.lax.iota(jnp.int32, size)
     return places[:, None] == places[None]
 

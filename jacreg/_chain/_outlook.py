@@ -7,6 +7,7 @@ from typing import Any
 import jax.extend.core as jex
 
 from .._choice import Unfit
+from .._convolution import is_convolution
 from .._interpret import CALLS, contains
 from .._linearize import Linearization
 from .._source import place
@@ -30,12 +31,8 @@ def check_hessian_readable(lin: Linearization) -> None:
     obstacle = _first_obstacle(linear)
     if obstacle is not None:
         raise Unfit(f"no closed form ({obstacle.primitive.name}{place(obstacle)})")
-    if contains(linear, _convolves) and _depth(linear) > _MOST_CONVOLUTIONS:
+    if contains(linear, is_convolution) and _depth(linear) > _MOST_CONVOLUTIONS:
         raise Unfit("no closed form (too many convolutions)")
-
-
-def _convolves(equation: Any) -> bool:
-    return equation.primitive.name == "conv_general_dilated"
 
 
 def _first_obstacle(jaxpr: Any) -> Any:
@@ -60,7 +57,7 @@ def _depth(jaxpr: Any) -> int:
     depth: dict[Any, int] = {}
     for equation in jaxpr.eqns:
         behind = [depth.get(v, 0) for v in equation.invars if not isinstance(v, jex.Literal)]
-        own = 1 if _convolves(equation) or equation.primitive.name == "dot_general" else 0
+        own = 1 if is_convolution(equation) or equation.primitive.name == "dot_general" else 0
         if equation.primitive.name in CALLS:
             own = max(map(_depth, jex.jaxprs_in_params(equation.params)), default=0)
         for variable in equation.outvars:
