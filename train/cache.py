@@ -10,6 +10,8 @@ from zipfile import BadZipFile
 
 import numpy as np
 
+from train import records
+
 VARIABLE = "JACREG_CACHE"
 
 
@@ -32,9 +34,7 @@ def cached_arrays(
     """
     path = cache_dir() / f"{name}.npz"
     try:
-        # numpy leaves a torn file open, so it is opened here.
-        with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
-            return {key: stored[key] for key in stored.files}
+        return records.read_arrays(path)
     except (OSError, ValueError, BadZipFile, EOFError, KeyError):
         arrays = make()
     temporary = path.with_name(f".{path.name}.{os.getpid()}")
