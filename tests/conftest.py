@@ -45,6 +45,18 @@ def pytest_collection_finish():
     gc.freeze()
 
 
+@pytest.fixture(scope="session")
+def compilations():
+    """What was compiled, a name each; cleared by who counts."""
+    found = []
+    jax.monitoring.register_event_duration_secs_listener(
+        lambda name, *_, **__: found.append(name) if "backend_compile" in name else None
+    )
+    jax.jit(lambda x: x * 17)(1.0)
+    assert found, "the listener sees no compilation"
+    return found
+
+
 @pytest.fixture
 def x64():
     """Double precision for one test: exact answers are compared at 1e-9."""

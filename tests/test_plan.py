@@ -340,28 +340,17 @@ def _energy(fn):
     return lambda xs: jnp.sum(jnp.sin(fn(xs)), axis=tuple(range(1, xs.ndim)))
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    found = []
-    jax.monitoring.register_event_duration_secs_listener(
-        lambda name, *_, **__: found.append(name) if "backend_compile" in name else None
-    )
-    return found
-
-
 @pytest.mark.parametrize("quantity", list(jacreg._plan._QUANTITIES), ids=lambda q: q.__name__)
-def test_a_plan_compiles_and_computes_nothing(quantity, compiled):
+def test_a_plan_compiles_and_computes_nothing(quantity, compilations):
     """It reads programs: of a Hessian, too, whose gradient has to be differentiated for it."""
-    jax.jit(lambda x: x + 17)(1.0)
-    assert compiled, "the listener sees no compilation"
     for fn, xs in ((rolled, VECTORS), (deep_dense, VECTORS)):
         fn = _energy(fn) if quantity in (jacreg.laplacian, jacreg.hessian_diagonal) else fn
         lin = jacreg.linearize(fn, xs)
-        compiled.clear()
+        compilations.clear()
         if quantity is not jacreg.log_pseudo_determinant:
             jacreg.plan(quantity, lin)
         jacreg.plan(quantity, lin, jacreg.Exact())
-        assert not compiled
+        assert not compilations
 
 
 def test_a_hessian_that_is_no_chain_is_not_differentiated_to_see_that(monkeypatch):
