@@ -73,8 +73,12 @@ def _by_found_colors(
 def _find(lin: Linearization, quantity: str) -> Coloring | str:
     # Planning needs sparse matrices; `import jacreg` does not.
     from ._color import plan_of
+    from ._reading import LengthError
 
-    found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
+    try:
+        found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
+    except LengthError as error:
+        return f"no colours can be read ({error})"
     if not found.is_dense:
         return found
     return f"colours save nothing ({found.dense_because[0]}{found.place})"

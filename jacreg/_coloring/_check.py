@@ -50,23 +50,30 @@ def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> R
 
 
 def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:
-    from ._reading import fingerprint, linear_program, relation_in
+    from ._reading import LengthError, fingerprint, linear_program, relation_in
 
-    program = linear_program(lin)
+    try:
+        program = linear_program(lin)
+    except LengthError as error:
+        raise ColoringError(unreadable(quantity, error)) from error
+    if is_symbolic(lin.num_examples):
+        # JAX may write the program of a symbol otherwise: that the plan fits is what counts.
+        relation, _ = relation_in(program)
+        if fits(coloring, relation):
+            return relation
+        raise ColoringError(
+            f"{quantity}: the batch's length is a symbol here (jax.export), and entries of one "
+            "colour may meet in the function as it is read then; export with Exact(), or with a "
+            "batch of a known length."
+        )
     found = fingerprint(program)
     if found == coloring.fingerprint:
         return coloring.relation
-    if is_symbolic(lin.num_examples):
-        raise ColoringError(
-            f"{quantity}: the batch's length is a symbol here (jax.export), and the program of a "
-            "symbol cannot be compared with the one that was coloured; export with Exact(), or "
-            "with a batch of a known length."
-        )
     same_batch = lin.num_examples == coloring.num_examples
     if found.structure == coloring.fingerprint.structure and (
         not same_batch or found.sizes == coloring.fingerprint.sizes
     ):
-        relation, _ = relation_in(program, lin)
+        relation, _ = relation_in(program)
         if fits(coloring, relation):
             return relation
         reason = _unfitting(program)
@@ -75,6 +82,14 @@ def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:
     raise ColoringError(
         f"{quantity}: this colouring was made for another function ({reason}); make a new one "
         "with jacreg.color(fn, xs) for the function that is linearised."
+    )
+
+
+def unreadable(who: str, error: Exception) -> str:
+    """Why the program of a batch whose length is a symbol has no colours."""
+    return (
+        f"{who}: the function cannot be read ({error}); export with Exact(), Hutchinson(...) or "
+        "Projection(...), or with a batch of a known length."
     )
 
 

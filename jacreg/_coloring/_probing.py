@@ -12,11 +12,11 @@ import numpy as np
 from .._basis import FlatJacobian, sum_chunked
 from .._choice import Choice, product_cost
 from .._linearize import Linearization
-from .._memory import is_symbolic
 from .._methods import Probing, require_key
 from .._probes import draw, mean_over_probes
 from .._recent import Recent, structural_key
 from .._structure import accumulate_dtype, example_squared_norm
+from ._check import unreadable
 from ._coloring import ColoringError
 
 if TYPE_CHECKING:
@@ -107,15 +107,12 @@ def _classes(lin: Linearization, kind: str, method: Probing) -> _Classes:
 def _find(lin: Linearization, kind: str, count: int) -> _Classes:
     # Planning needs sparse matrices; `import jacreg` does not.
     from ._partial import partial_plan
-    from ._reading import dependence_of
+    from ._reading import LengthError, dependence_of
 
-    if is_symbolic(lin.num_examples):
-        raise ColoringError(
-            "Probing: the batch's length is a symbol here (jax.export), and a program of a symbol "
-            "cannot be read; export with Hutchinson(...) or Projection(...), or with a batch of a "
-            "known length."
-        )
-    relation, _, _ = dependence_of(lin)
+    try:
+        relation, _, _ = dependence_of(lin)
+    except LengthError as error:
+        raise ColoringError(unreadable("Probing", error)) from error
     plan = partial_plan(
         relation, kind, count, forward=lin.no_forward is None, reverse=lin.no_reverse is None
     )

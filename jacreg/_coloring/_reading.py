@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import jax
-
+from .._dependence import LengthError as LengthError
 from .._dependence import LinearProgram, Reader, read_dependence
 from .._dependence import constants_digest as constants_digest
 from .._dependence import fingerprint as fingerprint
@@ -17,13 +16,13 @@ from ._relation import Relation, relation_of
 def dependence_of(lin: Linearization) -> tuple[Relation, LinearProgram, Reader]:
     """Read which output entries of an example see which of its input entries."""
     program = linear_program(lin)
-    relation, reader = relation_in(program, lin)
+    relation, reader = relation_in(program)
     return relation, program, reader
 
 
-def relation_in(program: LinearProgram, lin: Linearization) -> tuple[Relation, Reader]:
+def relation_in(program: LinearProgram) -> tuple[Relation, Reader]:
     """The relation that the linear program of a linearised function shows."""
     outputs, reader = read_dependence(program)
-    tangents = jax.tree.leaves(lin.value if program.reverse else lin.xs)
-    relation = relation_of(outputs, [tuple(t.shape) for t in tangents], program.reverse)
+    tangents = program.closed.jaxpr.invars[program.first_tangent :]
+    relation = relation_of(outputs, [tuple(t.aval.shape) for t in tangents], program.reverse)
     return relation, reader

@@ -3,6 +3,7 @@
 from ._fingerprint import Fingerprint as Fingerprint
 from ._fingerprint import constants_digest as constants_digest
 from ._fingerprint import fingerprint as fingerprint
+from ._length import LengthError as LengthError
 from ._operand import Operand as Operand
 from ._operand import Reader as Reader
 from ._pattern import Factor as Factor

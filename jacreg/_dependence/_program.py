@@ -11,6 +11,8 @@ import numpy as np
 from .._errors import DirectionError
 from .._interpret import mentions
 from .._linearize import Linearization
+from .._memory import is_symbolic
+from ._length import with_known_length
 
 
 class LinearProgram(NamedTuple):
@@ -39,7 +41,12 @@ def linear_program(lin: Linearization) -> LinearProgram:
     rules, comparisons and integer detours then count as what they contribute.
 
     What the function closes over and its further arguments are inputs of the program, so that it
-    is the same one whether they are concrete, traced or placeholders.
+    is the same one whether they are concrete, traced or placeholders. Where the batch's length
+    is a symbol, a number stands for it.
+
+    Raises:
+        DirectionError: (a TypeError) the function has no derivative.
+        LengthError: (a ValueError) the length is a symbol, and the program computes with it.
     """
     held = (lin.constants, lin.args)
 
@@ -57,7 +64,7 @@ def linear_program(lin: Linearization) -> LinearProgram:
         closed = jax.make_jaxpr(forward)(held, lin.xs, lin.xs)
         if mentions(closed.jaxpr, "custom_lin"):
             raise DirectionError("a custom VJP has no forward mode")
-        return LinearProgram(closed, values, len(values), reverse=False)
+        reverse = False
     except (TypeError, NotImplementedError) as no_forward:
         try:
             closed = jax.make_jaxpr(backward)(held, lin.xs, lin.value)
@@ -66,7 +73,10 @@ def linear_program(lin: Linearization) -> LinearProgram:
                 f"color: the function has neither a forward ({no_forward}) nor a reverse mode "
                 f"({no_reverse})."
             ) from no_reverse
-        return LinearProgram(closed, values, len(values), reverse=True)
+        reverse = True
+    if is_symbolic(lin.num_examples):
+        closed = with_known_length(closed, lin.num_examples)
+    return LinearProgram(closed, values, len(values), reverse)
 
 
 def structural_values(lin: Linearization) -> tuple[np.ndarray | None, ...]:

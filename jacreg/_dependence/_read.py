@@ -12,6 +12,7 @@ import numpy as np
 
 from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
+from ._length import is_stand_in
 from ._on_numpy import ON_NUMPY
 from ._operand import RULES, Equation, Operand, Reader, everything
 from ._pattern import identity
@@ -21,7 +22,9 @@ from ._program import LinearProgram, structural_value
 _RULE_FILES = (_rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear)
 # Structural values larger than this are treated as unknown.
 _MOST_VALUES = 4_000_000
-_UNEVALUATED = ("random", "threefry", "rng", "pure_callback", "io_callback", "debug")
+_UNEVALUATED = (
+    "random", "threefry", "rng", "pure_callback", "io_callback", "debug", "dim_as_value",
+)  # fmt: skip
 
 
 def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
@@ -127,7 +130,7 @@ def _evaluate(
         any(operand.value is None for operand in inputs)
         or name.startswith(_UNEVALUATED)
         or equation.effects
-        or any(np.prod(shape) > _MOST_VALUES for shape in shapes)
+        or any(np.prod(shape) > _MOST_VALUES or is_stand_in(shape) for shape in shapes)
         or any(hasattr(p, "jaxpr") or hasattr(p, "eqns") for p in equation.params.values())
     ):
         return unknown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from .._convolution import NAME, program_of
+from ._length import StandIn
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
 from ._windows import placement, selection
@@ -74,7 +75,8 @@ def _scan(equation: Equation) -> list[Dependence]:
     constants = equation.operands[:num_constants]
     carry = equation.operands[num_constants : num_constants + num_carry]
     sequences = equation.operands[num_constants + num_carry :]
-    if length > _MOST_UNROLLED:
+    # Over a batch whose length is a symbol there are as many steps as there may be.
+    if length > _MOST_UNROLLED or isinstance(length, StandIn):
         return _scan_widened(equation, body, constants, carry, sequences, num_carry)
     stacked: list[list[Dependence]] = []
     order = range(length - 1, -1, -1) if params["reverse"] else range(length)
