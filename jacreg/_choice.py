@@ -26,8 +26,7 @@ from typing import TYPE_CHECKING, Any
 
 from ._errors import DirectionError
 from ._flops import count_program
-from ._memory import is_symbolic
-from ._methods import Auto, Exact, select
+from ._methods import Auto, select
 
 if TYPE_CHECKING:
     from ._linearize import Linearization
@@ -94,9 +93,6 @@ class Quantity:
         return way(lin, method, float("inf"))
 
     def _cheapest(self, lin: Linearization, method: Any, limit: float) -> Choice:
-        if is_symbolic(lin.num_examples):
-            found = self.methods[Exact](lin, Exact(), limit)
-            return replace(found, reason=f"{found.reason}: the batch's length is a symbol")
         best: Choice | None = None
         missing: list[Exception] = []
         for way in self.auto:

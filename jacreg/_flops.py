@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import prod
 from typing import Any
 
 import jax
 
 from ._convolution import NAME
+from ._memory import known_entries, known_size
 
 
 def count_flops(fn: Callable[..., Any], *args: Any) -> int:
@@ -27,23 +27,24 @@ def count_program(jaxpr: Any) -> int:
 def _equation(equation: Any) -> int:
     inner = sum(count_program(jaxpr) for jaxpr in _inner(equation.params))
     if inner:
-        return inner * equation.params.get("length", 1)
-    outputs = sum(prod(getattr(v.aval, "shape", ())) for v in equation.outvars)
+        return inner * known_size(equation.params.get("length", 1))
+    outputs = sum(known_entries(getattr(v.aval, "shape", ())) for v in equation.outvars)
     name = equation.primitive.name
     if name == "dot_general":
         (contracted, _), _ = equation.params["dimension_numbers"]
         shape = equation.invars[0].aval.shape
-        return 2 * outputs * prod(shape[axis] for axis in contracted)
+        return 2 * outputs * known_entries(shape[axis] for axis in contracted)
     if name == "conv_general_dilated":
         kernel = equation.invars[1].aval.shape
         features = kernel[equation.params["dimension_numbers"].rhs_spec[0]]
-        return 2 * outputs * prod(kernel) // max(features, 1)
+        return 2 * outputs * known_entries(kernel) // max(known_size(features), 1)
     if name == NAME:
         # Each of the three products is one multiplication a term of the same sum.
         convolution = equation.params["convolution"]
         features = dict(convolution.params)["dimension_numbers"].rhs_spec[0]
         (out, _), (kernel, _) = convolution.out, convolution.kernel
-        return 2 * prod(out) * prod(kernel) // max(kernel[features], 1)
+        terms = known_entries(out) * known_entries(kernel)
+        return 2 * terms // max(known_size(kernel[features]), 1)
     return outputs
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from math import prod
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,11 @@ def is_symbolic(size: Any) -> bool:
 def known_size(size: Any) -> int:
     """The length of an axis, for policies: that of a large one where it is a symbol."""
     return _UNKNOWN_SIZE if is_symbolic(size) else int(size)
+
+
+def known_entries(shape: Iterable[Any]) -> int:
+    """Entries of an array, for policies: of a large one where the length of an axis is a symbol."""
+    return prod(map(known_size, shape))
 
 
 def check_fits(who: str, what: str, shape: Sequence[int], dtype: Any, instead: str) -> None:
@@ -59,7 +64,7 @@ def array_bytes(aval: Any) -> int:
     """Bytes of an array of a program, of a size that may be symbolic (see `known_size`)."""
     # Keys have a size of their own, which NumPy does not know.
     width = getattr(aval.dtype, "itemsize", None) or jnp.dtype(aval.dtype).itemsize
-    return prod(map(known_size, aval.shape)) * width
+    return known_entries(aval.shape) * width
 
 
 def available_bytes() -> int | None:

@@ -21,6 +21,7 @@ from ._forward_laplacian import (
     forward_laplacian,
 )
 from ._linearize import Linearization
+from ._memory import known_entries
 from ._source import place
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _first_output(jaxpr: Any) -> Any:
 
 def _largest(jaxpr: Any) -> int:
     """Entries of the largest array that a program computes."""
-    own = [prod(out.aval.shape) for equation in jaxpr.eqns for out in equation.outvars
+    own = [known_entries(out.aval.shape) for equation in jaxpr.eqns for out in equation.outvars
            if hasattr(out.aval, "shape")]  # fmt: skip
     inner = [
         _largest(each) for equation in jaxpr.eqns for each in jex.jaxprs_in_params(equation.params)

@@ -11,7 +11,7 @@ import jacreg
 
 KEY = np.asarray(jax.random.key_data(jax.random.key(0)))
 # What needs to know the length of the batch, and says so.
-FIXED = [name for name in CALLS if "coloring" in name or "probing" in name or name == "subsample"]
+FIXED = ["subsample"]
 ANY = [name for name in CALLS if name not in FIXED]
 SAMPLE = (
     "jacobian", "divergence local", "frobenius_squared forward", "spectral_norm", "gram of two",

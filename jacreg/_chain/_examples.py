@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from .._memory import is_symbolic, known_size
 from ._chain import MOST_ENTRIES
 
 if TYPE_CHECKING:
@@ -49,8 +50,11 @@ def map_examples(
         # Few large examples still make a product worth a call, if they all but fit.
         fitting = _CACHE_ENTRIES // max(entries, 1)
         at_once = max(1, fitting, min(16, 4 * fitting))
-    if at_once >= num_examples:
+    count = known_size(num_examples)
+    if at_once >= count:
         return jax.vmap(one)(rows)
-    if num_examples * entries > MOST_ENTRIES:
+    if count * entries > MOST_ENTRIES:
         one = jax.checkpoint(one)
-    return jax.lax.map(one, rows, batch_size=at_once if at_once > 1 else None)
+    # A symbol cannot be divided into groups.
+    grouped = at_once > 1 and not is_symbolic(num_examples)
+    return jax.lax.map(one, rows, batch_size=at_once if grouped else None)

@@ -91,5 +91,5 @@ def open_units(roles: Sequence[int], shape: Sequence[int]) -> tuple[int, ...]:
 
 def canonical_shape(roles: Sequence[int], shape: Sequence[int], dims: int) -> tuple[int, ...]:
     """`(*spatial, channels)` of an array's shape in a layout with so many spatial axes."""
-    sizes = {role: int(size) for role, size in zip(roles, shape, strict=True) if role != UNIT}
+    sizes = {role: size for role, size in zip(roles, shape, strict=True) if role != UNIT}
     return tuple(sizes.get(role, 1) for role in range(1, dims + 2))

@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 
 from .._forms._form import Form, Seen, compact
 from .._interpret import bind
-from ._carried import Carried, Order, value_of
+from ._carried import Carried, Order, at_rank, value_of
 from ._colors import color, fits, num_colors, union
 from ._directions import Directions, full, place, recolor, summed, total
 from ._push import OneOperand, each_slot, push, reach
@@ -43,8 +42,7 @@ def bilinear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -
             if order.keep:
                 terms.append(through(side, own))
             else:
-                wide = np.broadcast_shapes(own.shape, (1,) * values[side].ndim)
-                terms.append(by[side](jnp.broadcast_to(own, wide))[0])
+                terms.append(by[side](at_rank(own, values[side].ndim))[0])
         if len(sides) == 2:
             pair = [operand.tangent() for operand in operands]
             terms.append(order.scale(_cross(equation, pair, seen, order), 2))

@@ -5,6 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax.numpy as jnp
+
 from .._forms._form import Seen
 from ._directions import Directions, product, scale, summed, total, widened
 
@@ -102,3 +104,8 @@ class Order:
 def value_of(operand: Any) -> Any:
     """The value, whether it depends on x or not."""
     return operand.value if isinstance(operand, Carried) else operand
+
+
+def at_rank(array: Array, rank: int) -> Array:
+    """The array with axes of one entry before its own ones."""
+    return jnp.broadcast_to(array, (1,) * (rank - array.ndim) + array.shape)

@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 from .._forms._form import Form, Seen
 from .._interpret import bind
-from ._carried import Carried, Order, value_of
+from ._carried import Carried, Order, at_rank, value_of
 from ._colors import common_of_all, num_colors, union
 from ._directions import Directions, full, recolor, with_slots
 from ._push import OneOperand, each_slot, push, reach
@@ -91,7 +90,7 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
         if all(part is None for part in parts):
             return None
         if apply is not None:
-            return apply(jnp.broadcast_to(parts[0], _at_least(parts[0], values[places[0]])))
+            return apply(at_rank(parts[0], values[places[0]].ndim))
         shapes = [values[place].shape for place in places]
         arrays = [
             jnp.zeros(shape, values[place].dtype) if part is None else jnp.broadcast_to(part, shape)
@@ -138,8 +137,3 @@ def carried_outputs(
 
 def _inexact(items: Sequence[Any], inexact: Sequence[bool]) -> list[Any]:
     return [item for item, real in zip(items, inexact, strict=True) if real]
-
-
-def _at_least(array: Array, like: Array) -> tuple[int, ...]:
-    """Rank of the value; lengths of 1 are kept."""
-    return np.broadcast_shapes(array.shape, (1,) * like.ndim)

@@ -134,10 +134,11 @@ def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list
     first = list(map(pack, carries, operands[start:stop]))
     slices = [each if layout is None else layout.slices(each)
               for layout, each in zip(inputs, operands[stop:], strict=True)]  # fmt: skip
+    # Of a loop over what it takes apart JAX finds the length, and may not be told a symbol.
+    length = None if slices else params["length"]
     last, stacks = jax.lax.scan(
-        step, first, slices, length=params["length"], reverse=params["reverse"],
-        unroll=params["unroll"],
-    )  # fmt: skip
+        step, first, slices, length=length, reverse=params["reverse"], unroll=params["unroll"]
+    )
     found = list(map(unpack, carries, last))
     found += [each if layout is None else layout.stacked(each)
               for layout, each in zip(collected, stacks, strict=True)]  # fmt: skip
