@@ -22,14 +22,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from ._errors import DirectionError
 from ._flops import count_program
+from ._linearize import Linearization, check_linearization
 from ._methods import Auto, select
-
-if TYPE_CHECKING:
-    from ._linearize import Linearization
 
 PRODUCTS = "products"
 
@@ -57,7 +55,7 @@ class Unfit(Exception):
     """A way that does not exist here; its message says in a few words what is missing."""
 
 
-Way = Callable[["Linearization", Any, float], Choice]
+Way = Callable[[Linearization, Any, float], Choice]
 
 
 @dataclass(frozen=True)
@@ -82,8 +80,9 @@ class Quantity:
         """What the quantity does with a method.
 
         Raises:
-            TypeError: the method does not give it.
+            TypeError: no Linearization, or the method does not give it.
         """
+        check_linearization(self.name, lin)
         self.check(self.name, lin)
         table = {Auto: self._cheapest, **self.methods} if self.auto else self.methods
         way = select(self.name, method, table)

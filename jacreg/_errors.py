@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import sys
 from typing import Any
+
+import jax
 
 
 class DirectionError(TypeError):
@@ -26,18 +28,40 @@ class DirectionError(TypeError):
     """
 
 
-def note_mistake(error: Exception, inputs: Sequence[Any]) -> None:
-    """Add to an error of the user's function what is behind it more often than not."""
+def note_mistake(error: Exception, xs: Any = ()) -> None:
+    """Add to an error of the user's function what is behind it more often than not.
+
+    Args:
+        error: which it raised; one that this library has worded is left as it is.
+        xs: the batch that it was called with.
+    """
     if type(error).__name__ == "TraceContextError":
         error.add_note(
             "An nnx module changes its own variables when it is called, which nnx forbids under a "
             "derivative. jacreg.nnx.function(module) runs a private copy: pass that, or call it "
             "in place of the module."
         )
-    elif isinstance(error, TypeError | ValueError) and not str(error).startswith("jacreg."):
+    elif isinstance(error, TypeError | ValueError) and not _is_worded(error):
+        leaves = jax.tree.leaves(xs)
+        shapes = [tuple(x.shape) for x in leaves]
+        if isinstance(xs, list | tuple) and len(xs) == len(leaves) and len(set(shapes)) == 1:
+            error.add_note(
+                f"linearize: xs is a {type(xs).__name__} of {len(xs)} arrays, which is no batch "
+                "but as many inputs of one function. If they are examples, stack them: "
+                "linearize(fn, jnp.stack(xs))."
+            )
+            return
         # The first mistake of most users; what their function raises says nothing of it.
-        shape = ", ".join(str(tuple(x.shape)) for x in inputs)
+        shape = ", ".join(map(str, shapes))
         error.add_note(
             f"linearize called fn with the whole batch, xs of shape {shape}. If it is written for "
             "one example, pass jax.vmap(fn), or jacreg.eqx.function(model) for an Equinox model."
         )
+
+
+def _is_worded(error: Exception) -> bool:
+    """Whether a public function of this library raised it, whose name it begins with."""
+    package = sys.modules[__package__ or "jacreg"]
+    text = str(error)
+    who = text.split(":")[0].split("(")[0]
+    return text.startswith("jacreg.") or who in (*package.__all__, *package.losses.__all__)

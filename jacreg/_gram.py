@@ -12,7 +12,7 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian, direction, map_chunked
 from ._choice import PRODUCTS, Choice, Quantity, Unfit, product_cost
 from ._jacobian import JACOBIAN
-from ._linearize import Linearization
+from ._linearize import Linearization, check_linearization
 from ._memory import check_fits, known_size
 from ._methods import Auto, Exact, Method
 from ._side_by_side import all_basis_products
@@ -51,12 +51,8 @@ def gram(
         Array([[[ 9., 12.],
                 [12., 16.]]], dtype=float32)
     """
-    for name, each in (("lin", lin), ("other", other)):
-        if not isinstance(each, Linearization) and (name == "lin" or each is not None):
-            raise TypeError(
-                f"gram: {name} must be a Linearization, got {type(each).__name__}; make one with "
-                "jacreg.linearize(fn, xs)."
-            )
+    if other is not None:
+        check_linearization("gram", other, "other")
     return quantity(other).decide(lin, method).run(None)
 
 

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian, first_direction
 from ._exact import dense_jacobian
 from ._lanczos import leading_singular_vector, norm, unit
-from ._linearize import Linearization
+from ._linearize import Linearization, check_linearization
 from ._memory import known_size
 from ._probes import draw
 from ._spectral_norm import check_options, is_small, leading_pair
@@ -79,6 +79,7 @@ def least_stretch(
         >>> found.value, abs(found.direction)
         (Array([0.5], dtype=float32), Array([[0., 1.]], dtype=float32))
     """
+    check_linearization("least_stretch", lin)
     check_options("least_stretch", key, tolerance, max_steps)
     flat, frozen = FlatJacobian(lin), FlatJacobian(jax.lax.stop_gradient(lin))
     rows, columns, examples = flat.outputs.size, flat.inputs.size, known_size(flat.num_examples)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 
 from ._convolution import evaluate, with_products
 from ._errors import DirectionError, note_mistake
@@ -16,6 +17,7 @@ from ._guard import with_finite_factors
 from ._program import FORWARD, REVERSE, Directions, Program
 from ._sharding import match_varying
 from ._structure import BatchStructure
+from ._traced import is_traced
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -238,8 +240,8 @@ def linearize(
     if mode not in _MODES:
         raise ValueError(f"linearize: mode must be one of {_MODES}, got {mode!r}.")
     given = args
-    _check_no_numbers(xs)
-    xs = jax.tree.map(jnp.asarray, xs)
+    check_no_numbers("linearize", xs)
+    xs = jax.tree.map(_as_input, xs)
     args = tuple(
         jax.tree.map(partial(_as_argument, number), arg) for number, arg in enumerate(args, start=1)
     )
@@ -248,7 +250,7 @@ def linearize(
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
     except Exception as error:
         if not _note_flag(error, given):
-            note_mistake(error, jax.tree.leaves(xs))
+            note_mistake(error, xs)
         raise
     if has_aux and not (isinstance(shapes, tuple | list) and len(shapes) == 2):
         raise ValueError(
@@ -267,6 +269,15 @@ def linearize(
     linear = with_finite_factors(jax.make_jaxpr(tangent_map)(xs), jax.tree.leaves(xs))
     program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode)
     return Linearization(value, aux, xs, args, consts, tuple(linear.consts), program)
+
+
+def check_linearization(who: str, lin: Any, name: str = "lin") -> None:
+    """Raise a TypeError unless `lin` came from `linearize`."""
+    if not isinstance(lin, Linearization):
+        raise TypeError(
+            f"{who}: {name} must be a Linearization, got {type(lin).__name__}; make one with "
+            "jacreg.linearize(fn, xs)."
+        )
 
 
 def _differentiated(
@@ -291,35 +302,62 @@ def _differentiated(
     return value, aux, differentiate
 
 
-def _check_no_numbers(xs: PyTree) -> None:
+def check_no_numbers(who: str, xs: PyTree) -> None:
+    """Raise a TypeError where a batch is a list of numbers."""
     numbers = [x for x in jax.tree.leaves(xs) if isinstance(x, bool | int | float | complex)]
     if numbers and isinstance(xs, list | tuple):
         raise TypeError(
-            f"linearize: xs must be arrays [N, *in], got a {type(xs).__name__} of numbers such as "
+            f"{who}: xs must be arrays [N, *in], got a {type(xs).__name__} of numbers such as "
             f"{numbers[0]!r}, which is a tree of scalars to JAX. Pass an array, jnp.asarray(xs)."
         )
 
 
-def _as_argument(number: int, leaf: Any) -> Array:
-    if isinstance(leaf, str | bytes):
+def _as_input(leaf: Any) -> Array:
+    try:
+        return jnp.asarray(leaf)
+    except TypeError:
         raise TypeError(
-            f"linearize: argument {number} after xs is {leaf!r}, which JAX cannot trace. Arguments "
-            "are arrays that share the batch axis; close over options: "
-            "linearize(lambda x: fn(x, option), xs)."
-        )
-    return jnp.asarray(leaf)
+            f"linearize: xs must be arrays [N, *in] of floating-point numbers, got {_shown(leaf)}."
+        ) from None
+
+
+def _as_argument(number: int, leaf: Any) -> Array:
+    try:
+        return jnp.asarray(leaf)
+    except TypeError:
+        raise TypeError(
+            f"linearize: argument {number} after xs is {_shown(leaf)}, which JAX cannot trace. "
+            "Arguments are arrays that share the batch axis; close over options, functions and "
+            "modules: linearize(lambda x: fn(x, option), xs)."
+        ) from None
+
+
+def _shown(leaf: Any) -> str:
+    if isinstance(leaf, str | bytes):
+        return repr(leaf)
+    dtype = f" of {leaf.dtype}" if hasattr(leaf, "dtype") else ""
+    return f"{type(leaf).__name__}{dtype}"
 
 
 def _note_flag(error: Exception, args: tuple[Any, ...]) -> bool:
-    """Say of a flag among the arguments that it is traced, if the function tried to read one."""
-    flags = [i for i, arg in enumerate(args, start=1) if isinstance(arg, bool)]
-    if not flags or not isinstance(error, jax.errors.TracerBoolConversionError):
+    """Say of a flag or a count among the arguments that it is traced, if the function read it."""
+    errors = jax.errors.ConcretizationTypeError | jax.errors.TracerIntegerConversionError
+    if not isinstance(error, errors):
         return False
-    error.add_note(
-        f"linearize: argument {flags[0]} after xs is a flag. Arguments are traced, so that no `if` "
-        f"may read them; close over flags: linearize(lambda x: fn(x, {args[flags[0] - 1]}), xs)."
-    )
-    return True
+    for number, arg in enumerate(args, start=1):
+        for leaf in jax.tree.leaves(arg):
+            own = {bool: "b", int: "i"}.get(type(leaf), "")
+            kind = getattr(leaf.dtype, "kind", "") if hasattr(leaf, "dtype") else own
+            if is_traced(leaf) or np.ndim(leaf) or kind not in "biu":
+                continue
+            whole = f"{leaf}" if leaf is arg else f"argument_{number}"
+            error.add_note(
+                f"linearize: argument {number} after xs is a {'flag' if kind == 'b' else 'number'} "
+                f"({leaf}). Arguments are traced, so that no `if`, range or shape may read them; "
+                f"close over flags and counts: linearize(lambda x: fn(x, {whole}), xs)."
+            )
+            return True
+    return False
 
 
 def _check_inputs(xs: PyTree, args: tuple[PyTree, ...]) -> int:
@@ -327,6 +365,11 @@ def _check_inputs(xs: PyTree, args: tuple[PyTree, ...]) -> int:
     if not leaves:
         raise ValueError("linearize: xs holds no array; pass the batch [N, *in] to differentiate.")
     for x in leaves:
+        if jnp.issubdtype(x.dtype, jnp.complexfloating):
+            raise TypeError(
+                f"linearize: xs must be real, got {x.dtype}; pass the real and the imaginary part "
+                "as two inputs: linearize(lambda x: fn(x[0] + 1j * x[1]), (xs.real, xs.imag))."
+            )
         if not jnp.issubdtype(x.dtype, jnp.floating):
             raise TypeError(
                 f"linearize: xs must be floating point to have a Jacobian, got {x.dtype}; "

@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from ._linearize import Linearization
+from ._keys import check_key
+from ._linearize import Linearization, check_linearization
 from ._methods import check_count
 from ._probes import draw, mean_over_probes
 from ._sharding import match_varying
@@ -70,6 +71,7 @@ def log_determinant(
         >>> (2 * jnp.exp(jacreg.log_determinant(lin, key=jax.random.key(0), num_terms=20))).round()
         Array([1.], dtype=float32)
     """
+    check_linearization("log_determinant", lin)
     check_count("log_determinant", "num_terms", num_terms)
     check_count("log_determinant", "num_probes", num_probes)
     if isinstance(continuation, bool) or not isinstance(continuation, int | float):
@@ -84,6 +86,7 @@ def log_determinant(
             "log_determinant: is stochastic and needs a key; pass key=jax.random.key(seed), a "
             "new one every step."
         )
+    check_key("log_determinant", "key", key)
     inputs, outputs = lin.inputs, lin.outputs
     if (inputs.treedef, inputs.shapes) != (outputs.treedef, outputs.shapes):
         raise ValueError(

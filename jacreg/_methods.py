@@ -14,6 +14,8 @@ from typing import Any, Literal
 
 import jax
 
+from ._keys import check_key
+
 Distribution = Literal["sphere", "gaussian", "rademacher"]
 DISTRIBUTIONS = ("sphere", "gaussian", "rademacher")
 
@@ -394,10 +396,11 @@ def select(
 
 
 def require_key(quantity: str, method: Any, key: Any) -> Any:
-    """Return `key`, or raise because a stochastic method has none."""
+    """Return `key`, or raise because a stochastic method has none, or something else."""
     if key is None:
         raise ValueError(
             f"{quantity}: {type(method).__name__} is stochastic and needs a key; "
             "pass key=jax.random.key(seed), a new one every step."
         )
+    check_key(quantity, "key", key)
     return key

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-import jax
-import jax.numpy as jnp
 import numpy as np
+
+from ._keys import check_key
 
 Statistics = Literal["running", "batch"]
 _STATISTICS = ("running", "batch")
@@ -158,19 +158,6 @@ def _contradiction(name: str, value: bool) -> str:
         f"{name}={value} asks for evaluation, against statistics or dropout_key; leave {name} out "
         'where it shall train, or those two for evaluation (statistics="running", no dropout_key).'
     )
-
-
-def check_key(who: str, name: str, key: Any) -> None:
-    """Raise a TypeError unless `key` is one PRNG key, typed or of raw uint32 data."""
-    if isinstance(key, jax.Array | np.ndarray):
-        if jnp.issubdtype(key.dtype, jax.dtypes.prng_key) and key.ndim == 0:
-            return
-        if key.dtype == jnp.uint32 and key.ndim == 1:
-            return
-        got = f"an array {key.dtype}{list(key.shape)}"
-    else:
-        got = f"{type(key).__name__} {key!r}"
-    raise TypeError(f"{who}: {name} must be one PRNG key, jax.random.key(0) say; got {got}.")
 
 
 def wrong_module(who: str, expected: str, got: Any) -> TypeError:

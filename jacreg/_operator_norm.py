@@ -15,7 +15,7 @@ from ._linearize import Linearization, linearize
 from ._methods import check_count
 from ._probes import draw
 from ._spectral_norm import leading_pair
-from ._structure import accumulate_dtype
+from ._structure import accumulate_dtype, shape_of_argument
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -136,12 +136,7 @@ def _linearize_at_zero(
             "operator_norm: linear_map must be a function of one array, got "
             f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
         )
-    if hasattr(in_shape, "shape"):
-        raise TypeError(
-            "operator_norm: in_shape is the shape of the map's argument, a tuple of integers, got "
-            f"an array of shape {tuple(in_shape.shape)}; pass x.shape."  # type: ignore[union-attr]
-        )
-    shape = (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
+    shape = shape_of_argument("operator_norm", in_shape)
     dtype = jnp.result_type(float) if dtype is None else dtype
     try:
         jax.eval_shape(linear_map, jax.ShapeDtypeStruct(shape, dtype))
@@ -152,7 +147,7 @@ def _linearize_at_zero(
             "without a batch axis."
         ) from error
     except Exception as error:
-        note_mistake(error, ())
+        note_mistake(error)
         raise
     return linearize(lambda xs: _add_batch_axis(linear_map(xs[0])), jnp.zeros((1, *shape), dtype))
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from . import _frobenius, _gram, _jacobian, _laplacian, _pseudo_determinant, _trace
 from ._choice import Quantity
-from ._linearize import Linearization
+from ._linearize import Linearization, check_linearization
 from ._methods import Auto, Method
 
 if TYPE_CHECKING:
@@ -72,11 +72,7 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
             f"plan: quantity must be one of the functions {names}; got {name}. Write "
             "jacreg.plan(jacreg.divergence, lin)."
         )
-    if not isinstance(lin, Linearization):
-        raise TypeError(
-            f"plan: lin must be a Linearization, got {type(lin).__name__}; make one with "
-            "jacreg.linearize(fn, xs)."
-        )
+    check_linearization("plan", lin)
     choice = found.decide(lin, method)
     return Plan(choice.path, choice.num_products, choice.reason)
 

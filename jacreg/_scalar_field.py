@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from math import prod
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from ._linearize import Linearization, linearize
+from ._linearize import Linearization, check_linearization, linearize
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -23,7 +24,7 @@ def scalar_field_gradient(who: str, fn: Callable[..., Array]) -> Callable[..., A
         if jnp.shape(ys) != (num_examples,):
             raise ValueError(
                 f"{who}: fn must return one number an example, shape ({num_examples},); got "
-                f"{jnp.shape(ys)}. Squeeze a trailing axis of length 1, or select an output."
+                f"{jnp.shape(ys)}. {_to_one_number(jnp.shape(ys)[1:])}."
             )
         return jnp.sum(ys)
 
@@ -37,17 +38,20 @@ def check_scalar_field(who: str, lin: Linearization) -> None:
         TypeError: it is no Linearization.
         ValueError: it has another shape.
     """
-    if not isinstance(lin, Linearization):
-        raise TypeError(
-            f"{who}: expected a Linearization of a scalar field, got {type(lin).__name__}; write "
-            f"jacreg.{who}(jacreg.linearize(fn, xs), ...)."
-        )
+    check_linearization(who, lin)
     if lin.outputs.shapes != ((),):
         raise ValueError(
             f"{who}: the function must return one number an example, [N, *in] -> [N]; got "
-            f"{lin.inputs.describe()} -> {lin.outputs.describe()}. Squeeze a trailing axis of "
-            "length 1, or select an output; for the trace of a square Jacobian use divergence."
+            f"{lin.inputs.describe()} -> {lin.outputs.describe()}. "
+            f"{_to_one_number(*lin.outputs.shapes)}; for the trace of a square Jacobian use "
+            "divergence."
         )
+
+
+def _to_one_number(*shapes: tuple[int, ...]) -> str:
+    if len(shapes) == 1 and prod(shapes[0]) == 1:
+        return "Squeeze a trailing axis of length 1"
+    return "Select an output, or sum over those of each example (a critic of patches, say)"
 
 
 def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian, first_direction
 from ._errors import DirectionError
 from ._exact import dense_jacobian
+from ._keys import check_key
 from ._lanczos import leading_singular_vector, norm, unit
-from ._linearize import Linearization
+from ._linearize import Linearization, check_linearization
 from ._memory import known_size
 from ._methods import check_count, check_positive
 from ._probes import draw
@@ -82,6 +83,7 @@ def spectral_norm(
         >>> jacreg.spectral_norm(lin, key=jax.random.key(0)).round()
         Array([5.], dtype=float32)
     """
+    check_linearization("spectral_norm", lin)
     found = leading_pair("spectral_norm", lin, key, tolerance, max_steps)
     return jnp.where(found.converged, found.value, jnp.nan).astype(lin.outputs.dtype)
 
@@ -144,6 +146,7 @@ def check_options(who: str, key: Any, tolerance: float, max_steps: int | None) -
         check_count(who, "max_steps", max_steps)
     if key is None:
         raise ValueError(f"{who}: needs a key for its random start; pass key=jax.random.key(seed).")
+    check_key(who, "key", key)
 
 
 def is_small(rows: int, columns: int, examples: int) -> bool:

@@ -10,8 +10,9 @@ import jax.numpy as jnp
 from ._arnoldi import dominant_modulus, normalized_matrices
 from ._basis import FlatJacobian
 from ._exact import dense_jacobian
+from ._keys import check_key
 from ._lanczos import unit
-from ._linearize import Linearization
+from ._linearize import Linearization, check_linearization
 from ._memory import known_size
 from ._methods import check_count, check_positive
 from ._one_by_one import one_by_one
@@ -74,12 +75,14 @@ def spectral_radius(
         >>> jacreg.spectral_radius(lin, key=jax.random.key(0)).round()
         Array([2.], dtype=float32)
     """
+    check_linearization("spectral_radius", lin)
     check_positive("spectral_radius", "tolerance", tolerance)
     check_count("spectral_radius", "max_products", max_products)
     if key is None:
         raise ValueError(
             "spectral_radius: needs a key for its random start; pass key=jax.random.key(seed)."
         )
+    check_key("spectral_radius", "key", key)
     flat = FlatJacobian(lin)
     if (flat.inputs.treedef, flat.inputs.shapes) != (flat.outputs.treedef, flat.outputs.shapes):
         raise ValueError(

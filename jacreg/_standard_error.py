@@ -10,6 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from ._keys import check_key
 from ._methods import Method, XRowNorm, XTrace
 from ._probes import sample_probes
 from ._structure import error_of_mean
@@ -55,6 +56,7 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
             raise ValueError(
                 f"with_standard_error({name}): needs a key; pass key=jax.random.key(seed)."
             )
+        check_key(f"with_standard_error({name})", "key", key)
         method = bound.arguments.get("method")
         if isinstance(method, XTrace) and name == "divergence":
             return xtrace_with_standard_error(bound.arguments["lin"], method, key)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from functools import reduce
 from math import prod
+from operator import index
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -157,3 +158,25 @@ def error_of_mean(samples: Float[Array, "..."], ddof: int = 1) -> Float[Array, "
 def example_squared_norm(tree: PyTree) -> Float[Array, " N"]:
     """Squared Euclidean norm of each example."""
     return example_sum(tree, jnp.square)
+
+
+def shape_of_argument(who: str, in_shape: Any) -> tuple[int, ...]:
+    """The shape of an argument that is given as an int or a sequence of them.
+
+    Raises:
+        TypeError: it is an array, or what holds no integers.
+        ValueError: one of them is negative.
+    """
+    sizes = in_shape if isinstance(in_shape, Sequence) else (in_shape,)
+    try:
+        shape = tuple(index(size) for size in sizes)
+    except TypeError:
+        shown = getattr(in_shape, "shape", None)
+        got = f"{in_shape!r}" if shown is None else f"an array of shape {tuple(shown)}"
+        raise TypeError(
+            f"{who}: in_shape is the shape of the map's argument, an int or a tuple of them, got "
+            f"{got}; pass x.shape."
+        ) from None
+    if any(size < 0 for size in shape):
+        raise ValueError(f"{who}: in_shape must have no negative length, got {shape}.")
+    return shape

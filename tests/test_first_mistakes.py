@@ -7,6 +7,7 @@ import traceback
 import equinox as eqx
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pytest
 
 import jacreg
@@ -46,6 +47,69 @@ def test_an_error_of_ones_own_stays_what_it_is():
     kind, text = told(lambda: jacreg.linearize(fails, XS))
     assert kind is OwnError
     assert "mine" in text
+
+
+FLAGGED = lambda xs, flag: jnp.sin(xs) if flag else xs  # noqa: E731
+LIN = jacreg.linearize(jnp.sin, XS)
+MISTAKES = {
+    "a flag": (lambda: jacreg.linearize(FLAGGED, XS, True), "lambda x: fn(x, True)"),
+    "a flag of NumPy": (lambda: jacreg.linearize(FLAGGED, XS, jnp.bool_(False)), "flag (False)"),
+    "a flag of a dict": (
+        lambda: jacreg.linearize(lambda xs, how: FLAGGED(xs, how["train"]), XS, {"train": True}),
+        "lambda x: fn(x, argument_1)",
+    ),
+    "a count": (
+        lambda: jacreg.linearize(lambda xs, n: sum(xs for _ in range(n)), XS, 3), "number (3)"
+    ),
+    "a string": (lambda: jacreg.linearize(FLAGGED, XS, "train"), "1 after xs is 'train'"),
+    "a function": (lambda: jacreg.linearize(FLAGGED, XS, jnp.sin), "close over options, functions"),
+    "a list of numbers": (lambda: jacreg.linearize(jnp.sin, [[1.0, 2.0]]), "jnp.asarray(xs)"),
+    "a list of numbers to color": (lambda: jacreg.color(jnp.sin, [1.0]), "color: xs must be arr"),
+    "a list of examples": (lambda: jacreg.linearize(jnp.sin, [XS[0], XS[1]]), "jnp.stack(xs)"),
+    "a batch of text": (lambda: jacreg.linearize(jnp.sin, "train"), "got 'train'"),
+    "complex inputs": (lambda: jacreg.linearize(jnp.sin, XS + 1j), "(xs.real, xs.imag)"),
+    "complex outputs": (lambda: jacreg.linearize(jnp.fft.fft, XS), "(y.real, y.imag)"),
+    "a critic of patches": (
+        lambda: jacreg.losses.gradient_penalty(lambda xs: xs, XS), 'reduction="sum"'
+    ),
+    "a loss of patches": (
+        lambda: jacreg.losses.curvature_penalty(lambda xs, _: xs, XS, XS, step=0.1),
+        "Sum over the numbers of each example",
+    ),
+    "a field of patches": (lambda: jacreg.laplacian(LIN), "sum over those of each example"),
+    "a field with an axis more": (
+        lambda: jacreg.laplacian(jacreg.linearize(lambda xs: xs[:, :1], XS)), "Squeeze"
+    ),
+    "an array for a shape": (
+        lambda: jacreg.operator_norm(jnp.sin, XS, key=KEY), "an array of shape (5, 4); pass x.shape"
+    ),
+    "a number for a shape": (lambda: jacreg.operator_norm(jnp.sin, 4.0, key=KEY), "got 4.0"),
+    "text for a shape": (lambda: jacreg.operator_norm_bound(jnp.sin, "4"), "got '4'"),
+    "a negative length": (lambda: jacreg.operator_norm(jnp.sin, -4, key=KEY), "got (-4,)"),
+    "a function for a quantity": (lambda: jacreg.divergence(jnp.sin), "jacreg.linearize(fn, xs)"),
+    "a function for a norm": (
+        lambda: jacreg.spectral_norm(jnp.sin, key=KEY), "lin must be a Linearization, got Pjit"
+    ),
+    "a seed for a key": (
+        lambda: jacreg.divergence(LIN, jacreg.Hutchinson(2), key=0), "jax.random.key(0) say; got i"
+    ),
+    "numbers for a key": (lambda: jacreg.spectral_norm(LIN, key=XS[0]), "an array float32[4]"),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("mistake", MISTAKES)
+def test_a_message_says_what_to_do(mistake):
+    _, text = told(MISTAKES[mistake][0])
+    assert MISTAKES[mistake][1] in text
+
+
+def test_what_this_library_worded_has_no_other_advice():
+    _, text = told(lambda: jacreg.losses.gradient_penalty(lambda xs: xs, XS))
+    assert "jax.vmap" not in text
+
+
+def test_an_integer_of_numpy_is_a_shape():
+    assert jacreg.operator_norm(lambda x: 2 * x, np.int64(4), key=KEY) == 2
 
 
 def test_the_key_in_the_place_of_the_method():

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from operator import index
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from .._errors import note_mistake
-from .._structure import common_dtype
+from .._structure import common_dtype, shape_of_argument
 from ._dense import fits, matrix_of
 from ._double import in_double
 from ._linear import RULES, InTheWay, TooLarge, Values, beside, rounded_up
@@ -125,13 +124,7 @@ def _read(
             "operator_norm_bound: linear_map must be a function of one array, got "
             f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
         )
-    try:
-        shape = tuple(in_shape) if isinstance(in_shape, Sequence) else (index(in_shape),)
-    except TypeError:
-        raise TypeError(
-            "operator_norm_bound: in_shape is the shape of the map's argument, an int or a tuple "
-            f"of them, got {type(in_shape).__name__}; pass x.shape."
-        ) from None
+    shape = shape_of_argument("operator_norm_bound", in_shape)
     struct = jax.ShapeDtypeStruct(shape, jnp.result_type(float) if dtype is None else dtype)
     try:
         return read_program(linear_map, struct)
@@ -142,5 +135,5 @@ def _read(
             "input, without a batch axis."
         ) from error
     except Exception as error:
-        note_mistake(error, ())
+        note_mistake(error)
         raise

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._linearize import Linearization, linearize
+from .._linearize import Linearization, check_no_numbers, linearize
 from .._scalar_field import scalar_field_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
@@ -65,6 +65,7 @@ def color(
         ColoringError: (a ValueError) numeric probes refute the plan.
     """
     quantity = quantity_name("color", quantity, QUANTITIES)
+    check_no_numbers("color", xs)
     function = scalar_field_gradient("color", fn) if quantity == "laplacian" else fn
     lin = _abstract(function, xs, args)
     coloring = plan_of(lin, quantity)

@@ -9,7 +9,8 @@ import equinox as eqx
 import jax
 
 from .._call import Call
-from .._mode import Mode, check_key, flag_names
+from .._keys import check_key
+from .._mode import Mode, flag_names
 from .._sharding import explicit_sharding
 from .._target import Target, find_target
 from ._set_mode import modules, set_mode

@@ -11,7 +11,8 @@ from flax import linen as nn
 from flax.errors import InvalidRngError
 
 from .._call import Call
-from .._mode import Mode, check_key, flag_names, is_flag_value
+from .._keys import check_key
+from .._mode import Mode, flag_names, is_flag_value
 from .._target import find_target
 
 _NOT_STATE = ("params", "intermediates", "perturbations")

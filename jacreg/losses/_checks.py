@@ -8,21 +8,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._linearize import Linearization
+from .._keys import check_key as check_one_key
+from .._linearize import check_linearization as check_linearization
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
     from .._typing import PyTree
-
-
-def check_linearization(who: str, lin: Any) -> None:
-    """Raise unless `lin` came from `linearize`."""
-    if not isinstance(lin, Linearization):
-        raise TypeError(
-            f"{who}: lin must be a Linearization, got {type(lin).__name__}; make one with "
-            "jacreg.linearize(fn, xs)."
-        )
 
 
 def check_function(who: str, name: str, fn: Any) -> None:
@@ -77,12 +69,13 @@ def check_same_shape(who: str, name: str, got: PyTree, like: PyTree, like_name: 
 
 
 def check_key(who: str, key: Any) -> Array:
-    """Return `key`, or raise because there is none."""
+    """Return `key`, or raise because there is none, or something else."""
     if key is None:
         raise ValueError(
             f"{who}: this loss is stochastic and needs a key; pass "
             "key=jax.random.key(seed), a new one every step."
         )
+    check_one_key(who, "key", key)
     return key
 
 

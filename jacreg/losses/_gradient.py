@@ -59,7 +59,7 @@ def gradient_penalty(
     """
     who = "gradient_penalty"
     is_zero = _check_target(who, target)
-    gradient, dtype = input_gradient(who, fn, xs, args, reduction)
+    gradient, dtype = input_gradient(who, fn, xs, args, reduction, may_reduce=True)
     if is_zero:
         return example_squared_norm(gradient).astype(dtype)
     norm = example_norm(gradient)
@@ -102,7 +102,9 @@ def loss_gradient_penalty(
         >>> jacreg.losses.loss_gradient_penalty(loss_fn, jnp.ones((2, 3)), jnp.zeros(2))
         Array([4., 4.], dtype=float32)
     """
-    gradient, dtype = input_gradient("loss_gradient_penalty", loss_fn, xs, (labels,), reduction)
+    gradient, dtype = input_gradient(
+        "loss_gradient_penalty", loss_fn, xs, (labels,), reduction, may_reduce=True
+    )
     return example_squared_norm(gradient).astype(dtype)
 
 

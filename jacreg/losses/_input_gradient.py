@@ -28,8 +28,19 @@ def input_gradient(
     xs: PyTree,
     args: tuple[PyTree, ...],
     reduction: Reduction | None = None,
+    *,
+    may_reduce: bool = False,
 ) -> tuple[PyTree, Any]:
-    """The gradient, at least in float32, and the dtype of the function's values."""
+    """The gradient, at least in float32, and the dtype of the function's values.
+
+    Args:
+        who: the loss, for messages.
+        fn: of the batch and `args`.
+        xs: the batch.
+        args: further ones.
+        reduction: over each example's outputs.
+        may_reduce: whether the loss takes a reduction, so that messages may say so.
+    """
     check_function(who, "the first argument", fn)
     if reduction is not None and reduction not in _REDUCTIONS:
         raise ValueError(
@@ -39,7 +50,7 @@ def input_gradient(
 
     def reduced(xs: PyTree, *args: PyTree) -> Float[Array, " N"]:
         num_examples = jax.tree.leaves(xs)[0].shape[0]
-        return _one_number(who, fn(xs, *args), num_examples, reduction)
+        return _one_number(who, fn(xs, *args), num_examples, reduction, may_reduce)
 
     lin = linearize(reduced, xs, *args, mode="reverse")
     gradient = lin.vjp(jnp.ones_like(lin.value))
@@ -47,7 +58,9 @@ def input_gradient(
     return wide, lin.value.dtype
 
 
-def _one_number(who: str, ys: PyTree, num_examples: int, reduction: Reduction | None) -> Array:
+def _one_number(
+    who: str, ys: PyTree, num_examples: int, reduction: Reduction | None, may_reduce: bool
+) -> Array:
     shapes = [jnp.shape(y) for y in jax.tree.leaves(ys)]
     if reduction is not None:
         total = example_sum(check_rows(who, "the function", ys, num_examples))
@@ -57,14 +70,16 @@ def _one_number(who: str, ys: PyTree, num_examples: int, reduction: Reduction | 
         raise ValueError(
             f"{who}: the function must return one number an example, shape "
             f"({num_examples},), got {shapes[0] if len(shapes) == 1 else shapes}. "
-            + _how_to_one_number(shapes, num_examples)
+            + _how_to_one_number(shapes, num_examples, may_reduce)
         )
     return jax.tree.leaves(ys)[0]
 
 
-def _how_to_one_number(shapes: list[tuple[int, ...]], num_examples: int) -> str:
+def _how_to_one_number(shapes: list[tuple[int, ...]], num_examples: int, may_reduce: bool) -> str:
     sizes = [prod(shape[1:]) for shape in shapes if shape[:1] == (num_examples,)]
     if len(sizes) == len(shapes) and sum(sizes) > 1:
+        if not may_reduce:
+            return "Sum over the numbers of each example, of patches say, in the function."
         return (
             'Of several numbers an example, a critic of patches say, pass reduction="sum" or '
             'reduction="mean", or penalise all of them with frobenius_squared.'
