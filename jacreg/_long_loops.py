@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._guard import with_finite_factors
 from ._interpret import JIT
 from ._memory import array_bytes, known_size
 from ._program import FORWARD, Program
@@ -57,7 +58,7 @@ def beside_value(lin: Linearization, count: int, at_once: int) -> Linearization:
     def along(tangent: PyTree) -> PyTree:
         return jax.jvp(lin.evaluate, (lin.xs,), (tangent,))[1]
 
-    linear = jax.make_jaxpr(along)(lin.xs)
+    linear = with_finite_factors(jax.make_jaxpr(along)(lin.xs), jax.tree.leaves(lin.xs))
     old = lin.program
     program = Program(old.jaxpr, linear.jaxpr, old.out_tree, old.has_aux, FORWARD)
     return replace(lin, _residuals=tuple(linear.consts), _program=program)

@@ -16,13 +16,16 @@ if TYPE_CHECKING:
 
 def explicit_sharding(leaf: Array) -> Any:
     """The leaf's sharding where the mesh is in explicit mode and splits it, else None."""
-    sharding = getattr(jax.typeof(leaf), "sharding", None)
+    sharding = getattr(_type(leaf), "sharding", None)
     spec = getattr(sharding, "spec", ())
     return sharding if any(axis is not None for axis in spec) else None
 
 
 def match_sharding(array: Array, like: Array) -> Array:
-    """Put an array where another of its shape is: explicit sharding, axes that it varies along."""
+    """Put an array where another of its shape is: explicit sharding, axes that it varies along.
+
+    The other may be a type alone, of a variable of a program.
+    """
     sharding = explicit_sharding(like)
     array = array if sharding is None else jax.sharding.reshard(array, sharding)
     return match_varying(array, like)
@@ -93,8 +96,13 @@ def match_varying(tree: PyTree, like: PyTree) -> PyTree:
     return jax.tree.map(cast, tree)
 
 
+def _type(leaf: Any) -> Any:
+    is_type = isinstance(leaf, jax.core.ShapedArray)  # pyright: ignore[reportAttributeAccessIssue]
+    return leaf if is_type else jax.typeof(leaf)
+
+
 def _varying(leaf: Any) -> frozenset[str]:
-    aval = jax.typeof(leaf)
+    aval = _type(leaf)
     # The name of the attribute differs between releases of JAX.
     manual = getattr(aval, "mat", None)
     return getattr(aval, "vma", frozenset()) if manual is None else manual.varying

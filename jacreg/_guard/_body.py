@@ -1,0 +1,41 @@
+"""What an equation that has programs inside says of masks."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol
+
+from ._values import Mask
+
+Masks = Sequence[Mask | None]
+
+
+class Changed(Protocol):
+    """An equation with a changed body, and the masks that this reads of the program around."""
+
+    masks: Sequence[Mask]
+
+    def bind(self, operands: Sequence[Any], masks: Sequence[Any]) -> Sequence[Any]:
+        """Evaluate it."""
+        ...
+
+
+class Body(Protocol):
+    """What an equation with programs inside does with masks."""
+
+    linear_out: Sequence[bool]
+
+    def through(self, masks: Masks) -> Masks:
+        """Where its outputs may differ from zero, of its inputs' masks."""
+        ...
+
+    def asked(self, masks: Masks) -> Masks:
+        """Where its inputs have an effect, of its outputs' masks."""
+        ...
+
+    def changed(self, through: Masks, asked: Masks) -> Changed | None:
+        """The equation with factors replaced in its programs, None where none is."""
+        ...
+
+
+BodyOf = Callable[[Any, Sequence[bool]], Body | None]
