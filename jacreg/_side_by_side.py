@@ -83,7 +83,8 @@ def all_basis_products(
     full = count // chunk * chunk
     # The first block gives the result its place on the devices.
     whole = jnp.pad(block(jnp.arange(chunk)), ((0, 0), (0, count - chunk), (0, 0)))
-    whole, _ = jax.lax.scan(write, whole, jnp.arange(chunk, full, chunk))
+    if full > chunk:
+        whole, _ = jax.lax.scan(write, whole, jnp.arange(chunk, full, chunk))
     if full == count:
         return whole
     rest = block(jnp.arange(full, count))
