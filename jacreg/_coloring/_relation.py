@@ -117,11 +117,10 @@ def _own_block(pattern: Pattern, factor: Factor) -> tuple[Factor, bool]:
     rows = pattern.shape[0] if has_axis else 1
     columns = pattern.in_shape[0] if has_input else 1
     height, width = f.matrix.shape[0] // max(rows, 1), f.matrix.shape[1] // max(columns, 1)
-    total, own = sp.csr_array((height, width), dtype=bool), 0
-    for n in range(max(rows, columns)):
-        row, column = (n if has_axis else 0), (n if has_input else 0)
-        strip = f.matrix[row * height : (row + 1) * height]
-        block = boolean(strip.tocsc()[:, column * width : (column + 1) * width])
-        own += block.nnz
-        total = boolean(total + block)
-    return Factor(axes, inputs, total), has_axis and has_input and own == f.matrix.nnz
+    seen, entry = f.matrix.tocoo().coords
+    own = np.ones(seen.size, bool)
+    if has_axis and has_input:
+        own = seen // max(height, 1) == entry // max(width, 1)
+    places = (seen[own] % max(height, 1), entry[own] % max(width, 1))
+    total = boolean(sp.csr_array((own[own], places), shape=(height, width)))
+    return Factor(axes, inputs, total), has_axis and has_input and bool(own.all())
