@@ -260,6 +260,7 @@ def test_an_untrained_moving_average_warns_once():
     for use in (
         lambda: jacreg.eqx.function(model, state)(XS),
         lambda: functional.apply(functional.params, functional.state, XS)[0],
+        lambda: jax.jit(lambda xs: jacreg.eqx.function(model, state)(xs))(XS),
     ):
         with pytest.warns(UserWarning, match="multiplies its input by 316") as caught:
             ys = use()

@@ -7,6 +7,7 @@ from typing import Any
 
 import equinox as eqx
 import jax
+import numpy as np
 
 from .._mode import Mode
 from ._set_mode import modules
@@ -24,8 +25,9 @@ def warn_untrained(who: str, model: Any, state: Any, mode: Mode) -> None:
         if not isinstance(layer, eqx.nn.BatchNorm) or layer.ema_first_time_index is None:
             continue
         try:
-            untrained = bool(state.get(layer.ema_first_time_index).all())
-        except jax.errors.ConcretizationTypeError:
+            # By NumPy: under jit an operation on what is known would give what is not.
+            untrained = bool(np.asarray(state.get(layer.ema_first_time_index)).all())
+        except jax.errors.TracerArrayConversionError:
             continue  # in a training step, where it is not known
         if not untrained:
             continue
