@@ -181,6 +181,13 @@ class TestReproduction:
             k: v for k, v in before.items() if k not in locks
         }
 
+    def test_a_report_of_more_seeds_is_not_overwritten(self, done):
+        folder, report, _ = done
+        before = report.read_bytes()
+        with pytest.raises(UserError, match=r"report of 3 seeds, which one of 2 would overwrite"):
+            reproduce(fake_paper.paper(), Settings(seeds=2), folder, 1)
+        assert report.read_bytes() == before
+
     @pytest.mark.parametrize("name", ["summary.json", "config.toml", "report.md"])
     def test_records_of_another_command_are_left_alone(self, tmp_path, name):
         (tmp_path / name).write_text("{}")

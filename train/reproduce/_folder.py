@@ -13,6 +13,20 @@ PLAN = "plan.json"
 _OTHERS = (records.CONFIG, records.METRICS, records.SUMMARY, "seeds.json", CLAIMS, REPORT)
 
 
+def check_seeds(folder: Path, seeds: int) -> None:
+    """Leave a report of more seeds alone.
+
+    Raises:
+        WorkdirError: one is in the folder.
+    """
+    reported = (records.read_json(folder / RUN) or {}).get("seeds", 0)
+    if reported > seeds:
+        raise WorkdirError(
+            f"--workdir {folder}: holds a report of {reported} seeds, which one of {seeds} would "
+            f"overwrite. Give --seeds {reported} or more, or use another --workdir."
+        )
+
+
 def claim_folder(folder: Path, plan: str) -> None:
     """Write whose folder it is, before the first run; another's is left alone.
 

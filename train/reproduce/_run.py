@@ -8,6 +8,7 @@ from pathlib import Path
 
 from train.errors import UserError
 from train.reproduce._claims import Verdict
+from train.reproduce._folder import check_seeds
 from train.reproduce._job import Job
 from train.reproduce._paper import Paper
 from train.reproduce._report import write_report
@@ -24,7 +25,8 @@ def reproduce(
     """Do what is not done yet and write the report; return it and the verdicts.
 
     Raises:
-        UserError: bad input, a folder in use or of another plan, or a run that failed.
+        UserError: bad input, a folder in use, of another plan or of more seeds, or a run that
+            failed.
     """
     check(paper, settings)
     jobs, cut = within(list(paper.jobs(settings)), settings.most_steps)
@@ -32,6 +34,7 @@ def reproduce(
     if len(set(names)) != len(names):
         raise AssertionError(f"{paper.name}: two jobs of one name")
     with locked(folder):
+        check_seeds(folder, settings.seeds)
         run_jobs(
             jobs,
             folder,
