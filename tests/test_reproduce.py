@@ -336,6 +336,13 @@ class TestTrouble:
         with pytest.raises(AssertionError, match="nowhere/0"):
             run_jobs([job], tmp_path, title="t", workers=1)
 
+    def test_workers_are_started_without_the_terminal_s_interrupt(self, tmp_path):
+        """One that is still starting when Ctrl-C comes would print a traceback."""
+        run_jobs([measurement("s", 0, fake_paper.shielded)], tmp_path, title="s", workers=1)
+        summary = json.loads((tmp_path / "runs" / "s" / "0" / "summary.json").read_text())
+        assert summary["metrics"]["value"] == 1.0
+        assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_parent_that_is_stopped_takes_its_workers_along(self, tmp_path, number):
         code = (

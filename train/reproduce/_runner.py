@@ -25,6 +25,7 @@ from train.errors import FailedRun, OutOfMemory, StorageError, UserError
 from train.reproduce._folder import claim_folder
 from train.reproduce._job import FAILED, LOG, Job, is_done, perform, record_failure
 from train.reproduce._progress import Progress
+from train.reproduce._signals import interrupt_held
 
 
 def run_jobs(
@@ -126,7 +127,9 @@ class _Plan:
             self._fail(job, f"it needs {needed}, which failed")
         ready = [job for job in waiting if set(job.needs) <= self.done]
         for job in ready[: workers - len(running)]:
-            running[pool.submit(_work, job, self.folder, self.broken)] = job
+            with interrupt_held():  # the first call starts the workers
+                future = pool.submit(_work, job, self.folder, self.broken)
+            running[future] = job
             waiting.remove(job)
             self.progress.started(job)
         stuck = [job for job in waiting if not self.failed.intersection(job.needs)]

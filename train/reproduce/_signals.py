@@ -1,4 +1,4 @@
-"""SIGTERM as Ctrl-C: one clean-up serves both."""
+"""SIGTERM as Ctrl-C: one clean-up serves both; and Ctrl-C that waits."""
 
 from __future__ import annotations
 
@@ -24,3 +24,19 @@ def terminated() -> Iterator[None]:
         yield
     finally:
         signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def interrupt_held() -> Iterator[None]:
+    """Within, Ctrl-C waits, and processes that are started never get it.
+
+    A terminal sends it to all of them, and one that is still starting would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
