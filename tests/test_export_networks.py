@@ -89,7 +89,7 @@ NETS = {
     f.__name__: f
     for f in (images, strided, circular, masked, tables, attention, recurrent, flat_rows)
 }  # fmt: skip
-DENSE = ("attention", "masked", "recurrent")  # to the reader: what mixes all tokens, matrices
+DENSE = ("attention", "recurrent")  # to the reader: softmax over all tokens, a recurrence
 
 
 def energy(name):

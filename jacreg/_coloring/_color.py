@@ -35,7 +35,8 @@ def color(
     (r + 1)^d C products, for norms and the dense Jacobian (2 r + 1)^d C, whatever the
     image's size (the classic colouring of Curtis, Powell and Reid 1974, with the weaker
     condition that a diagonal needs). Dependence is read from the program, never from
-    values, so a zero weight or a closed relu is not a missing edge.
+    values, so a zero weight or a closed relu is not a missing edge; what a mask of integers
+    or booleans leaves out of a matrix is one.
 
     Call it once, outside jit, and pass the result as a method:
 

@@ -19,12 +19,19 @@ class Operand:
     """A value: its shape, what it depends on, and its entries where they are structural.
 
     `value` is known only if it follows from the program alone (iota, literals,
-    integer constants): a parameter's zeros today are not zeros tomorrow.
+    integer constants): a parameter's zeros today are not zeros tomorrow. Where such
+    a value masks a parameter, `support` says which entries may differ from zero.
     """
 
     shape: tuple[int, ...]
     dependence: Dependence = field(default_factory=dict)
     value: np.ndarray | None = None
+    masked: np.ndarray | None = None
+
+    @property
+    def support(self) -> np.ndarray | None:
+        """Which entries may differ from zero, None where all may."""
+        return self.masked if self.value is None else self.value != 0
 
 
 @dataclass

@@ -17,6 +17,7 @@ from ._on_numpy import ON_NUMPY
 from ._operand import RULES, Equation, Operand, Reader, everything
 from ._pattern import identity
 from ._program import LinearProgram, structural_value
+from ._support import support_of
 
 # The rules register themselves on import.
 _RULE_FILES = (_rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear)
@@ -121,8 +122,9 @@ def _evaluate(
     equation: Any, inputs: list[Operand], shapes: list[tuple[int, ...]], reader: Reader
 ) -> list[Operand]:
     """Outputs without dependence: computed where every input is structural, else unknown."""
-    unknown = [Operand(shape) for shape in shapes]
     name = equation.primitive.name
+    masked = None if any(map(is_stand_in, shapes)) else support_of(equation, inputs, _MOST_VALUES)
+    unknown = [Operand(shape, masked=masked) for shape in shapes]
     if name in ("jit", "pjit", "closed_call"):
         program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
         return reader.read(program.jaxpr, program.consts, inputs)

@@ -137,17 +137,16 @@ def _contract(
     free_other = [a for a in range(len(other.shape)) if a not in (*contract_other, *batch_other)]
     new_sizes = [other.shape[a] for a in free_other]
     start = len(batch) if other_first else len(batch) + len(free)
-    # A structural matrix (interpolation weights made from iota) shows its zeros.
-    resampled = (
-        other.value is not None and len(contract) == 1 and len(free_other) == 1 and not batch
-    )
+    # A structural matrix (interpolation weights made from iota) or a mask on one shows its zeros.
+    support = other.support
+    resampled = support is not None and len(contract) == 1 and len(free_other) == 1 and not batch
 
     def product(pattern: Pattern) -> Pattern:
         if resampled:
-            assert other.value is not None
+            assert support is not None
             (axis,) = contract
-            matrix = other.value if free_other[0] == 0 else other.value.T
-            pattern = apply_axis(pattern, axis, sp.csr_array(matrix != 0))
+            matrix = support if free_other[0] == 0 else support.T
+            pattern = apply_axis(pattern, axis, sp.csr_array(matrix))
             order = [axis, *free] if other_first else [*free, axis]
             return transpose(pattern, order)
         pattern = transpose(pattern, [*batch, *free, *contract])
