@@ -67,10 +67,12 @@ def curves(
     log_x: bool = False,
     log_y: bool = False,
     legend_below: bool = False,
+    styles: Mapping[str, str] | None = None,
 ) -> Path:
     """Draw `lines[name] = (xs, values)`, values `[seeds, len(xs)]`: the mean in a band.
 
     The band is Student's 95 % interval of the mean over seeds; of one seed there is none.
+    `styles` are colours and dashes by name, as matplotlib writes them ("C0--").
     """
     from scipy import stats
 
@@ -79,7 +81,9 @@ def curves(
     for name, (xs, found) in lines.items():
         values = np.atleast_2d(np.asarray(found, np.float64))
         middle = values.mean(0)
-        (line,) = axis.plot(xs, middle, marker="o" if len(xs) < 16 else None, ms=3, label=name)
+        style = (styles or {}).get(name, "-")
+        marker = "o" if len(xs) < 16 else None
+        (line,) = axis.plot(xs, middle, style, marker=marker, ms=3, label=name)
         if len(values) > 1:
             error = values.std(0, ddof=1) / np.sqrt(len(values))
             reach = stats.t.ppf(0.975, len(values) - 1) * error
@@ -109,21 +113,23 @@ def curves(
 def certificates(
     arms: Mapping[str, Callable[[str], Any]], radii: Sequence[str], path: Path
 ) -> Path:
-    """Draw certified accuracy and that under an l2 attack over the radius.
+    """Draw certified accuracy (dashed) and that under an l2 attack over the radius.
 
     Args:
         arms: by title, `name of a metric -> values by seed`.
         radii: as the metrics' names have them.
     """
     places = [0.0, *map(float, radii)]
-    lines = {}
-    for title, metric in arms.items():
-        for name, kind in (("certified_accuracy", "certified"), ("accuracy_pgd_l2", "l2 PGD")):
+    lines, styles = {}, {}
+    kinds = (("accuracy_pgd_l2", "l2 PGD", "-"), ("certified_accuracy", "certified", "--"))
+    for number, (title, metric) in enumerate(arms.items()):
+        for name, kind, dash in kinds:
             names = ["test/accuracy", *(f"test/{name}_{radius}" for radius in radii)]
             values = 100 * np.stack([np.asarray(metric(each)) for each in names], axis=1)
             lines[f"{title}, {kind}"] = (places, values)
+            styles[f"{title}, {kind}"] = f"C{number}{dash}"
     label = "l2 radius, pixels in [0, 1]"
-    return curves(lines, path, label, "accuracy, %", legend_below=True)
+    return curves(lines, path, label, "accuracy, %", legend_below=True, styles=styles)
 
 
 def scatter(
