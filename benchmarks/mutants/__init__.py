@@ -24,6 +24,8 @@ BOUNDS = "tests/test_operator_norm_bound.py"
 LIPSCHITZ = "tests/test_layers_lipschitz.py"
 FLOWS = "tests/test_flow.py"
 EQUILIBRIA = "tests/test_equilibrium.py"
+EXPORT = "tests/test_export_networks.py"
+MASKS = "tests/test_dependence_masks.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -172,8 +174,8 @@ MUTANTS = [
            "planted"),
     Mutant("_coloring/_verify.py", "> tolerance).any()", "> 1e9).any()", COLORING,
            "planted"),
-    Mutant("_coloring/_relation.py", "total = boolean(total + block)", "total = block", READING,
-           "every_example"),
+    Mutant("_coloring/_relation.py", "seen // max(height, 1) == entry // max(width, 1)",
+           "seen // max(height, 1) + entry // max(width, 1) == 0", READING, "every_example"),
     # Dependence
     Mutant("_dependence/_windows.py", "tap * tap_dilation - low", "tap * tap_dilation", READING,
            "no_edge and conv"),
@@ -249,7 +251,14 @@ MUTANTS = [
     # Choices
     Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
     Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
-    Mutant("_choice.py", "if is_symbolic(lin.num_examples):", "if False:", "tests/test_export.py"),
+    # Batches of any length
+    Mutant("_dependence/_rules_control.py", " or isinstance(length, StandIn)", "", EXPORT, "chooses"),
+    Mutant("_dependence/_read.py", " or is_stand_in(shape)", "", EXPORT, "chooses"),
+    Mutant("_dependence/_length.py", "isinstance(size, StandIn) for size in known) > 1",
+           "isinstance(size, StandIn) for size in known) > 2", EXPORT, "chooses"),
+    # Masks
+    Mutant("_dependence/_support.py", "return left | right", "return left & right", MASKS),
+    Mutant("_dependence/_support.py", "bool(filler)", "False", MASKS),
     # Partial colouring
     Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
     Mutant("_coloring/_probing.py", "count = method.num_products // method.num_probes",
