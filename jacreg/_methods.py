@@ -303,7 +303,9 @@ class NoiseInjection(Method):
 
     One extra call of the function a probe, at the batch's own shape. Biased by
     O(scale^2) where the function curves; the limit scale -> 0 is the Gaussian
-    forward projection.
+    forward projection. A sum x + e in the type of x: noise below the rounding of
+    x (0.004 of it in bfloat16, 0.0005 in float16) moves nothing and gives 0 or
+    noise, so take a scale well above it, or `Projection`, which has no such limit.
 
     Attributes:
         scale: standard deviation of the noise, in units of the input, positive.
