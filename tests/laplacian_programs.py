@@ -49,6 +49,27 @@ def total(ys):
 
 
 @jax.custom_jvp
+def turned(xs):
+    return jnp.roll(xs, 1, -1)
+
+
+@turned.defjvp
+def _(primals, tangents):
+    return turned(*primals), jnp.roll(tangents[0], 1, -1) + primals[0] * tangents[0]
+
+
+@jax.custom_jvp
+def averaged(xs):
+    return 1.0 * xs
+
+
+@averaged.defjvp
+def _(primals, tangents):
+    mean = (primals[0] * tangents[0]).mean(-1, keepdims=True)
+    return averaged(*primals), jnp.broadcast_to(mean, primals[0].shape)
+
+
+@jax.custom_jvp
 def straight(x):
     return jnp.round(x)
 
@@ -302,6 +323,14 @@ PROGRAMS = {
     "checkpoint": (
         lambda xs, w: total(jax.checkpoint(lambda x: jnp.tanh(x @ weights(4, 5) * w))(xs) ** 3),
         (4,),
+    ),
+    "rules that see more": (
+        lambda xs, w: total(jnp.tanh(turned(jnp.sin(xs))) * w) + total(averaged(xs) ** 2),
+        (3, 4),
+    ),
+    "random draws": (
+        lambda xs, w: total(jnp.tanh(jax.random.gamma(jax.random.key(0), jax.nn.softplus(xs)) * w)),
+        (2, 2),
     ),
     "rules of their own": (
         lambda xs, w: total(straight(xs) * w * xs) + total(scaled_softmax(xs) ** 2 * xs),

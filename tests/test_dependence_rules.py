@@ -10,7 +10,7 @@ from local_functions import conv, reverse_only
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
-from jacreg._dependence import _pattern, _read, _reshape
+from jacreg._dependence import _operand, _pattern, _reshape
 
 pytestmark = pytest.mark.usefixtures("quick_compilation")
 
@@ -45,6 +45,13 @@ EXACT = {
     "padded constant rows": lambda x: jnp.pad(
         jnp.broadcast_to((x**2).sum(1, keepdims=True), x.shape), ((0, 0), (1, 1), (0, 0), (0, 0))
     ),
+    "fill where the index is outside": lambda x: x.at[:, jnp.array([0, 9, 2])].get(
+        mode="fill", fill_value=0.0
+    ),
+    "diagonal by indices": lambda x: x[:, jnp.arange(4), jnp.arange(4)] ** 2,
+    "pairs of a triangle": lambda x: x[:, *jnp.triu_indices(4, 1)] ** 2,
+    "added on a diagonal": lambda x: x.at[:, jnp.arange(3), jnp.arange(3)].add(x[:, 1:, 0] ** 2),
+    "added outside": lambda x: x.at[:, jnp.array([1, 8, 3])].add(x[:, 1:] ** 2),
     "barrier": lambda x: lax.optimization_barrier(jnp.sin(x)),
     "scalar times image": lambda x: x * jnp.float64(2.0) + 1,
 }
@@ -57,10 +64,6 @@ LOOSE = {
     "dynamic_update_slice, unknown": lambda x: lax.dynamic_update_slice(
         x, x[:, :2] ** 2, (0, busiest_row(x), 0, 0)
     ),
-    "fill where the index is outside": lambda x: x.at[:, jnp.array([0, 9, 2])].get(
-        mode="fill", fill_value=0.0
-    ),
-    "diagonal by indices": lambda x: x[:, jnp.arange(4), jnp.arange(4)] ** 2,
     "while_loop": forward_loop,
     "kernel from the input": lambda x: lax.conv_general_dilated(
         x, x[0, :2, :2, :, None] * jnp.ones((1, 1, 1, 3)), (1, 1), "SAME",
@@ -136,7 +139,7 @@ def test_a_rule_for_another_version_of_jax_is_dense(monkeypatch):
     def renamed(equation):
         raise KeyError("a parameter of this name is gone")
 
-    monkeypatch.setitem(_read.RULES, "mul", renamed)
+    monkeypatch.setitem(_operand.RULES, "mul", renamed)
     coloring = jacreg.color(jnp.tanh, jnp.ones((2, 5)))
     assert coloring.is_dense
     assert "mul" in repr(coloring)

@@ -4,6 +4,8 @@ from ._fingerprint import Fingerprint as Fingerprint
 from ._fingerprint import constants_digest as constants_digest
 from ._fingerprint import fingerprint as fingerprint
 from ._length import LengthError as LengthError
+from ._length import is_stand_in as is_stand_in
+from ._length import with_own_length as with_own_length
 from ._operand import Operand as Operand
 from ._operand import Reader as Reader
 from ._pattern import Factor as Factor
@@ -11,5 +13,8 @@ from ._pattern import Pattern as Pattern
 from ._program import LinearProgram as LinearProgram
 from ._program import is_structural as is_structural
 from ._program import linear_program as linear_program
+from ._program import structural_value as structural_value
 from ._program import structural_values as structural_values
 from ._read import read_dependence as read_dependence
+from ._read import read_equation as read_equation
+from ._read import read_program as read_program

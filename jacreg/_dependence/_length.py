@@ -15,6 +15,8 @@ from typing import Any, NamedTuple
 import jax.extend.core as jex
 import numpy as np
 
+from .._memory import is_symbolic
+
 # Prime, and no usual number of channels or taps, so that the batch's axis is taken for no other.
 _LENGTH = 5
 # Gives the length as a value: it has no array to be read.
@@ -72,6 +74,29 @@ def with_known_length(closed: Any, symbol: Any) -> Any:
         LengthError: it has other lengths that are not known.
     """
     return _Reader(symbol).value(closed)
+
+
+def with_own_length(part: Any) -> Any:
+    """An equation, or a jaxpr, in which a number stands for the symbol in its lengths, if any.
+
+    Raises:
+        LengthError: they are not all multiples of one of them.
+    """
+    atoms = [*part.invars, *part.outvars]
+    sizes = {size for atom in atoms for size in atom.aval.shape if is_symbolic(size)}
+    if not sizes:
+        return part
+    for symbol in sizes:
+        reader = _Reader(symbol)
+        try:
+            if hasattr(part, "eqns"):
+                return reader.jaxpr(part)
+            variables = [atom for atom in part.invars if not isinstance(atom, jex.Literal)]
+            around = _Jaxpr([], list(dict.fromkeys(variables)), [part], part.outvars)
+            return reader.jaxpr(around).eqns[0]
+        except LengthError:
+            continue
+    raise LengthError(f"it has the lengths {sizes}, of which none divides all")
 
 
 class _Reader:

@@ -8,7 +8,8 @@ from typing import Any
 
 import numpy as np
 
-from ._pattern import Pattern, dense, union
+from .._forms import FORMS
+from ._pattern import Pattern, insert_axis, reduce_axis, union
 
 # Which input leaves a value depends on, and how.
 Dependence = dict[int, Pattern]
@@ -66,13 +67,22 @@ class Reader:
 
 @dataclass(frozen=True)
 class Equation:
-    """One equation of the program, as a rule sees it."""
+    """One equation of the program, as a rule sees it.
+
+    Attributes:
+        name, params: of the primitive.
+        operands: what is known of each.
+        shapes: of the outputs.
+        reader: for sub-programs.
+        source: the equation itself.
+    """
 
     name: str
     params: dict[str, Any]
     operands: list[Operand]
     shapes: list[tuple[int, ...]]
     reader: Reader
+    source: Any = None
 
 
 Rule = Callable[[Equation], list[Dependence]]
@@ -88,6 +98,14 @@ def rule(*names: str) -> Callable[[Rule], Rule]:
         return function
 
     return register
+
+
+def rule_of(name: str) -> Rule | None:
+    """The rule of a primitive: its own, else that of all elementwise ones; None without one."""
+    found = RULES.get(name)
+    if found is None and name in FORMS and FORMS[name].kind == "elementwise":
+        return RULES["add"]
+    return found
 
 
 def merge(*dependences: Dependence) -> Dependence:
@@ -108,15 +126,21 @@ def each(dependence: Dependence, operation: Callable[[Pattern], Pattern]) -> Dep
 
 
 def everything(equation: Equation, *, why: str | None = None) -> list[Dependence]:
-    """All entries of all outputs depend on every leaf that any operand depends on."""
+    """All entries of all outputs depend on whatever any entry of any operand depends on."""
     if why is not None and why not in equation.reader.dense_primitives:
         equation.reader.dense_primitives.append(why)
-    leaves = {
-        leaf: pattern.in_shape
-        for operand in equation.operands
-        for leaf, pattern in operand.dependence.items()
-    }
+
+    def spread(shape: tuple[int, ...]) -> Callable[[Pattern], Pattern]:
+        def widened(pattern: Pattern) -> Pattern:
+            for axis in reversed(range(len(pattern.shape))):
+                pattern = reduce_axis(pattern, axis)
+            for axis, size in enumerate(shape):
+                pattern = insert_axis(pattern, axis, size)
+            return pattern
+
+        return widened
+
     return [
-        {leaf: dense(shape, in_shape) for leaf, in_shape in leaves.items()}
+        merge(*(each(operand.dependence, spread(shape)) for operand in equation.operands))
         for shape in equation.shapes
     ]

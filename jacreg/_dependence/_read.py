@@ -1,4 +1,4 @@
-"""Read a linear program (a jaxpr) for what each output entry depends on."""
+"""Read a program (a jaxpr) for what each output entry depends on."""
 
 from __future__ import annotations
 
@@ -10,11 +10,13 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from .._derivative import is_inexact
+from .._forms import form_of
 from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
 from ._length import is_stand_in
 from ._on_numpy import ON_NUMPY
-from ._operand import RULES, Equation, Operand, Reader, everything
+from ._operand import Equation, Operand, Reader, everything, rule_of
 from ._pattern import identity
 from ._program import LinearProgram, structural_value
 from ._support import support_of
@@ -30,10 +32,7 @@ _UNEVALUATED = (
 
 def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
     """Return what each output of a linear program depends on, and what could not be read."""
-    reader = Reader(read=lambda *_: [])
-    reader.read = lambda program, consts, operands: _run(
-        program, [_structural(c) for c in consts], operands, reader
-    )
+    reader = _reader()
     operands, leaf = [], 0
     closed = program.closed
     for number, variable in enumerate(closed.jaxpr.invars):
@@ -45,6 +44,28 @@ def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
             leaf += 1
     constants = [_structural(constant) for constant in closed.consts]
     return _run(closed.jaxpr, constants, operands, reader), reader
+
+
+def read_program(jaxpr: Any, consts: Any, operands: list[Operand]) -> list[Operand]:
+    """What each output of any program (a jaxpr) depends on, linear or not."""
+    return _reader().read(jaxpr, consts, operands)
+
+
+def read_equation(equation: Any, operands: list[Operand]) -> list[Operand]:
+    """The same of one equation."""
+    return _apply(equation, operands, _shapes(equation), _reader())
+
+
+def _reader() -> Reader:
+    reader = Reader(read=lambda *_: [])
+    reader.read = lambda program, consts, operands: _run(
+        program, [_structural(c) for c in consts], operands, reader
+    )
+    return reader
+
+
+def _shapes(equation: Any) -> list[tuple[int, ...]]:
+    return [tuple(getattr(v.aval, "shape", ())) for v in equation.outvars]
 
 
 def _structural(constant: Any) -> Operand:
@@ -66,11 +87,8 @@ def _run(
 
     for equation in jaxpr.eqns:
         inputs = [look_up(atom) for atom in equation.invars]
-        shapes = [tuple(getattr(v.aval, "shape", ())) for v in equation.outvars]
-        for variable, output in zip(
-            equation.outvars, _apply(equation, inputs, shapes, reader), strict=True
-        ):
-            environment[variable] = output
+        outputs = _apply(equation, inputs, _shapes(equation), reader)
+        environment.update(zip(equation.outvars, outputs, strict=True))
     return [look_up(atom) for atom in jaxpr.outvars]
 
 
@@ -79,15 +97,17 @@ def _apply(
 ) -> list[Operand]:
     name = equation.primitive.name
     if any(operand.dependence for operand in inputs):
+        if form_of(equation).degree == "zero":
+            return [Operand(shape) for shape in shapes]
         known = {*reader.dense_primitives, reader.mixing}
-        call = Equation(name, equation.params, inputs, shapes, reader)
-        rule = RULES.get(name)
+        call = Equation(name, equation.params, inputs, shapes, reader, equation)
+        rule = rule_of(name)
         try:
             found = rule(call) if rule is not None else everything(call, why=name)
         except (KeyError, AttributeError):
             # Another version of JAX writes this primitive in another way.
             found = everything(call, why=name)
-        integer = [not _is_inexact(v.aval) for v in equation.outvars]
+        integer = [not is_inexact(v.aval) for v in equation.outvars]
         outputs = [
             Operand(shape, {} if skip else dependence)
             for shape, dependence, skip in zip(shapes, found, integer, strict=True)
@@ -113,11 +133,6 @@ def _mixes(operand: Operand) -> bool:
     )
 
 
-def _is_inexact(aval: Any) -> bool:
-    dtype = getattr(aval, "dtype", None)
-    return dtype is not None and jnp.issubdtype(dtype, np.inexact)
-
-
 def _evaluate(
     equation: Any, inputs: list[Operand], shapes: list[tuple[int, ...]], reader: Reader
 ) -> list[Operand]:
@@ -133,7 +148,8 @@ def _evaluate(
         or name.startswith(_UNEVALUATED)
         or equation.effects
         or any(np.prod(shape) > _MOST_VALUES or is_stand_in(shape) for shape in shapes)
-        or any(hasattr(p, "jaxpr") or hasattr(p, "eqns") for p in equation.params.values())
+        # How a scatter combines two numbers is a program too, and an innocent one.
+        or (any(jex.jaxprs_in_params(equation.params)) and not name.startswith("scatter"))
     ):
         return unknown
     values = [operand.value for operand in inputs]

@@ -5,7 +5,8 @@ from __future__ import annotations
 import numpy as np
 
 from .._convolution import NAME, program_of
-from ._length import StandIn
+from .._derivative import derivative, is_inexact
+from ._length import StandIn, is_stand_in
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
 from ._windows import placement, selection
@@ -19,6 +20,22 @@ def _call(equation: Equation) -> list[Dependence]:
     program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
     outs = equation.reader.read(*_opened(program), equation.operands)
     return [out.dependence for out in outs]
+
+
+@rule("custom_jvp_call")
+def _custom_derivative(equation: Equation) -> list[Dependence]:
+    """By its derivative rule: it may see less or more than what it differentiates."""
+    if any(
+        is_stand_in(shape) for shape in (*equation.shapes, *(o.shape for o in equation.operands))
+    ):
+        return everything(equation, why=equation.name)
+    places = [place for place, operand in enumerate(equation.operands) if operand.dependence]
+    program = derivative(equation.source, places)
+    values = [Operand(operand.shape, value=operand.value) for operand in equation.operands]
+    tangents = [equation.operands[place] for place in places]
+    outs = iter(equation.reader.read(program.jaxpr, program.consts, [*values, *tangents]))
+    return [next(outs).dependence if is_inexact(out.aval) else {}
+            for out in equation.source.outvars]  # fmt: skip
 
 
 @rule(NAME)

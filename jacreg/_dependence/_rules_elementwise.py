@@ -1,4 +1,4 @@
-"""Rules for linear operations that act entry by entry."""
+"""Rules for operations that act entry by entry."""
 
 from __future__ import annotations
 
@@ -28,11 +28,8 @@ def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
     return each(operand.dependence, grow)
 
 
-@rule(
-    "add", "sub", "add_any", "neg", "convert_element_type", "reduce_precision", "copy",
-    "copy_p", "real", "imag", "complex", "conj", "name", "sharding_constraint", "reshard",
-    "mesh_cast", "pvary", "pcast", "stop_gradient", "layout_constraint",
-)  # fmt: skip
+# Every other elementwise primitive has this rule too (`rule_of`).
+@rule("add")
 def _entrywise(equation: Equation) -> list[Dependence]:
     shape = equation.shapes[0]
     return [merge(*(_spread(operand, shape) for operand in equation.operands))]

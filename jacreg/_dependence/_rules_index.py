@@ -1,13 +1,14 @@
 """Rules for gather, scatter and dynamic slices.
 
 Where the indices follow from the program, the entries that are read are worked out
-one by one and split into a choice on every axis. Where they depend on values
-(argmax, sort), any entry of the indexed axes may be read.
+one by one and split into independent choices, of one axis where that is possible.
+Where they depend on values (argmax, sort), any entry of the indexed axes may be read.
 """
 
 from __future__ import annotations
 
-from typing import Any
+from math import prod
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -69,8 +70,8 @@ def _gather(equation: Equation) -> list[Dependence]:
     shape = equation.shapes[0]
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
     read = _positions(operand.shape, indices, numbers, sizes, equation.params["mode"], shape)
-    choices = None if read is None else _choices(read, operand.shape)
-    if choices is not None:
+    if read is not None and read.size:
+        choices = _choices(read, operand.shape)
         return [each(operand.dependence, lambda p: _chosen(p, choices, shape))]
     return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape, indices))]
 
@@ -89,7 +90,7 @@ def _scatter(equation: Equation) -> list[Dependence]:
     )
     sizes = _slice_sizes(numbers, updates.shape, len(shape))
     read = _positions(shape, indices, gather_numbers, sizes, equation.params["mode"], updates.shape)
-    choices = None if read is None else _choices(read, shape)
+    choices = None if read is None or not read.size else _choices(read, shape)
 
     def place(pattern: Pattern) -> Pattern:
         if choices is None:
@@ -109,7 +110,7 @@ def _positions(
 ) -> np.ndarray | None:
     """Flat position that each gathered entry comes from, -1 for none; None if unknown."""
     total, wanted = int(np.prod(shape)), int(np.prod(out_shape))
-    if indices.value is None or max(total, wanted) > _MOST_POSITIONS:
+    if not shape or indices.value is None or max(total, wanted) > _MOST_POSITIONS:
         return None
     with jax.ensure_compile_time_eval():
         read = jax.lax.gather(
@@ -123,62 +124,82 @@ def _positions(
     return np.asarray(read)
 
 
-def _choices(
-    read: np.ndarray, shape: tuple[int, ...]
-) -> list[tuple[tuple[int, ...], np.ndarray]] | None:
-    """For each axis of the source the result's axes that choose along it, and the choice.
+class _Choice(NamedTuple):
+    """Source axes that are chosen along together, by an index over axes of the result.
 
-    None where two source axes are chosen along the same axis of the result (a diagonal)
-    or where entries are missing: then no choice axis by axis describes it.
+    Attributes:
+        sources: axes of the source.
+        results: axes of the result that the index depends on; no other choice has them.
+        line: for each place along `results` the place along `sources`, row-major; -1 for none.
     """
-    if (read < 0).any():
-        return None
-    choices, taken = [], set()
-    for coordinate in np.unravel_index(read, shape):
-        axes = tuple(
+
+    sources: tuple[int, ...]
+    results: tuple[int, ...]
+    line: np.ndarray
+
+
+def _choices(read: np.ndarray, shape: tuple[int, ...]) -> list[_Choice]:
+    """Take an index apart into choices that are independent of each other."""
+
+    def varies(values: np.ndarray) -> set[int]:
+        return {
             axis for axis in range(read.ndim)
-            if (coordinate != coordinate.take([0], axis=axis)).any()
-        )  # fmt: skip
-        if taken & set(axes):
-            return None
-        taken |= set(axes)
-        line = coordinate[tuple(slice(None) if a in axes else 0 for a in range(read.ndim))]
-        choices.append((axes, line.reshape(-1)))
-    return choices
+            if read.shape[axis] and (values != values.take([0], axis=axis)).any()
+        }  # fmt: skip
+
+    missing = read < 0
+    coordinates = np.unravel_index(np.maximum(read, 0), shape)
+    groups: list[tuple[list[int], set[int]]] = []
+    # What is missing goes with the first choice that it meets.
+    parts = [([axis], varies(values)) for axis, values in enumerate(coordinates)]
+    for sources, results in [*parts, ([], varies(missing))] if missing.any() else parts:
+        met = [group for group in groups if group[1] & results]
+        met = met or groups[:1] if not sources else met
+        for other in met:
+            sources, results = other[0] + sources, results | other[1]
+        groups = [group for group in groups if not any(group is other for other in met)]
+        groups.append((sources, results))
+    found = []
+    for sources, results in sorted(groups):
+        at = tuple(slice(None) if axis in results else 0 for axis in range(read.ndim))
+        sizes = [shape[axis] for axis in sources]
+        line = np.ravel_multi_index([coordinates[axis][at] for axis in sources], sizes)
+        line = np.where(missing[at], -1, line)
+        found.append(_Choice(tuple(sources), tuple(sorted(results)), line.reshape(-1)))
+    return found
 
 
-def _chosen(
-    pattern: Pattern, choices: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]
-) -> Pattern:
-    """Pattern of a gather whose choice is made axis by axis."""
-    placed: list[int] = []
-    for axis, (_, line) in enumerate(choices):
-        pattern = apply_axis(pattern, axis, selection(line, pattern.shape[axis]))
-    # Each source axis now has the product of its result axes; split, then order.
-    sizes = [[shape[a] for a in axes] for axes, _ in choices]
-    pattern = reshape(pattern, tuple(n for group in sizes for n in group))
-    for axes, _ in choices:
-        placed.extend(axes)
+def _chosen(pattern: Pattern, choices: list[_Choice], shape: tuple[int, ...]) -> Pattern:
+    """Pattern of a gather."""
+    before = pattern.shape
+    pattern = transpose(pattern, [axis for each in choices for axis in each.sources])
+    pattern = reshape(pattern, tuple(prod(before[a] for a in each.sources) for each in choices))
+    for axis, choice in enumerate(choices):
+        pattern = apply_axis(pattern, axis, selection(choice.line, pattern.shape[axis]))
+    # Each choice now has the product of its result axes; split, then order.
+    placed = [axis for each in choices for axis in each.results]
+    pattern = reshape(pattern, tuple(shape[axis] for axis in placed))
     missing = [a for a in range(len(shape)) if a not in placed]
     for offset, axis in enumerate(missing):
         pattern = insert_axis(pattern, len(placed) + offset, shape[axis])
     return transpose(pattern, [(*placed, *missing).index(a) for a in range(len(shape))])
 
 
-def _placed(
-    pattern: Pattern, choices: list[tuple[tuple[int, ...], np.ndarray]], shape: tuple[int, ...]
-) -> Pattern:
-    """Pattern of a scatter whose place is chosen axis by axis: the transpose of `_chosen`."""
-    used = [a for axes, _ in choices for a in axes]
+def _placed(pattern: Pattern, choices: list[_Choice], shape: tuple[int, ...]) -> Pattern:
+    """Pattern of a scatter: the transpose of `_chosen`."""
+    used = [axis for each in choices for axis in each.results]
     idle = [a for a in range(len(pattern.shape)) if a not in used]
-    sizes = [int(np.prod([pattern.shape[a] for a in axes])) for axes, _ in choices]
+    sizes = [prod(pattern.shape[axis] for axis in each.results) for each in choices]
     pattern = transpose(pattern, [*used, *idle])
     for axis in reversed(range(len(used), len(pattern.shape))):
         pattern = reduce_axis(pattern, axis)
     pattern = reshape(pattern, tuple(sizes))
-    for axis, (_, line) in enumerate(choices):
-        pattern = apply_axis(pattern, axis, placement(line, shape[axis]))
-    return pattern
+    for axis, choice in enumerate(choices):
+        size = prod(shape[a] for a in choice.sources)
+        pattern = apply_axis(pattern, axis, placement(choice.line, size))
+    sources = [axis for each in choices for axis in each.sources]
+    pattern = reshape(pattern, tuple(shape[axis] for axis in sources))
+    return transpose(pattern, [sources.index(a) for a in range(len(shape))])
 
 
 def _layout(numbers: Any, rank: int, out_rank: int) -> tuple[dict[int, int], list[int]]:

@@ -11,12 +11,12 @@ from ._rules_axes import without
 from ._windows import blocks, triangle, window
 
 
-@rule("reduce_sum")
-def _reduce_sum(equation: Equation) -> list[Dependence]:
+@rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
+def _reduced(equation: Equation) -> list[Dependence]:
     return [each(equation.operands[0].dependence, without(equation.params["axes"]))]
 
 
-@rule("cumsum")
+@rule("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp")
 def _cumsum(equation: Equation) -> list[Dependence]:
     axis, reverse = equation.params["axis"], equation.params["reverse"]
 
@@ -39,7 +39,7 @@ def _fft(equation: Equation) -> list[Dependence]:
     return [each(equation.operands[0].dependence, mix)]
 
 
-@rule("reduce_window_sum", "select_and_gather_add")
+@rule("reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")
 def _window_sum(equation: Equation) -> list[Dependence]:
     params, shape = equation.params, equation.shapes[0]
 
@@ -82,6 +82,23 @@ def _window_scatter(equation: Equation) -> list[Dependence]:
         return pattern
 
     return [each(equation.operands[0].dependence, scatter)]
+
+
+@rule("sort")
+def _sort(equation: Equation) -> list[Dependence]:
+    mix = _mixed(equation.params["dimension"] - len(equation.shapes[0]))
+    return [each(operand.dependence, mix) for operand in equation.operands]
+
+
+@rule("top_k")
+def _top_k(equation: Equation) -> list[Dependence]:
+    (operand,), shape = equation.operands, equation.shapes[0]
+    axis = equation.params.get("axis", -1) % len(shape)
+
+    def choose(pattern: Pattern) -> Pattern:
+        return insert_axis(reduce_axis(pattern, axis), axis, shape[axis])
+
+    return [each(operand.dependence, choose), {}]
 
 
 @rule("triangular_solve")

@@ -8,27 +8,27 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
-from .._forms._form import Form, Seen, compact
 from .._interpret import bind
-from ._carried import Carried, Order, at_rank, value_of
-from ._colors import color, fits, num_colors, union
+from ._carried import Carried, Order, at_rank, seen_of, value_of
+from ._colors import Seen, color, compact, fits, num_colors
 from ._directions import Directions, full, place, recolor, summed, total
-from ._push import OneOperand, each_slot, push, reach
+from ._push import OneOperand, each_slot, push
+from ._seen import reach
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
 
-def bilinear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> Carried:
+def bilinear(equation: Any, operands: Sequence[Any], order: Order) -> Carried:
     """Carry an operation that is linear in each of its two operands."""
     values = [value_of(operand) for operand in operands]
     (value,) = bind(equation, values)
     sides = [side for side in (0, 1) if isinstance(operands[side], Carried)]
     by = {side: OneOperand(equation, side, values) for side in sides}
-    seen = union([reach(equation, form, side, operands[side].seen)[0] for side in sides])
+    (seen,) = reach(equation, list(map(seen_of, operands)), values)
 
     def through(side: int, directions: Directions) -> Directions:
-        return push(equation, form, side, directions, by[side])[0]
+        return push(equation, side, directions, by[side])[0]
 
     def tangent() -> Directions:
         return total([through(side, operands[side].tangent()) for side in sides])

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
 
-from .._forms._form import Seen
+from ._colors import Seen
 from ._directions import Directions, product, scale, summed, total, widened
 
 if TYPE_CHECKING:
@@ -109,3 +109,8 @@ def value_of(operand: Any) -> Any:
 def at_rank(array: Array, rank: int) -> Array:
     """The array with axes of one entry before its own ones."""
     return jnp.broadcast_to(array, (1,) * (rank - array.ndim) + array.shape)
+
+
+def seen_of(operand: Any) -> tuple[Seen, ...] | None:
+    """What it sees of x, None where it does not depend on it."""
+    return operand.seen if isinstance(operand, Carried) else None

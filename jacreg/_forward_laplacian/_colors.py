@@ -4,10 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
 
-from .._forms._form import Seen, compact
+# Which entries of x, along one of its axes, each entry of an array sees: `[*dims, entries]`, where
+# an axis of `dims` has length 1 if the entries along it all see the same. (A boolean ndarray; NumPy
+# annotates reductions of one as perhaps a scalar.)
+Seen = Any
 
 # What more entries than this would be kept for is taken to be seen by all.
 _MOST_SEEN = 1 << 23
@@ -20,6 +24,16 @@ def bounded(seen: Seen) -> Seen:
         return seen
     everywhere = seen.reshape(-1, seen.shape[-1]).any(axis=0)
     return everywhere.reshape((1,) * (seen.ndim - 1) + everywhere.shape)
+
+
+def compact(seen: Seen) -> Seen:
+    """The same with length 1 on each axis along which nothing changes."""
+    for axis in range(seen.ndim - 1):
+        if seen.shape[axis] > 1:
+            first = seen[(slice(None),) * axis + (slice(0, 1),)]
+            if (seen == first).all():
+                seen = first
+    return seen
 
 
 def union(seen: Sequence[tuple[Seen, ...]]) -> tuple[Seen, ...]:

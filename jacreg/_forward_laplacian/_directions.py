@@ -14,8 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax.numpy as jnp
 import numpy as np
 
-from .._forms._form import Seen
-from ._colors import bounded, color, common, fits, num_colors, union
+from ._colors import Seen, bounded, color, common, fits, num_colors, union
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -173,12 +172,13 @@ def product(first: Directions, second: Directions) -> Directions:
         both = bounded(own & other)
         colors.append(few if fits(both, few) else color(both))
         seen.append(both)
-    arrays = [recolor(each, colors, _restricted(each, seen)).array for each in (first, second)]
+    arrays = [recolor(each, colors, restricted(each, seen)).array for each in (first, second)]
     arrays = widened(arrays)
     return Directions(arrays[0] * arrays[1], tuple(colors), tuple(seen))
 
 
-def _restricted(directions: Directions, seen: Sequence[Seen]) -> list[Seen]:
+def restricted(directions: Directions, seen: Sequence[Seen]) -> list[Seen]:
+    """What both see."""
     return [np.broadcast_to(both, np.broadcast_shapes(both.shape, own.shape)) & own
             for both, own in zip(seen, directions.seen, strict=True)]  # fmt: skip
 

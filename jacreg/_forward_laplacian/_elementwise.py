@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._forms._form import Form
+from .._forms import Form
 from .._interpret import bind
 from ._carried import Carried, Order, value_of
 from ._colors import union

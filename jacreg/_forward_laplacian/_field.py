@@ -10,8 +10,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._forms._form import Seen
 from ._carried import Carried, Order, value_of
+from ._colors import Seen
 from ._directions import Directions, dense, seed, with_slots
 from ._run import carry
 

@@ -8,12 +8,13 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._forms._form import Form, Seen
+from .._forms import Form
 from .._interpret import bind
-from ._carried import Carried, Order, at_rank, value_of
-from ._colors import common_of_all, num_colors, union
+from ._carried import Carried, Order, at_rank, seen_of, value_of
+from ._colors import Seen, common_of_all, num_colors
 from ._directions import Directions, full, recolor, with_slots
-from ._push import OneOperand, each_slot, push, reach
+from ._push import OneOperand, each_slot, push
+from ._seen import reach
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -54,15 +55,14 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
         ])  # fmt: skip
     else:
         apply = None
-    seen_parts = [reach(equation, form, place, operands[place].seen) for place in places]
-    seen = [union([part[number] for part in seen_parts]) for number in range(len(outs))]
+    seen = reach(equation, list(map(seen_of, operands)), values)
 
     def tangents(given: Callable[[Carried], Any]) -> list[Directions] | None:
         parts = [given(operands[place]) for place in places]
         if all(part is None for part in parts):
             return None
         if apply is not None:
-            return push(equation, form, places[0], parts[0], apply)
+            return push(equation, places[0], parts[0], apply)
         known = [part for part in parts if part is not None]
         colors = tuple(
             common_of_all([own[axis] for own in seen], [part.colors[axis] for part in known])

@@ -11,7 +11,7 @@ import numpy as np
 
 from ._carried import Carried, Order
 from ._colors import color, num_colors
-from ._directions import Directions, full, place, recolor, with_slots
+from ._directions import Directions, full, place, recolor, restricted, with_slots
 from ._seen import Sight, settled_loop, with_first, without_first
 
 if TYPE_CHECKING:
@@ -46,7 +46,8 @@ class _Layout:
         return operand.value, tangent, second
 
     def _full(self, directions: Directions) -> Array:
-        return full(recolor(directions, self.colors), self.shape).astype(self.dtype)
+        seen = restricted(directions, self.seen)
+        return full(recolor(directions, self.colors, seen), self.shape).astype(self.dtype)
 
     def unpack(self, arrays: Sequence[Array]) -> Carried:
         """The carried array again."""

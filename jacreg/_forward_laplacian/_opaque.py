@@ -8,42 +8,32 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._forms._form import Form, Seen
 from .._interpret import bind
-from ._carried import Carried, Order, value_of
-from ._colors import common_of_all, num_colors, union
+from ._carried import Carried, Order, seen_of, value_of
+from ._colors import common_of_all, num_colors
 from ._directions import Directions, full, recolor, sum_slots, with_slots
 from ._linear import carried_outputs
-from ._push import each_slot, reach
+from ._push import each_slot
+from ._seen import reach
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
 
-def opaque(
-    equation: Any,
-    form: Form,
-    operands: Sequence[Any],
-    order: Order,
-    seen: Sequence[tuple[Seen, ...]] | None = None,
-) -> list[Any]:
+def opaque(equation: Any, operands: Sequence[Any], order: Order) -> list[Any]:
     """Carry an operation by its second derivative along each direction.
 
     Args:
         equation: any that forward mode goes through.
-        form: its row.
         operands: some of them carried.
         order: what is carried of second derivatives.
-        seen: what each output sees, where more is known than the form says.
     """
     values = [value_of(operand) for operand in operands]
     outs = bind(equation, values)
     places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
     at = [values[place] for place in places]
     inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
-    if seen is None:
-        parts = [reach(equation, form, place, operands[place].seen) for place in places]
-        seen = [union([part[number] for part in parts]) for number in range(len(outs))]
+    seen = reach(equation, list(map(seen_of, operands)), values)
     num_axes = len(seen[0])
     slots_of = []
     for axis in range(num_axes):

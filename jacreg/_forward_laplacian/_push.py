@@ -9,20 +9,14 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._forms._form import Form, Seen
 from .._interpret import bind
-from ._colors import bounded, color, fits, num_colors
+from ._colors import Seen, color, fits, num_colors
 from ._directions import Directions, full, place, recolor, with_slots, without_slots
+from ._seen import reach
 from ._small import apply_small
 
 if TYPE_CHECKING:
     from jaxtyping import Array
-
-
-def reach(equation: Any, form: Form, which: int, seen: tuple[Seen, ...]) -> list[tuple[Seen, ...]]:
-    """For each output what it sees through operand `which`."""
-    by_axis = [form.reach(equation, which, each) for each in seen]
-    return [tuple(map(bounded, output)) for output in zip(*by_axis, strict=True)]
 
 
 def each_slot(apply: Any, num_slot_axes: int, ranks: Sequence[int], *arrays: Array) -> list[Array]:
@@ -54,23 +48,21 @@ def each_slot(apply: Any, num_slot_axes: int, ranks: Sequence[int], *arrays: Arr
     ]
 
 
-def push(
-    equation: Any, form: Form, which: int, directions: Directions, apply: Any
-) -> list[Directions]:
+def push(equation: Any, which: int, directions: Directions, apply: OneOperand) -> list[Directions]:
     """Derivatives of the outputs, from those of one operand.
 
     Args:
         equation: linear in that operand, where it is.
-        form: its row.
         which: the operand.
         directions: its derivatives.
         apply: one direction of the operand, `[*dims]` with axes of length 1 along which it is
             constant, to those of the outputs.
     """
-    seen = reach(equation, form, which, directions.seen)
+    given = [directions.seen if k == which else None for k in range(len(equation.invars))]
+    seen = reach(equation, given, apply.values)
     moved = _summed_axes(equation, which, directions, seen[0]) if len(seen) == 1 else {}
     if moved:
-        return [_keep_summed(equation, form, which, directions, apply, moved, seen[0])]
+        return [_keep_summed(equation, which, directions, apply, moved, seen[0])]
     colors = []
     for axis, before in enumerate(directions.colors):
         each = [output[axis] for output in seen]
@@ -115,15 +107,13 @@ def _summed_axes(
 
 def _keep_summed(
     equation: Any,
-    form: Form,
     which: int,
     directions: Directions,
-    apply: Any,
+    apply: OneOperand,
     moved: dict[int, int],
     seen: tuple[Seen, ...],
 ) -> Directions:
     """Apply a sum where some of the axes summed over become slots."""
-    del form
     num_axes = len(directions.colors)
     shape = equation.invars[which].aval.shape
     colors = []

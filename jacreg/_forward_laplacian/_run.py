@@ -10,8 +10,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from .._derivative import derivative
 from .._forms import Form, form_of
-from .._forms._axes import gather_index, gathered
 from .._interpret import bind, interpret, mentions
 from .._traced import is_traced
 from ._bilinear import bilinear
@@ -21,7 +21,7 @@ from ._elementwise import entrywise
 from ._linear import linear
 from ._loop import loop
 from ._opaque import opaque
-from ._seen import inner_program, is_entrywise, seen_by
+from ._seen import inner_program, is_entrywise
 
 _SIDE_EFFECTS = ("pure_callback", "io_callback", "custom_vjp_call", "ffi_call")
 
@@ -89,13 +89,11 @@ class Runner:
             return [entrywise(equation, form, operands, self.order, self.small)]
         if name == "scan":
             return loop(equation, operands, self.order, self.run_inner)
-        if name == "gather":
-            form = _indexed(equation, form, operands[1])
         if form.degree == "bilinear" and not complex_:
-            return [bilinear(equation, form, operands, self.order)]
+            return [bilinear(equation, operands, self.order)]
         if form.degree in ("linear", "piecewise") and form.kind != "elementwise":
             return linear(equation, form, operands, self.order)
-        return opaque(equation, form, operands, self.order)
+        return opaque(equation, operands, self.order)
 
     def run_inner(self, program: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """Run the body of a loop, in which nothing outside is remembered."""
@@ -103,21 +101,12 @@ class Runner:
 
     def _custom(self, equation: Any, operands: list[Any]) -> list[Any]:
         """A function with a derivative rule of its own, which is the one that counts."""
-        program = inner_program(equation)
-        shape = equation.outvars[0].aval.shape
-        form = form_of(equation)
-        if len(equation.outvars) == 1 and is_entrywise(program, shape):
-            form = Form("elementwise", "smooth", form.reach)
+        places = [k for k, each in enumerate(operands) if isinstance(each, Carried)]
+        single = len(equation.outvars) == 1
+        if single and is_entrywise(derivative(equation, places), equation.outvars[0].aval.shape):
+            form = Form("elementwise", "smooth")
             return [entrywise(equation, form, operands, self.order, self.small)]
-        sights = [each.seen if isinstance(each, Carried) else None for each in operands]
-        seen = seen_by(program, sights)
-        known = next((each for each in seen if each is not None), None)
-        if known is None:
-            return opaque(equation, form, operands, self.order)
-        rank = [out.aval.ndim for out in equation.outvars]
-        nothing = [tuple(np.zeros((1,) * r + s.shape[-1:], bool) for s in known) for r in rank]
-        found = [one if own is None else own for own, one in zip(seen, nothing, strict=True)]
-        return opaque(equation, form, operands, self.order, found)
+        return opaque(equation, operands, self.order)
 
     def _plain(self, equation: Any, form: Form, operands: list[Any]) -> list[Any]:
         """An operation on what does not depend on x."""
@@ -141,17 +130,3 @@ def _is_structural(equation: Any, operands: Sequence[Any]) -> bool:
     return not any(jnp.issubdtype(dtype, jax.dtypes.extended) for dtype in dtypes) and all(
         np.dtype(dtype).kind in "iub" for dtype in dtypes
     )
-
-
-def _indexed(equation: Any, form: Form, indices: Any) -> Form:
-    """A gather's row, with its index where that is known."""
-    if isinstance(indices, Carried) or is_traced(indices):
-        return form
-    index = gather_index(equation, np.asarray(indices))
-    if index is None:
-        return form
-
-    def reach(equation: Any, which: int, seen: Any) -> list[Any]:
-        return gathered(equation, which, seen, index)
-
-    return Form(form.kind, form.degree, reach, form.data)

@@ -5,15 +5,24 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax.numpy as jnp
 import numpy as np
 
+from .._dependence import (
+    Factor,
+    LengthError,
+    Operand,
+    Pattern,
+    is_stand_in,
+    read_equation,
+    read_program,
+    structural_value,
+    with_own_length,
+)
+from .._dependence._pattern import boolean, insert_axis, join, reduce_axis, with_axes
 from .._forms import form_of
-from .._forms._form import Seen
-from .._interpret import interpret
-from ._colors import union
-from ._push import reach
+from ._colors import Seen, bounded, union
 
+# What an array sees along each axis of x; None where it does not depend on x.
 Sight = tuple[Seen, ...] | None
 
 
@@ -23,6 +32,26 @@ def inner_program(equation: Any) -> Any:
     return params["call_jaxpr"] if "call_jaxpr" in params else params["jaxpr"]
 
 
+def reach(equation: Any, given: Sequence[Sight], values: Sequence[Any]) -> list[tuple[Seen, ...]]:
+    """What each output of an equation sees through those operands that see something.
+
+    Args:
+        equation: any.
+        given: for each operand what it sees.
+        values: of the operands, whose indices and masks count where they are known.
+    """
+    known = next(each for each in given if each is not None)
+    try:
+        source = with_own_length(equation)
+    except LengthError:
+        return _everything(equation.outvars, given)
+    outs = read_equation(source, [
+        _operand(atom.aval, sight, value)
+        for atom, sight, value in zip(source.invars, given, values, strict=True)
+    ])  # fmt: skip
+    return [_seen(out, known) for out in outs]
+
+
 def seen_by(program: Any, given: Sequence[Sight]) -> list[Sight]:
     """What each output sees, from what each input does; None where nothing is seen.
 
@@ -30,40 +59,65 @@ def seen_by(program: Any, given: Sequence[Sight]) -> list[Sight]:
         program: a jaxpr, closed or not.
         given: for each input.
     """
+    known = next((each for each in given if each is not None), None)
     jaxpr = getattr(program, "jaxpr", program)
-    outs = interpret(jaxpr, [None] * len(jaxpr.constvars), list(given), _apply)
-    return [out if isinstance(out, tuple) else None for out in outs]
-
-
-def _apply(equation: Any, operands: list[Any]) -> list[Sight]:
-    form = form_of(equation)
-    operands = [each if isinstance(each, tuple) else None for each in operands]
-    if all(each is None for each in operands) or form.degree == "zero":
-        return [None] * len(equation.outvars)
-    if form.kind == "call":
-        found = seen_by(inner_program(equation), operands)
-    elif equation.primitive.name == "scan":
-        params = equation.params
-        steps = params["num_consts"], params["num_consts"] + params["num_carry"]
-        body = [
-            each if each is None or place < steps[1] else without_first(each)
-            for place, each in enumerate(operands)
-        ]
-        carry, found = settled_loop(params["jaxpr"], body, *steps)
-        found = [*carry, *(None if each is None else with_first(each) for each in found)]
-    else:
-        parts = [
-            reach(equation, form, place, each)
-            for place, each in enumerate(operands)
-            if each is not None and form.differentiates(place)
-        ]
-        if not parts:
-            return [None] * len(equation.outvars)
-        found = [union(outputs) for outputs in zip(*parts, strict=True)]
-    return [
-        each if jnp.issubdtype(out.aval.dtype, jnp.inexact) else None
-        for each, out in zip(found, equation.outvars, strict=True)
+    if known is None:
+        return [None] * len(jaxpr.outvars)
+    try:
+        source = with_own_length(jaxpr)
+    except LengthError:
+        return list(_everything(jaxpr.outvars, given))
+    operands = [
+        _operand(variable.aval, sight, None)
+        for variable, sight in zip(source.invars, given, strict=True)
     ]
+    outs = read_program(source, getattr(program, "consts", ()), operands)
+    return [_seen(out, known) if out.dependence else None for out in outs]
+
+
+def _everything(outvars: Sequence[Any], given: Sequence[Sight]) -> list[tuple[Seen, ...]]:
+    """What any operand sees, for every entry of each output."""
+    by_axis = zip(*(each for each in given if each is not None), strict=True)
+    lines = [np.any([own.reshape(-1, own.shape[-1]).any(axis=0) for own in axis], axis=0)
+             for axis in by_axis]  # fmt: skip
+    return [tuple(line.reshape((1,) * len(out.aval.shape) + line.shape) for line in lines)
+            for out in outvars]  # fmt: skip
+
+
+def _operand(aval: Any, sight: Sight, value: Any) -> Operand:
+    """What is known of an array, each axis of x a leaf of its own."""
+    shape = tuple(aval.shape)
+    if sight is None:
+        return Operand(shape, value=structural_value(value))
+    return Operand(shape, {
+        leaf: _pattern(shape, seen) for leaf, seen in enumerate(sight) if seen.any()
+    })  # fmt: skip
+
+
+def _pattern(shape: tuple[int, ...], seen: Seen) -> Pattern:
+    entries = seen.shape[-1]
+    axes = tuple(axis for axis, size in enumerate(seen.shape[:-1]) if size > 1)
+    matrix = boolean(seen.reshape(-1, entries))
+    return Pattern(shape, (entries,), (Factor(axes, (0,), matrix),))
+
+
+def _seen(operand: Operand, like: tuple[Seen, ...]) -> tuple[Seen, ...]:
+    found = []
+    for leaf, each in enumerate(like):
+        pattern = operand.dependence.get(leaf)
+        if pattern is None:
+            found.append(np.zeros((1,) * len(operand.shape) + each.shape[-1:], bool))
+            continue
+        for axis, size in enumerate(operand.shape):
+            if is_stand_in([size]):
+                pattern = insert_axis(reduce_axis(pattern, axis), axis, size)
+        # Factors without inputs say which entries see nothing.
+        factor = join(operand.shape, pattern.factors)
+        axes = tuple(sorted(factor.axes))
+        dims = [n if axis in axes else 1 for axis, n in enumerate(operand.shape)]
+        matrix = with_axes(operand.shape, factor, axes).matrix
+        found.append(bounded(matrix.toarray().reshape((*dims, each.shape[-1]))))
+    return tuple(found)
 
 
 def settled_loop(
