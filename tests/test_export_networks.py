@@ -78,6 +78,13 @@ def recurrent(xs):
     return ys.T + jax.lax.map(lambda x: x**3, xs)
 
 
+def chosen(xs):
+    """Constants that JAX repeats along the batch: a condition, indices of every row."""
+    near = jnp.where(jnp.arange(12) % 3 == 0, jnp.roll(xs, 1, axis=1), xs**2)
+    order = jnp.broadcast_to(ORDER, xs.shape)
+    return near + jnp.take_along_axis(xs, order, axis=1) * jnp.where(ORDER > 5, xs, 1.0)
+
+
 def flat_rows(xs):
     """Rows of all examples as one batch of more, which is a multiple of the symbol."""
     rows = xs.reshape(-1, 4)
@@ -87,7 +94,7 @@ def flat_rows(xs):
 SHAPES = {"images": (6, 6, 2), "strided": (4, 4, 2)}
 NETS = {
     f.__name__: f
-    for f in (images, strided, circular, masked, tables, attention, recurrent, flat_rows)
+    for f in (images, strided, circular, masked, tables, attention, recurrent, flat_rows, chosen)
 }  # fmt: skip
 DENSE = ("attention", "recurrent")  # to the reader: softmax over all tokens, a recurrence
 
@@ -173,6 +180,17 @@ def rolled_by_the_length(xs):
     return jnp.sin(jnp.roll(xs, xs.shape[0], axis=1)) * xs
 
 
+def rolled_by_the_count(xs):
+    count = jnp.sum(jnp.ones_like(xs[:, 0], int))
+    return jnp.sin(jnp.roll(xs, count, axis=1)) * xs
+
+
+def rolled_by_the_last(xs):
+    """By the index of the last row, of two outputs of one operation."""
+    places, _ = jax.lax.top_k(jnp.cumsum(jnp.ones_like(xs[:, 0], int)), 1)
+    return jnp.sin(jnp.roll(xs, places[0], axis=1)) * xs
+
+
 def padded_by_the_length(xs):
     return jnp.sin(jnp.pad(xs, ((0, 0), (xs.shape[0], 0)))[:, : xs.shape[1]]) * xs
 
@@ -180,6 +198,12 @@ def padded_by_the_length(xs):
 def chosen_by_place(xs):
     """The entry that each row sees is its place in the batch."""
     place = jnp.arange(xs.shape[0]) % 12
+    return xs * jnp.take_along_axis(xs, place[:, None], axis=1)
+
+
+def chosen_by_table(xs):
+    """The same from a table, as many rows of it as there are."""
+    place = jax.lax.slice_in_dim(jnp.asarray([3, 3, 3, 3, 3, 3, 2, 1, 0, 3, 3, 3]), 0, xs.shape[0])
     return xs * jnp.take_along_axis(xs, place[:, None], axis=1)
 
 
@@ -203,8 +227,8 @@ def first_columns(xs):
 
 
 BY_LENGTH = (
-    rolled_by_the_length, padded_by_the_length, chosen_by_place, masked_by_place, chosen_by_step,
-    first_columns,
+    rolled_by_the_length, rolled_by_the_count, rolled_by_the_last, padded_by_the_length,
+    chosen_by_place, chosen_by_table, masked_by_place, chosen_by_step, first_columns,
 )  # fmt: skip
 
 

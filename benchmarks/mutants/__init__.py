@@ -256,7 +256,12 @@ MUTANTS = [
     Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
     # Batches of any length
     Mutant("_dependence/_rules_control.py", " or isinstance(length, StandIn)", "", EXPORT, "chooses"),
-    Mutant("_dependence/_read.py", " or is_stand_in(shape)", "", EXPORT, "chooses"),
+    Mutant("_dependence/_read.py", "or not may_be_known(equation)", "", EXPORT, "chooses"),
+    Mutant("_dependence/_length.py", "or not is_stand_in(shape)", "or is_stand_in(shape)", EXPORT,
+           "chooses"),
+    Mutant("_dependence/_length.py", 'return params["dimension"] != along', "return True", EXPORT,
+           "chooses"),
+    Mutant("_dependence/_length.py", 'name in ("broadcast_in_dim", "squeeze", "transpose")', "True", EXPORT, "chooses"),
     Mutant("_dependence/_length.py", "isinstance(size, StandIn) for size in known) > 1",
            "isinstance(size, StandIn) for size in known) > 2", EXPORT, "chooses"),
     # Masks

@@ -2,8 +2,9 @@
 
 A number stands for the symbol. What is read then holds for every length, because nothing that is
 read depends on which number that is: the length itself stays an unknown value, as does every array
-along the batch (`is_stand_in`), a loop over the batch is read as one of any number of steps, and
-lengths that are no multiple of the batch's, or a second one in the same array, are refused.
+along the batch but for those that repeat the same there (`may_be_known`), a loop over the batch is
+read as one of any number of steps, and lengths that are no multiple of the batch's, or a second one
+in the same array, are refused.
 """
 
 from __future__ import annotations
@@ -34,6 +35,38 @@ class LengthError(ValueError):
 def is_stand_in(shape: Iterable[Any]) -> bool:
     """Whether an axis of that shape is as long as a symbol says."""
     return any(isinstance(size, StandIn) for size in shape)
+
+
+# Each entry of the output is made of the operands' entries in the same place.
+_ENTRYWISE = frozenset({
+    "abs", "add", "and", "clamp", "convert_element_type", "copy", "eq", "ge", "gt", "le", "lt",
+    "max", "min", "mul", "ne", "neg", "not", "or", "rem", "select_n", "sub", "xor",
+})  # fmt: skip
+
+
+def may_be_known(equation: Any) -> bool:
+    """Whether the entries of an output may be known, if those of all operands are.
+
+    Along the batch they are the same then: an array that is there already keeps that, entry by
+    entry, and one that is repeated along it has it. What is made of it across the batch may count
+    its rows.
+    """
+    atoms = (*equation.invars, *equation.outvars)
+    if not any(is_stand_in(getattr(atom.aval, "shape", ())) for atom in atoms):
+        return True
+    name, params, shape = equation.primitive.name, equation.params, equation.outvars[0].aval.shape
+    if len(equation.outvars) > 1 or not is_stand_in(shape):
+        return False
+    (along,) = (axis for axis, size in enumerate(shape) if isinstance(size, StandIn))
+    if name in ("iota", "concatenate"):
+        return params["dimension"] != along
+    if name == "rev":
+        return along not in params["dimensions"]
+    if name == "reshape":  # axes of one entry come and go
+        before = equation.invars[0].aval.shape
+        same = [size for size in before if size != 1] == [size for size in shape if size != 1]
+        return same and params.get("dimensions") is None
+    return name in _ENTRYWISE or name in ("broadcast_in_dim", "squeeze", "transpose")
 
 
 class _Type(NamedTuple):

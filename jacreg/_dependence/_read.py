@@ -14,7 +14,7 @@ from .._derivative import is_inexact
 from .._forms import form_of
 from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
-from ._length import is_stand_in
+from ._length import is_stand_in, may_be_known
 from ._on_numpy import ON_NUMPY
 from ._operand import Equation, Operand, Reader, everything, rule_of
 from ._pattern import identity
@@ -147,7 +147,8 @@ def _evaluate(
         any(operand.value is None for operand in inputs)
         or name.startswith(_UNEVALUATED)
         or equation.effects
-        or any(np.prod(shape) > _MOST_VALUES or is_stand_in(shape) for shape in shapes)
+        or any(np.prod(shape) > _MOST_VALUES for shape in shapes)
+        or not may_be_known(equation)
         # How a scatter combines two numbers is a program too, and an innocent one.
         or (any(jex.jaxprs_in_params(equation.params)) and not name.startswith("scatter"))
     ):
