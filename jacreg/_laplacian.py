@@ -12,6 +12,7 @@ import jax.numpy as jnp
 from . import _coloring as colored
 from ._chain import check_hessian_readable, trace_by_closed_form
 from ._choice import Choice, Quantity, Unfit
+from ._interpret import contains, mentions
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
 from ._scalar_field import check_scalar_field, gradient_field
@@ -219,12 +220,34 @@ def _laplacian(weights: PyTree | None) -> Quantity:
     )
 
 
+def _diagonal_otherwise(lin: Linearization, method: Any, limit: float) -> Choice:
+    """What `Auto()` does with the gradient's diagonal."""
+    if limit < float("inf") and _gradient_forgets(lin.program.jaxpr):
+        raise Unfit("JAX's gradient of a loop forgets the derivative rules of functions in it")
+    return _DIAGONAL_WAY(lin, method, limit)
+
+
+def _gradient_forgets(jaxpr: Any) -> bool:
+    """Whether the derivative of JAX's gradient may not be the second derivative.
+
+    Where JAX takes a loop apart for reverse mode, what it evaluates first has the functions with a
+    rule of their own (`jax.custom_jvp`) as they are, without it.
+    """
+
+    def with_rule(equation: Any) -> bool:
+        return equation.primitive.name == "scan" and mentions(
+            equation.params["jaxpr"].jaxpr, "custom_jvp_call"
+        )
+
+    return contains(jaxpr, with_rule)
+
+
 LAPLACIAN = _laplacian(None)
 _DIAGONAL_WAY = _of_gradient("hessian_diagonal", DIAGONAL, None)
 HESSIAN_DIAGONAL = Quantity(
     "hessian_diagonal",
     dict.fromkeys((Exact, colored.Coloring, Hutchinson, HutchPlusPlus, XTrace), _DIAGONAL_WAY),
-    auto=(diagonal_forward, _DIAGONAL_WAY, diagonal_in_parts),
+    auto=(diagonal_forward, _diagonal_otherwise, diagonal_in_parts),
     check=check_scalar_field,
     empty=lambda lin: jax.tree.map(jnp.zeros_like, lin.xs),
 )

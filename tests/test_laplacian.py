@@ -169,6 +169,41 @@ def test_wrong_calls(call, error, says):
         call(jnp.ones((2, 3)))
 
 
+@jax.custom_jvp
+def straight(xs):
+    return jnp.round(xs)
+
+
+straight.defjvp(lambda primals, tangents: (straight(*primals), tangents[0]))
+
+
+def test_a_loop_keeps_the_rules_of_what_it_calls(x64):
+    """JAX's own gradient of the loop forgets them: that of three steps unrolled is another."""
+
+    def field(xs, steps):
+        ys = xs
+        if steps == "in a loop":
+            ys = jax.lax.scan(lambda ys, _: (straight(ys) / 2 + xs, None), ys, None, length=3)[0]
+        else:
+            for _ in range(3):
+                ys = straight(ys) / 2 + xs
+        return jnp.sin(ys).sum(1)
+
+    xs = jnp.array([[0.7, -1.3], [2.2, 0.4]])
+    along = jnp.zeros_like(xs).at[:, 0].set(1)
+
+    def slope(xs):
+        return jax.jvp(lambda xs: field(xs, "unrolled"), (xs,), (along,))[1]
+
+    truth = jax.jvp(slope, (xs,), (along,))[1]
+    lin = jacreg.linearize(lambda xs: field(xs, "in a loop"), xs)
+    np.testing.assert_allclose(jacreg.hessian_diagonal(lin)[:, 0], truth, rtol=1e-12)
+    unrolled = jacreg.linearize(lambda xs: field(xs, "unrolled"), xs)
+    np.testing.assert_allclose(jacreg.laplacian(lin), jacreg.laplacian(unrolled), rtol=1e-12)
+    hessian = jax.vmap(jax.hessian(lambda x: field(x[None], "in a loop")[0]))(xs)
+    assert not np.allclose(hessian[:, 0, 0], truth), "JAX has changed: see findings"
+
+
 def test_empty_batches():
     lin = jacreg.linearize(lambda xs: (xs**2).sum(1), jnp.ones((0, 3)))
     assert jacreg.laplacian(lin).shape == (0,)
