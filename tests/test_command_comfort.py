@@ -287,6 +287,19 @@ def test_a_wrong_path_names_the_nearest_that_exists(path, near, tmp_path, monkey
     assert told.count("\n") == 1
 
 
+def test_a_folder_of_configs_names_those_in_it(tmp_path, capsys):
+    assert main([str(tmp_path)]) == 2
+    assert capsys.readouterr().err.endswith(
+        "a folder, not a config file; it holds no .toml file.\n"
+    )
+    for number in range(6):
+        (tmp_path / f"{number}.toml").write_text("")
+    assert main([str(tmp_path)]) == 2
+    told = capsys.readouterr().err
+    assert "it holds " in told
+    assert "3.toml and 2 more." in told
+
+
 WRONG_PATHS = {
     "train.__main__": ["absent.toml"],
     "train.seeds": ["absent.toml"],

@@ -28,6 +28,11 @@ def read_tables(path: Path) -> dict[str, Any]:
             f"{path}: no such config file. The nearest that exists is {near}; "
             "python -m train --list names those of the checkout."
         ) from None
+    except IsADirectoryError:
+        files = [str(each) for each in _listed(path)]
+        more = f" and {len(files) - 4} more" if len(files) > 4 else ""
+        holds = f"it holds {', '.join(files[:4])}{more}" if files else "it holds no .toml file"
+        raise ConfigError(f"{path}: a folder, not a config file; {holds}.") from None
     except OSError as error:
         raise ConfigError(
             f"{path}: cannot read the config: {error.strerror}; expected a TOML file such as "
