@@ -1,6 +1,7 @@
 """What importing the library pulls in, and that imports between packages go one way."""
 
 import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -105,3 +106,17 @@ def test_the_rule_can_be_broken():
     assert violations("models", "import train.loop") == ["train.loop"]
     assert violations("train", "from jax._src import core") == ["jax._src.core"]
     assert violations("train", "import models\nimport jax.extend.core") == []
+
+
+def test_the_map_lists_every_reader_of_programs():
+    """A walk over equations of its own is a decision, so it is written down."""
+    walks = re.compile(r"\.eqns\b|\binterpret\(")
+    library = ROOT / "jacreg"
+    readers = {
+        str(path.relative_to(library).with_suffix(""))
+        for path in library.rglob("*.py")
+        if walks.search(path.read_text()) and path.name != "_interpret.py"
+    }
+    page = (ROOT / "docs" / "architecture.md").read_text()
+    table = page.split("| question | file")[1].split("\n\n")[0]
+    assert set(re.findall(r"`(_[\w/]+)`", table)) == readers
