@@ -82,6 +82,24 @@ def interpret_inner(
     return interpret(program, consts, operands, apply)
 
 
+def scan_counts(equation: Any) -> tuple[int, int]:
+    """Numbers of constants and of carries of a `scan`.
+
+    Told from the ranks: what is scanned loses its first axis inside, and what is stacked gains one.
+    How the primitive itself writes the numbers down differs between releases of JAX.
+    """
+    body = equation.params["jaxpr"].jaxpr
+    carries = sum(
+        len(inside.aval.shape) == len(outside.aval.shape)
+        for inside, outside in zip(body.outvars, equation.outvars, strict=True)
+    )
+    scanned = sum(
+        len(inside.aval.shape) < len(outside.aval.shape)
+        for inside, outside in zip(body.invars, equation.invars, strict=True)
+    )
+    return len(equation.invars) - carries - scanned, carries
+
+
 def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
     """Evaluate one equation on arrays, with some of its parameters changed."""
     found = equation.primitive.get_bind_params({**equation.params, **changed})

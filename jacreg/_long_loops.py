@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ._guard import with_finite_factors
-from ._interpret import JIT
+from ._interpret import JIT, scan_counts
 from ._memory import array_bytes, known_size
 from ._program import FORWARD, Program
 from ._traced import is_traced
@@ -70,7 +70,7 @@ def _scanned(jaxpr: Any) -> int:
     for equation in jaxpr.eqns:
         params = equation.params
         if equation.primitive.name == "scan":
-            first = params["num_consts"] + params["num_carry"]
+            first = sum(scan_counts(equation))
             total += sum(array_bytes(atom.aval) for atom in equation.invars[first:])
         elif equation.primitive.name in JIT:
             total += _scanned(params["jaxpr"].jaxpr)

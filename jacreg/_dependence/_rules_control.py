@@ -6,6 +6,7 @@ import numpy as np
 
 from .._convolution import NAME, program_of
 from .._derivative import derivative, is_inexact
+from .._interpret import scan_counts
 from ._length import StandIn, is_stand_in
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
@@ -88,7 +89,7 @@ def _scan(equation: Equation) -> list[Dependence]:
     params = equation.params
     length = params["length"]
     body = _opened(params["jaxpr"])
-    num_constants, num_carry = _counts(equation, body[0])
+    num_constants, num_carry = scan_counts(equation.source)
     constants = equation.operands[:num_constants]
     carry = equation.operands[num_constants : num_constants + num_carry]
     sequences = equation.operands[num_constants + num_carry :]
@@ -109,23 +110,6 @@ def _scan(equation: Equation) -> list[Dependence]:
     if not stacked:
         ys = [{} for _ in equation.shapes[num_carry:]]
     return [*(c.dependence for c in carry), *ys]
-
-
-def _counts(equation: Equation, body) -> tuple[int, int]:
-    """Numbers of constants and of carried values, from the ranks.
-
-    Scanned values lose their first axis inside the body and stacked ones gain it; how the
-    primitive itself writes the numbers down differs between versions of JAX.
-    """
-    num_carry = sum(
-        len(inside.aval.shape) == len(outside)
-        for inside, outside in zip(body.outvars, equation.shapes, strict=True)
-    )
-    num_sequences = sum(
-        len(inside.aval.shape) < len(outside.shape)
-        for inside, outside in zip(body.invars, equation.operands, strict=True)
-    )
-    return len(equation.operands) - num_carry - num_sequences, num_carry
 
 
 def _row(sequence: Operand, position: int) -> Operand:

@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._interpret import scan_counts
 from ._carried import Carried, Order
 from ._colors import color, num_colors
 from ._directions import Directions, full, place, recolor, restricted, with_slots
@@ -93,8 +94,8 @@ class _Layout:
 def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list[Any]:
     """Carry a scan, its body carried as any other program."""
     params = equation.params
-    body, start = params["jaxpr"], params["num_consts"]
-    stop = start + params["num_carry"]
+    body, (start, count) = params["jaxpr"], scan_counts(equation)
+    stop = start + count
     avals = body.in_avals
 
     def sight(operand: Any, sliced: bool) -> Sight:
@@ -104,7 +105,7 @@ def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list
 
     given = [sight(each, number >= stop) for number, each in enumerate(operands)]
     carry_seen, outs_seen = settled_loop(body, given, start, stop)
-    structs = [*avals[start:stop], *body.out_avals[params["num_carry"] :]]
+    structs = [*avals[start:stop], *body.out_avals[count:]]
     layouts = [
         None if seen is None else _Layout(seen, struct, order)
         for seen, struct in zip([*carry_seen, *outs_seen], structs, strict=True)
@@ -129,7 +130,6 @@ def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list
     def step(carry: Any, slices: Any) -> Any:
         own = [*map(unpack, carries, carry), *map(unpack, inputs, slices)]
         outs = run(body, [], [*operands[:start], *own])
-        count = stop - start
         return list(map(pack, carries, outs[:count])), list(map(pack, collected, outs[count:]))
 
     first = list(map(pack, carries, operands[start:stop]))

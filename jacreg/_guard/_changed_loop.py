@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from .._interpret import bind
+from .._interpret import scan_counts
 from ._conditions import Conditions
 from ._flat import Flat, Named
 from ._values import Mask
@@ -24,25 +24,23 @@ class ChangedLoop:
         self.masks: Sequence[Mask] = [*shared.values(), *stepwise.values()]
 
     def bind(self, operands: Sequence[Any], masks: Sequence[Any]) -> Sequence[Any]:
-        """Evaluate it: masks of all steps before the constants, the others behind the rest."""
-        first, params = self._first, self._equation.params
-        count = len(operands)
+        """Evaluate it as a loop of its own: what a `scan` holds differs between releases of JAX."""
+        params, (consts, carries) = self._equation.params, scan_counts(self._equation)
+        shared, stepwise = list(masks[: self._first]), list(masks[self._first :])
+        rest = consts + carries
 
-        def body(*args: Any) -> list[Any]:
-            given = [*args[:first], *args[first + count :]]
-            return self._program.run(
-                self._found,
-                args[first : first + count],
-                dict(zip(self._names, given, strict=True)),
-            )
+        def step(carry: Sequence[Any], rows: Any) -> tuple[Sequence[Any], Sequence[Any]]:
+            scanned, of_step = rows
+            read = dict(zip(self._names, [*shared, *of_step], strict=True))
+            own = [*operands[:consts], *carry, *scanned]
+            outs = self._program.run(self._found, own, read)
+            return list(outs[:carries]), list(outs[carries:])
 
-        rows = [jax.make_jaxpr(lambda mask: mask[0])(mask).out_avals[0] for mask in masks[first:]]
-        avals = [atom.aval for atom in self._program.jaxpr.invars]
-        program = jax.make_jaxpr(body)(*map(jax.typeof, masks[:first]), *avals, *rows)
-        if program.consts:
-            return bind(self._equation, operands)
-        changed = {"jaxpr": program, "num_consts": params["num_consts"] + first}
-        if "linear" in params:
-            extra = [False] * len(masks)
-            changed["linear"] = (*extra[:first], *params["linear"], *extra[first:])
-        return bind(self._equation, [*masks[:first], *operands, *masks[first:]], **changed)
+        rows = (list(operands[rest:]), stepwise)
+        # Of a loop over what it takes apart JAX finds the length, and may not be told a symbol.
+        length = None if jax.tree.leaves(rows) else params["length"]
+        last, stacked = jax.lax.scan(
+            step, list(operands[consts:rest]), rows, length=length, reverse=params["reverse"],
+            unroll=params["unroll"],
+        )  # fmt: skip
+        return [*last, *stacked]

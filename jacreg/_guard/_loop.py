@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
+from .._interpret import scan_counts
 from .._sharding import match_sharding
 from ._body import BodyOf, Changed, Masks
 from ._changed_loop import ChangedLoop
@@ -30,7 +31,7 @@ class Loop:
 
     def __init__(self, equation: Any, linear: Sequence[bool], body_of: BodyOf) -> None:
         self._equation = equation
-        self._consts, self._carries = (equation.params[n] for n in ("num_consts", "num_carry"))
+        self._consts, self._carries = scan_counts(equation)
         self._rest = self._consts + self._carries
         self._program = Flat(equation.params["jaxpr"], body_of)
         self._linear = list(linear)
