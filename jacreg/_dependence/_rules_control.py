@@ -25,16 +25,26 @@ def _call(equation: Equation) -> list[Dependence]:
 
 @rule("custom_jvp_call")
 def _custom_derivative(equation: Equation) -> list[Dependence]:
-    """By its derivative rule: it may see less or more than what it differentiates."""
+    """By its derivative rule: it may see less or more than what it differentiates.
+
+    What a factor in the rule sees counts too: of `roll(x) * t` a second derivative is there only
+    where both are. That needs first derivatives alone of the functions with rules that it calls.
+    """
     if any(
         is_stand_in(shape) for shape in (*equation.shapes, *(o.shape for o in equation.operands))
     ):
         return everything(equation, why=equation.name)
     places = [place for place, operand in enumerate(equation.operands) if operand.dependence]
     program = derivative(equation.source, places)
-    values = [Operand(operand.shape, value=operand.value) for operand in equation.operands]
+    reader, primals = equation.reader, equation.operands
+    if reader.in_rule:
+        primals = [Operand(operand.shape, value=operand.value) for operand in primals]
     tangents = [equation.operands[place] for place in places]
-    outs = iter(equation.reader.read(program.jaxpr, program.consts, [*values, *tangents]))
+    outside, reader.in_rule = reader.in_rule, True
+    try:
+        outs = iter(reader.read(program.jaxpr, program.consts, [*primals, *tangents]))
+    finally:
+        reader.in_rule = outside
     return [next(outs).dependence if is_inexact(out.aval) else {}
             for out in equation.source.outvars]  # fmt: skip
 
