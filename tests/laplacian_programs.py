@@ -118,6 +118,16 @@ def recurrent(xs, w):
     return total(state**2) + (outs**3).sum((0, 2))
 
 
+def forgetful(xs, w):
+    def step(carry, _):
+        state, kept = carry
+        kept = jnp.where(jnp.arange(4) < 0, state, 1.0) * kept
+        return (jnp.sin(state * w), kept), (0.0 * state, kept)
+
+    (state, kept), outs = lax.scan(step, (xs, xs), length=3)
+    return total(state * kept) + sum(out.sum((0, 2)) for out in outs)
+
+
 # name: (field(xs, w), shape of an example)
 PROGRAMS = {
     "constant": (lambda xs, w: jnp.full(xs.shape[:1], 3.0) * w, (4,)),
@@ -343,6 +353,7 @@ PROGRAMS = {
         lambda xs, w: total(leaning(jnp.sin(xs) * w) ** 2 * xs),
         (3, 4),
     ),
+    "a loop in which nothing is seen": (forgetful, (4,)),
     "random draws": (
         lambda xs, w: total(jnp.tanh(jax.random.gamma(jax.random.key(0), jax.nn.softplus(xs)) * w)),
         (2, 2),

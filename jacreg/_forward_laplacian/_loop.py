@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._interpret import scan_counts
-from ._carried import Carried, Order
+from ._carried import Carried, Order, value_of
 from ._colors import color, num_colors
 from ._directions import Directions, full, place, recolor, restricted, with_slots
 from ._seen import Sight, settled_loop, with_first, without_first
@@ -122,7 +122,8 @@ def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list
     ]
 
     def pack(layout: _Layout | None, operand: Any) -> Any:
-        return operand if layout is None else layout.pack(operand)
+        # What sees nothing may have been computed of what does: times a zero that is known.
+        return value_of(operand) if layout is None else layout.pack(operand)
 
     def unpack(layout: _Layout | None, arrays: Any) -> Any:
         return arrays if layout is None else layout.unpack(arrays)
