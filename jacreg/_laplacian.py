@@ -230,8 +230,8 @@ def _diagonal_otherwise(lin: Linearization, method: Any, limit: float) -> Choice
 def _gradient_forgets(jaxpr: Any) -> bool:
     """Whether the derivative of JAX's gradient may not be the second derivative.
 
-    Where JAX takes a loop apart for reverse mode, what it evaluates first has the functions with a
-    rule of their own (`jax.custom_jvp`) as they are, without it.
+    Where JAX before 0.12 takes a loop apart for reverse mode, what it evaluates first has the
+    functions with a rule of their own (`jax.custom_jvp`) as they are, without it.
     """
 
     def with_rule(equation: Any) -> bool:

@@ -178,7 +178,7 @@ straight.defjvp(lambda primals, tangents: (straight(*primals), tangents[0]))
 
 
 def test_a_loop_keeps_the_rules_of_what_it_calls(x64):
-    """JAX's own gradient of the loop forgets them: that of three steps unrolled is another."""
+    """The gradient of the loop forgets them before jax 0.12: unrolled, it is another."""
 
     def field(xs, steps):
         ys = xs
@@ -200,8 +200,9 @@ def test_a_loop_keeps_the_rules_of_what_it_calls(x64):
     np.testing.assert_allclose(jacreg.hessian_diagonal(lin)[:, 0], truth, rtol=1e-12)
     unrolled = jacreg.linearize(lambda xs: field(xs, "unrolled"), xs)
     np.testing.assert_allclose(jacreg.laplacian(lin), jacreg.laplacian(unrolled), rtol=1e-12)
-    hessian = jax.vmap(jax.hessian(lambda x: field(x[None], "in a loop")[0]))(xs)
-    assert not np.allclose(hessian[:, 0, 0], truth), "JAX has changed: see findings"
+    if jax.__version_info__ < (0, 11):
+        hessian = jax.vmap(jax.hessian(lambda x: field(x[None], "in a loop")[0]))(xs)
+        assert not np.allclose(hessian[:, 0, 0], truth), "the test would not see it"
 
 
 def test_empty_batches():
