@@ -96,6 +96,13 @@ def _unexplained(arm: str) -> Statistic:
     return computed_ratio(lambda results: results.metric(arm, "test/mse") / variance())
 
 
+_SHORT = (
+    "Our protocol: eight channels and 400 steps on digits leave the MDEQ far from done. With 32 "
+    "channels and 1000 steps on 20,000 colour images (configs/equilibrium/mdeq.toml, three seeds) "
+    "the penalty takes 0.46 times the evaluations at 0.8 points less."
+)
+
+
 def _mdeq(settings: Settings) -> Sequence[Claim]:
     place = "table, CIFAR-10" if not on_digits(settings) else "table, CIFAR-10 (here digits)"
     plain, middle = mdeq_arm(0), mdeq_arm(MIDDLE)
@@ -110,6 +117,7 @@ def _mdeq(settings: Settings) -> Sequence[Claim]:
             below=0.5,
             unit="times",
             about_penalty=True,
+            why_not=_SHORT if on_digits(settings) else "",
         ),
         Claim(
             id="mdeq-accuracy",
@@ -119,6 +127,7 @@ def _mdeq(settings: Settings) -> Sequence[Claim]:
             statistic=difference("test/accuracy", middle, plain, scale=POINTS),
             above=-1.0,
             unit="points",
+            why_not=_SHORT if on_digits(settings) else "",
         ),
         Claim(
             id="mdeq-early-stop",
@@ -130,6 +139,7 @@ def _mdeq(settings: Settings) -> Sequence[Claim]:
             above=0.0,
             unit="points",
             about_penalty=True,
+            why_not=_SHORT if on_digits(settings) else "",
         ),
     ]
     found += [
