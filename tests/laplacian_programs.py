@@ -349,6 +349,17 @@ PROGRAMS = {
         lambda xs, w: total(jnp.tanh(turned(jnp.sin(xs))) * w) + total(averaged(xs) ** 2),
         (3, 4),
     ),
+    "filled in": (
+        lambda xs, w: (
+            total(
+                jnp.sin(w * xs.at[:, jnp.asarray([7, 1, 9, 2])].get(mode="fill", fill_value=1.0))
+                * xs
+            )
+            + jnp.nanmax(jnp.take(xs**2, jnp.asarray([1, 9]), axis=1), axis=1)
+            + xs.at[:, jnp.asarray([0, 8])].get(mode="fill", fill_value=-jnp.inf).max(1) ** 3
+        ),
+        (4,),
+    ),
     "a rule with factors from elsewhere": (
         lambda xs, w: total(leaning(jnp.sin(xs) * w) ** 2 * xs),
         (3, 4),

@@ -31,6 +31,7 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
     ]
     if not places:
         return outs
+    equation = _of_change(equation)
     inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
 
     def apply_all(*arrays: Array) -> list[Array]:
@@ -101,6 +102,13 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
     return carried_outputs(
         outs, inexact, seen, lambda: tangents(lambda each: each.tangent()), seconds
     )
+
+
+def _of_change(equation: Any) -> Any:
+    """The linear part: a gather fills in a number where it finds nothing, its change is zero."""
+    if "fill_value" not in equation.params:
+        return equation
+    return equation.replace(params={**equation.params, "fill_value": 0})
 
 
 def carried_outputs(
