@@ -63,10 +63,13 @@ def may_be_known(equation: Any) -> bool:
     if name == "rev":
         return along not in params["dimensions"]
     if name == "reshape":  # axes of one entry come and go
-        before = equation.invars[0].aval.shape
-        same = [size for size in before if size != 1] == [size for size in shape if size != 1]
-        return same and params.get("dimensions") is None
+        return _long(equation.invars[0].aval.shape) == _long(shape) and not params.get("dimensions")
     return name in _ENTRYWISE or name in ("broadcast_in_dim", "squeeze", "transpose")
+
+
+def _long(shape: Iterable[int]) -> list[tuple[int, bool]]:
+    """The axes of more than one entry; that of the batch is no other of the same number."""
+    return [(size, isinstance(size, StandIn)) for size in shape if size != 1]
 
 
 class _Type(NamedTuple):
