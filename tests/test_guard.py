@@ -102,6 +102,25 @@ def test_what_lies_between_layers_is_finite_in_both_directions():
     np.testing.assert_allclose(jacreg.divergence(lin), np.trace(rows, axis1=1, axis2=2), rtol=1e-4)
 
 
+def test_rows_of_length_one_where_they_have_a_length():
+    """A factor that a row shares: JAX writes its product without repeating it."""
+
+    def normalised(xs):
+        length = jnp.sqrt(jnp.sum(xs**2, axis=-1, keepdims=True))
+        return jnp.where(length > 0, xs / length, xs) @ MIX
+
+    xs = jnp.asarray([[2.0, 3.0, 6.0], [0.0, 0.0, 0.0]])
+    assert not np.isfinite(jax.jacrev(normalised)(xs)).all(), "the case is one"
+    unit = np.asarray([2.0, 3.0, 6.0]) / 7
+    slope = np.stack([(np.eye(3) - np.outer(unit, unit)) / 7, np.eye(3)])
+    dense = np.asarray(MIX).T @ slope
+    for mode in ("both", "forward", "reverse"):
+        lin = jacreg.linearize(normalised, xs, mode=mode)
+        for method in (jacreg.Auto(), jacreg.Exact()):
+            np.testing.assert_allclose(jacreg.jacobian(lin, method), dense, atol=1e-6)
+        np.testing.assert_allclose(jacreg.gram(lin), dense @ dense.swapaxes(1, 2), atol=1e-5)
+
+
 def test_a_value_that_is_used_twice_keeps_its_derivative():
     """The root is left out in one place and asked for in another."""
 

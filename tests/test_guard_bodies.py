@@ -36,6 +36,26 @@ def before(root):
     return lambda xs: root(jnp.where(xs > 0.1, xs, 0))
 
 
+def behind_rows(root):
+    """As `behind`, of a factor that a whole row shares."""
+
+    def part(xs):
+        sums = xs.sum(-1, keepdims=True) + 1
+        return jnp.where(sums >= 0, xs, root(-sums) * xs)
+
+    return part
+
+
+def before_rows(root):
+    """As `before`, of such a factor."""
+
+    def part(xs):
+        sums = xs.sum(-1, keepdims=True) + 1
+        return root(jnp.where(sums > 0.1, sums, 0)) * xs
+
+    return part
+
+
 def loop(step, length=3, **options):
     return lambda xs: jax.lax.scan(lambda c, _: (step(c), None), xs, None, length, **options)[0]
 
@@ -195,6 +215,11 @@ CASES = {
         )
         for name, w in (("scan", loop), ("fori_loop", counted))
     },
+    **{
+        f"{name}, {part.__name__}": (lambda r, w=WHOLE[name], part=part: w(part(r)))
+        for name in ("jit", "checkpoint", "scan", "map")
+        for part in (behind_rows, before_rows)
+    },
     "scan in a checkpoint, condition behind all steps": lambda r: jax.checkpoint(
         lambda xs: jnp.where(xs >= 0, xs, loop(roots(r))(xs))
     ),
@@ -304,6 +329,7 @@ SPREAD = (
     "scan, behind", "cond in a scan, before", "cond, condition in it",
     "scan in a checkpoint, before", "scan, condition on its rows",
     "scan, from step to step", "scan, from step to step back",
+    "scan, behind_rows", "scan, before_rows",
 )  # fmt: skip
 
 

@@ -10,7 +10,21 @@ import jax.numpy as jnp
 
 from .._interpret import bind
 from ._body import Body, BodyOf, Masks
-from ._values import Mask, Name, Values, along, back, both, chosen, either, given, names, nowhere
+from ._values import (
+    Mask,
+    Name,
+    Values,
+    along,
+    back,
+    both,
+    chosen,
+    either,
+    gathered,
+    given,
+    names,
+    nowhere,
+    spread,
+)  # fmt: skip
 
 # Entry by entry; a mask of what enters is one of what leaves, and back.
 _SAME = frozenset({"convert_element_type", "copy", "copy_p", "neg"})
@@ -153,7 +167,7 @@ class Conditions:
         return self._zeros.setdefault(id(atom), nowhere(atom.aval))
 
     def _replaced(self, equation: Any) -> tuple[int, tuple[int, Mask]] | None:
-        """Of a product with a factor that is an array of the same shape: its place and where."""
+        """Of a product with a factor that is an array: its place and where."""
         if equation.primitive.name not in _PRODUCTS:
             return None
         linear = [self._is_linear(atom) for atom in equation.invars]
@@ -161,10 +175,12 @@ class Conditions:
             return None
         place = linear.index(False)
         factor, (out,) = equation.invars[place], equation.outvars
-        if isinstance(factor, jex.Literal) or factor.aval.shape != out.aval.shape:
+        if isinstance(factor, jex.Literal):
             return None
         asked = None if out in self._everywhere else self._asked.get(out)
-        mask = both(self._through.get(equation.invars[1 - place]), asked)
+        other, shape = equation.invars[1 - place], out.aval.shape
+        mask = both(spread(self._through.get(other), other.aval.shape, shape), asked)
+        mask = gathered(mask, shape, factor.aval.shape)
         return None if mask is None else (id(equation), (place, mask))
 
     def _cases(self, equation: Any) -> list[tuple[Any, Mask]]:
@@ -201,9 +217,13 @@ class Conditions:
                 left = iter(known)
                 outs = along(equation, flags, [next(left) if each else None for each in flags])
         elif name in _SAME | _SUMS or (name in _PRODUCTS and len(linear) == 1):
-            kept = all(_keeps_shape(equation, atom) for atom in linear)
-            masks = [mask for mask in known if mask is not None]
-            outs = [either(masks)] if kept and len(masks) == len(known) else ()
+            shape = equation.outvars[0].aval.shape
+            masks = [
+                spread(mask, atom.aval.shape, shape)
+                for atom, mask in zip(linear, known, strict=True)
+                if mask is not None
+            ]
+            outs = [either(masks)] if len(masks) == len(known) else ()
         self._through.update(
             (atom, mask)
             for atom, mask in zip(equation.outvars, outs, strict=False)
@@ -229,16 +249,12 @@ class Conditions:
             for atom, mask in zip(linear, back(equation, flags, outs), strict=True):
                 self._ask(atom, mask)
         else:
-            passes = name in _SAME | _SUMS | _PRODUCTS
+            passes, shape = name in _SAME | _SUMS | _PRODUCTS, equation.outvars[0].aval.shape
             for atom in linear:
-                self._ask(atom, outs[0] if passes and _keeps_shape(equation, atom) else None)
+                self._ask(atom, gathered(outs[0], shape, atom.aval.shape) if passes else None)
 
     def _ask(self, atom: Any, mask: Mask | None) -> None:
         if mask is None:
             self._everywhere.add(atom)
         else:
             self._asked[atom] = either([self._asked[atom], mask]) if atom in self._asked else mask
-
-
-def _keeps_shape(equation: Any, atom: Any) -> bool:
-    return atom.aval.shape == equation.outvars[0].aval.shape

@@ -173,6 +173,26 @@ def _joined(join: Callable[[Any, Any], Any], masks: Sequence[Mask]) -> Mask:
     return Mask(tuple(masks), lambda _, parts: reduce(join, parts))
 
 
+def spread(mask: Mask | None, before: tuple[int, ...], after: tuple[int, ...]) -> Mask | None:
+    """That of an operand as one of what it is repeated to: a scalar, axes of one entry."""
+    if mask is None or before == after:
+        return mask
+    return Mask((mask,), lambda _, parts: jnp.broadcast_to(parts[0], after))
+
+
+def gathered(mask: Mask | None, before: tuple[int, ...], after: tuple[int, ...]) -> Mask | None:
+    """The way back: where any of the entries is that an operand is repeated to."""
+    if mask is None or before == after:
+        return mask
+    ahead = len(before) - len(after)
+    repeated = [axis for axis in range(len(before)) if axis < ahead or after[axis - ahead] == 1]
+
+    def evaluate(_: Any, parts: list[Any]) -> Any:
+        return jnp.any(parts[0], axis=tuple(repeated), keepdims=True).reshape(after)
+
+    return Mask((mask,), evaluate)
+
+
 def along(equation: Any, linear: Sequence[bool], masks: Sequence[Mask | None]) -> list[Mask]:
     """Where entries arrive, by a move of those of its linear operands: a count of them."""
 
