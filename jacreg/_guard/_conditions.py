@@ -218,11 +218,8 @@ class Conditions:
                 outs = along(equation, flags, [next(left) if each else None for each in flags])
         elif name in _SAME | _SUMS or (name in _PRODUCTS and len(linear) == 1):
             shape = equation.outvars[0].aval.shape
-            masks = [
-                spread(mask, atom.aval.shape, shape)
-                for atom, mask in zip(linear, known, strict=True)
-                if mask is not None
-            ]
+            spreads = [spread(m, a.aval.shape, shape) for a, m in zip(linear, known, strict=True)]
+            masks = [mask for mask in spreads if mask is not None]
             outs = [either(masks)] if len(masks) == len(known) else ()
         self._through.update(
             (atom, mask)
