@@ -360,6 +360,12 @@ PROGRAMS = {
         ),
         (4,),
     ),
+    "values side by side": (
+        lambda xs, w: total(
+            jnp.prod(jnp.stack(lax.optimization_barrier((jnp.sin(xs), w * xs))), 0)
+        ),
+        (4,),
+    ),
     "a rule with factors from elsewhere": (
         lambda xs, w: total(leaning(jnp.sin(xs) * w) ** 2 * xs),
         (3, 4),

@@ -85,6 +85,8 @@ class Runner:
         )
         if name == "custom_jvp_call":
             return self._custom(equation, operands)
+        if form.kind == "elementwise" and len(equation.outvars) > 1:
+            return operands  # one beside the other, each as it is: `optimization_barrier`
         if form.kind == "elementwise" and not complex_:
             return [entrywise(equation, form, operands, self.order, self.small)]
         if name == "scan":
