@@ -150,7 +150,7 @@ def test_pooled_network_is_exact_where_asdex_raises(x64):
         np.trace(dense, axis1=1, axis2=2),
         atol=1e-10,
     )
-    asdex = pytest.importorskip("asdex")
+    asdex = pytest.importorskip("asdex", exc_type=ImportError)
     with pytest.raises(NotImplementedError):
         asdex.jacobian_sparsity(lambda x: net(x[None])[0], xs[0])
 
@@ -346,7 +346,7 @@ def test_chunks_do_not_change_the_answer(x64):
 
 
 def test_asdex_reads_the_same_pattern(x64):
-    asdex = pytest.importorskip("asdex")
+    asdex = pytest.importorskip("asdex", exc_type=ImportError)
     xs = images((1, 12, 12, 3))
     pattern = asdex.jacobian_sparsity(lambda x: conv_net(x[None])[0], xs[0])
     ours = jacreg._coloring._reading.dependence_of(jacreg.linearize(conv_net, xs))[0]

@@ -249,7 +249,7 @@ class TestFiles:
 
     def test_files_that_are_no_config(self, tmp_path):
         assert "no such" in self.error(tmp_path / "absent.toml")
-        assert "cannot read" in self.error(tmp_path)
+        assert "a folder" in self.error(tmp_path)
         assert "not valid TOML" in self.error(self.write(tmp_path, "[training\nsteps = 3"))
         binary = tmp_path / "binary.toml"
         binary.write_bytes(b"\xff\xfe\x00")

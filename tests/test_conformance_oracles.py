@@ -101,7 +101,7 @@ LOCAL = [
 
 
 def _pattern(name):
-    asdex = pytest.importorskip("asdex")
+    asdex = pytest.importorskip("asdex", exc_type=ImportError)
     case = BY_NAME[name]
     x = case.inputs(1)[0]
     return x, asdex.jacobian_sparsity(lambda x: case.fn(x[None])[0], x)
@@ -117,7 +117,7 @@ def test_asdex_reads_the_same_pattern(name):
 
 
 def test_asdex_computes_the_same_coloured_jacobian():
-    asdex = pytest.importorskip("asdex")
+    asdex = pytest.importorskip("asdex", exc_type=ImportError)
     case = BY_NAME["1-D, NWC"]
     x, pattern = _pattern(case.name)
     coloring = asdex.jacobian_coloring_from_sparsity(pattern)
