@@ -27,7 +27,7 @@ from jax.interpreters import ad, batching, mlir
 from ._canonical_convolution import run_with_canonical_convolutions
 from ._convolution_spec import IMAGES, KERNEL, OPERANDS, OUT, Convolution
 from ._grouped_convolution import convolve_in_groups
-from ._interpret import JIT, bind, contains, interpret, interpret_inner
+from ._interpret import HELD, JIT, bind, contains, interpret, interpret_inner
 from ._sharding import is_spread
 
 if TYPE_CHECKING:
@@ -119,10 +119,7 @@ def is_grouped(equation: Any) -> bool:
 
 
 # Programs that are run as a whole, and under which name they hold what they run.
-_BODIES = {
-    "checkpoint": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr", "scan": "jaxpr",
-    "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-}  # fmt: skip
+_BODIES = {**HELD, "scan": "jaxpr"}
 
 
 def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:

@@ -10,8 +10,13 @@ from jax.extend.source_info_util import user_context
 
 JIT = frozenset({"jit", "pjit"})
 # Programs inside a program that are the same as their equations one after the other (a custom
-# derivative is not: its equations' derivative is another). To keep checkpoints, take `JIT`.
-CALLS = JIT | {"closed_call", "core_call", "remat", "remat2", "checkpoint"}
+# derivative is not: its equations' derivative is another), and under which name they are held. To
+# keep checkpoints, take `JIT`. Releases of JAX differ: `eval_jaxpr` is `closed_call` since 0.12.
+HELD = {
+    **dict.fromkeys((*JIT, "remat", "remat2", "checkpoint"), "jaxpr"),
+    **dict.fromkeys(("closed_call", "core_call", "eval_jaxpr"), "call_jaxpr"),
+}
+CALLS = frozenset(HELD)
 
 
 def contains(jaxpr: Any, wanted: Callable[[Any], bool]) -> bool:
@@ -77,7 +82,7 @@ def interpret_inner(
     equation: Any, operands: Sequence[Any], apply: Callable[[Any, list[Any]], Sequence[Any]]
 ) -> list[Any]:
     """Run the program of one of `CALLS` as `interpret` does."""
-    inner = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    inner = equation.params[HELD[equation.primitive.name]]
     program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
     return interpret(program, consts, operands, apply)
 

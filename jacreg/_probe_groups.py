@@ -22,7 +22,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from ._convolution import NAME
-from ._interpret import mentions
+from ._interpret import CALLS, mentions
 from ._memory import array_bytes, known_size
 
 # Rows of a matrix product from which more of them gain nothing on a CPU.
@@ -32,9 +32,7 @@ _MOST_BYTES = 1 << 24
 # Of one array of all probes, from which on the gradient computes them again.
 _KEPT_BYTES = 1 << 26
 
-_CALLS = frozenset(
-    {"checkpoint", "closed_call", "custom_jvp_call", "custom_vjp_call", "jit", "pjit", "remat2"}
-)
+_CALLS = CALLS | {"custom_jvp_call", "custom_vjp_call"}
 # With the probes along a new first axis these cost what they cost for each probe.
 _PLAIN = frozenset(
     {

@@ -19,7 +19,7 @@ pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
 # Reasons for none, and the names of the primitives.
 _REASONS = {
     "its derivative is written in other operations; a Laplacian follows its rule": """
-        ceil floor igamma_grad_a nextafter one_minus_square polynomial round scatter-max
+        ceil floor igamma_grad_a nextafter polynomial round scatter-max
         scatter-min sign approx_top_k zeta random_gamma cholesky cholesky_update eig eigh
         hessenberg householder_product lu ormqr qr schur svd symmetric_product tridiagonal""",
     "integers, keys or tokens: no tangent passes": """
@@ -37,7 +37,8 @@ _REASONS = {
         all_gather all_gather_invariant all_gather_reduced all_to_all pbroadcast pmax pmin
         ppermute preduced psum psum_invariant psum_scatter ragged_all_to_all reduce_scatter
         reduced_vary_cast_p shard_map unreduced_psum unreduced_reduce_scatter
-        vary_unreduced_cast_p collective_permute
+        vary_unreduced_cast_p collective_permute pbroadcast_dynamic reduced_vary_cast
+        vary_unreduced_cast
         global_array_to_host_local_array host_local_array_to_global_array""",
     "dense: state, or code that is not there to be read": """
         box_get box_set get swap log_extend log_read new_box new_log addupdate ffi_call

@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._interpret import CALLS, interpret
+from .._interpret import CALLS, HELD, interpret
 from .._linearize import Linearization, linearize
 
 # Its rule is of no account to the value.
@@ -85,9 +85,8 @@ class _Program:
     def _apply(self, equation: Any, operands: list[Any]) -> list[_Value]:
         name, params = equation.primitive.name, equation.params
         values = [self._of(operand) for operand in operands]
-        inner = params.get("jaxpr", params.get("call_jaxpr"))
-        if name in (*CALLS, _CUSTOM) and inner is not None:
-            return self.run(inner, values)
+        if name in (*CALLS, _CUSTOM):
+            return self.run(params[HELD.get(name, "call_jaxpr")], values)
         if name == "transpose":
             return [self._transpose(values[0], tuple(params["permutation"]))]
         if name == "slice" and all(stride == 1 for stride in params["strides"] or ()):

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._convolution import NAME, program_of
 from .._derivative import derivative, is_inexact
-from .._interpret import scan_counts
+from .._interpret import CALLS, HELD, scan_counts
 from ._length import StandIn, is_stand_in
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
@@ -16,9 +16,9 @@ from ._windows import placement, selection
 _MOST_UNROLLED = 48
 
 
-@rule("jit", "pjit", "closed_call", "core_call", "remat", "remat2", "checkpoint")
+@rule(*CALLS)
 def _call(equation: Equation) -> list[Dependence]:
-    program = equation.params.get("jaxpr", equation.params.get("call_jaxpr"))
+    program = equation.params[HELD[equation.name]]
     outs = equation.reader.read(*_opened(program), equation.operands)
     return [out.dependence for out in outs]
 

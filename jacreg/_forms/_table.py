@@ -24,15 +24,16 @@ FORMS: dict[str, Form] = {
     **_rows(
         "add sub add_any neg convert_element_type copy copy_p reduce_precision real imag conj "
         "optimization_barrier name sharding_constraint layout_constraint device_put pvary pcast "
-        "complex reshard mesh_cast",
+        "complex reshard mesh_cast with_memory_space_constraint",
         "elementwise", "linear",
     ),
     **_rows("max min abs rem select_n clamp", "elementwise", "piecewise"),
     **_rows("mul", "elementwise", "bilinear"),
     **_rows(
-        "div pow integer_pow square sqrt rsqrt cbrt exp exp2 expm1 log log1p logistic tanh sin cos "
-        "tan asin acos atan atan2 sinh cosh asinh acosh atanh erf erfc erf_inv lgamma digamma "
-        "polygamma bessel_i0e bessel_i1e igamma igammac regularized_incomplete_beta",
+        "div pow integer_pow square one_minus_square sqrt rsqrt cbrt exp exp2 expm1 log log1p log2 "
+        "logistic tanh sin cos tan asin acos atan atan2 sinh cosh asinh acosh atanh erf erfc "
+        "erf_inv lgamma digamma polygamma bessel_i0e bessel_i1e igamma igammac "
+        "regularized_incomplete_beta",
         "elementwise", "smooth",
     ),
     **_rows(

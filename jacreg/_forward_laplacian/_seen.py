@@ -20,6 +20,7 @@ from .._dependence import (
 )
 from .._dependence._pattern import boolean, insert_axis, join, reduce_axis, with_axes
 from .._forms import form_of
+from .._interpret import HELD
 from ._colors import Seen, bounded, union
 
 # What an array sees along each axis of x; None where it does not depend on x.
@@ -28,8 +29,7 @@ Sight = tuple[Seen, ...] | None
 
 def inner_program(equation: Any) -> Any:
     """The program of a call."""
-    params = equation.params
-    return params["call_jaxpr"] if "call_jaxpr" in params else params["jaxpr"]
+    return equation.params[HELD.get(equation.primitive.name, "call_jaxpr")]
 
 
 def reach(equation: Any, given: Sequence[Sight], values: Sequence[Any]) -> list[tuple[Seen, ...]]:

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from .._interpret import bind
+from .._interpret import HELD, JIT, bind
 from .._sharding import match_sharding
 from ._body import BodyOf, Changed, Masks
 from ._conditions import Conditions
@@ -15,10 +15,7 @@ from ._flat import Flat, Named, lifted, named
 from ._values import Mask, Values, everywhere, names
 
 # Programs that are called as a whole, and under which name they are held.
-_CALLS = {
-    "checkpoint": "jaxpr", "remat": "jaxpr", "remat2": "jaxpr",
-    "closed_call": "call_jaxpr", "core_call": "call_jaxpr",
-}  # fmt: skip
+_CALLS = {name: held for name, held in HELD.items() if name not in JIT}
 NAMES = frozenset({*_CALLS, "cond"})
 
 
