@@ -81,10 +81,18 @@ def interpret(
 def interpret_inner(
     equation: Any, operands: Sequence[Any], apply: Callable[[Any, list[Any]], Sequence[Any]]
 ) -> list[Any]:
-    """Run the program of one of `CALLS` as `interpret` does."""
-    inner = equation.params[HELD[equation.primitive.name]]
+    """Run the program of one of `CALLS`, or of a custom derivative, as `interpret` does."""
+    inner = equation.params[HELD.get(equation.primitive.name, "call_jaxpr")]
     program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
     return interpret(program, consts, operands, apply)
+
+
+def without_arrays(jaxpr: Any) -> Any:
+    """A jaxpr that is static data: its constants are inputs, which come first.
+
+    Since jax 0.12 one holds their values, which a cache of compiled functions would keep.
+    """
+    return jaxpr.with_consts([]) if hasattr(jaxpr, "with_consts") else jaxpr
 
 
 def scan_counts(equation: Any) -> tuple[int, int]:

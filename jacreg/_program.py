@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 
-from ._interpret import calls_back, mentions
+from ._interpret import calls_back, mentions, without_arrays
 from ._signature import Signature
 
 if TYPE_CHECKING:
@@ -59,8 +59,8 @@ class Program:
     """
 
     def __init__(self, jaxpr: Any, linear: Any, out_tree: Any, has_aux: bool, mode: Any) -> None:
-        self.jaxpr = jaxpr
-        self.linear = linear
+        self.jaxpr = without_arrays(jaxpr)
+        self.linear = without_arrays(linear)
         self.out_tree = out_tree
         self.has_aux = has_aux
         self.mode = mode

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._interpret import without_arrays
 from .._structure import BatchStructure
 from ._implicit import Program, rest
 from ._solver import EquilibriumSolver
@@ -85,7 +86,7 @@ def solve(
     # Of n + 1 points in n dimensions some mixture is exact where the cell is affine; more points
     # leave the weights to the ridge, and stale ones are mixed in.
     memory = min(solver.memory, structure.size + 1) if solver.method == "anderson" else 1
-    program = Program(traced.jaxpr, structure, solver, memory)
+    program = Program(without_arrays(traced.jaxpr), structure, solver, memory)
     state, residual, num_evaluations, converged = rest(program, list(traced.consts), args, start)
     return EquilibriumResult(state, residual, num_evaluations.astype(jnp.int32), converged > 0)
 
