@@ -35,7 +35,7 @@ def weights(dtype: Any = np.float64) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
 
     def draw(*shape):
-        return rng.normal(size=shape).astype(dtype) / 2
+        return (rng.normal(size=shape) / 2).astype(dtype)
 
     return {
         "kernel": draw(3, 3, CHANNELS, WIDTH),
