@@ -34,13 +34,14 @@ MOMENTUM, EPSILON = 0.9, 1e-3
 def weights(dtype: Any = np.float64) -> dict[str, np.ndarray]:
     rng = np.random.default_rng(0)
 
-    def draw(*shape):
-        return (rng.normal(size=shape) / 2).astype(dtype)
+    # Added before the cast: NumPy 2.0 takes a number of Python and a bfloat16 to float32.
+    def draw(*shape, mean=0):
+        return (mean + rng.normal(size=shape) / 2).astype(dtype)
 
     return {
         "kernel": draw(3, 3, CHANNELS, WIDTH),
         "kernel_bias": draw(WIDTH),
-        "scale": 1 + draw(WIDTH),
+        "scale": draw(WIDTH, mean=1),
         "shift": draw(WIDTH),
         "dense": draw(SIZE * SIZE * WIDTH, CLASSES),
         "dense_bias": draw(CLASSES),
