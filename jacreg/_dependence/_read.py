@@ -143,7 +143,7 @@ def _evaluate(
     unknown = [Operand(shape, masked=masked) for shape in shapes]
     if name in CALLS:
         program = equation.params[HELD[name]]
-        jaxpr, consts = getattr(program, "jaxpr", program), getattr(program, "consts", ())
+        jaxpr, consts = getattr(program, "jaxpr", program), list(getattr(program, "consts", ()))
         return reader.read(jaxpr, consts, inputs)
     if (
         any(operand.value is None for operand in inputs)
