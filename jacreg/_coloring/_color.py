@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._linearize import Linearization, check_no_numbers, linearize
+from .._inputs import check_no_numbers
+from .._linearize import Linearization, linearize
 from .._scalar_field import scalar_field_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
