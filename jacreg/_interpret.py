@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
+import jax
 import jax.extend.core as jex
 from jax.extend.source_info_util import user_context
 
@@ -78,13 +79,21 @@ def interpret(
     return [read(atom) for atom in jaxpr.outvars]
 
 
+def opened(program: Any) -> tuple[Any, Sequence[Any]]:
+    """The equations and the constants of a program, closed or not."""
+    return getattr(program, "jaxpr", program), getattr(program, "consts", ())
+
+
+def inner_program(equation: Any) -> Any:
+    """The program of one of `CALLS`, or of a custom derivative."""
+    return equation.params[HELD.get(equation.primitive.name, "call_jaxpr")]
+
+
 def interpret_inner(
     equation: Any, operands: Sequence[Any], apply: Callable[[Any, list[Any]], Sequence[Any]]
 ) -> list[Any]:
     """Run the program of one of `CALLS`, or of a custom derivative, as `interpret` does."""
-    inner = equation.params[HELD.get(equation.primitive.name, "call_jaxpr")]
-    program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
-    return interpret(program, consts, operands, apply)
+    return interpret(*opened(inner_program(equation)), operands, apply)
 
 
 def without_arrays(jaxpr: Any) -> Any:
@@ -111,6 +120,16 @@ def scan_counts(equation: Any) -> tuple[int, int]:
         for inside, outside in zip(body.invars, equation.invars, strict=True)
     )
     return len(equation.invars) - carries - scanned, carries
+
+
+def scan_like(
+    equation: Any, step: Callable[[Any, Any], Any], start: Any, rows: Any, *, reverse: bool
+) -> tuple[Any, Any]:
+    """A `scan` of another body over as many steps."""
+    # Of a loop over what it takes apart JAX finds the length, and may not be told a symbol.
+    length = None if jax.tree.leaves(rows) else equation.params["length"]
+    unroll = equation.params["unroll"]
+    return jax.lax.scan(step, start, rows, length=length, reverse=reverse, unroll=unroll)
 
 
 def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:

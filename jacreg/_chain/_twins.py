@@ -8,7 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from .._interpret import CALLS, HELD, interpret
+from .._interpret import CALLS, inner_program, interpret, opened
 from .._linearize import Linearization, linearize
 
 # Its rule is of no account to the value.
@@ -68,7 +68,7 @@ class _Program:
 
     def run(self, program: Any, operands: Sequence[Any]) -> list[_Value]:
         """Values of the outputs of a closed program, or of one without constants."""
-        jaxpr, consts = getattr(program, "jaxpr", program), getattr(program, "consts", ())
+        jaxpr, consts = opened(program)
         own = [self._value(("array", id(const))) for const in consts]
         outs = interpret(jaxpr, own, operands, self._apply)
         return [self._of(out) for out in outs]
@@ -86,7 +86,7 @@ class _Program:
         name, params = equation.primitive.name, equation.params
         values = [self._of(operand) for operand in operands]
         if name in (*CALLS, _CUSTOM):
-            return self.run(params[HELD.get(name, "call_jaxpr")], values)
+            return self.run(inner_program(equation), values)
         if name == "transpose":
             return [self._transpose(values[0], tuple(params["permutation"]))]
         if name == "slice" and all(stride == 1 for stride in params["strides"] or ()):

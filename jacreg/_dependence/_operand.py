@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -47,7 +47,7 @@ class Reader:
         in_rule: whether a rule of derivatives (`jax.custom_jvp`) is being read.
     """
 
-    read: Callable[[Any, list[Any], list[Operand]], list[Operand]]
+    read: Callable[[Any, Sequence[Any], list[Operand]], list[Operand]]
     dense_primitives: list[str] = field(default_factory=list)
     mixing: str | None = None
     places: dict[str, str] = field(default_factory=dict)

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._derivative import is_inexact
 from .._forms import form_of
-from .._interpret import CALLS, HELD
+from .._interpret import CALLS, inner_program, opened
 from .._source import place
 from . import _rules_axes, _rules_control, _rules_elementwise, _rules_index, _rules_linear
 from ._length import is_stand_in, may_be_known
@@ -142,9 +142,7 @@ def _evaluate(
     masked = None if any(map(is_stand_in, shapes)) else support_of(equation, inputs, _MOST_VALUES)
     unknown = [Operand(shape, masked=masked) for shape in shapes]
     if name in CALLS:
-        program = equation.params[HELD[name]]
-        jaxpr, consts = getattr(program, "jaxpr", program), list(getattr(program, "consts", ()))
-        return reader.read(jaxpr, consts, inputs)
+        return reader.read(*opened(inner_program(equation)), inputs)
     if (
         any(operand.value is None for operand in inputs)
         or name.startswith(_UNEVALUATED)

@@ -6,7 +6,7 @@ import numpy as np
 
 from .._convolution import NAME, program_of
 from .._derivative import derivative, is_inexact
-from .._interpret import CALLS, HELD, scan_counts
+from .._interpret import CALLS, inner_program, opened, scan_counts
 from ._length import StandIn, is_stand_in
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
@@ -18,8 +18,7 @@ _MOST_UNROLLED = 48
 
 @rule(*CALLS)
 def _call(equation: Equation) -> list[Dependence]:
-    program = equation.params[HELD[equation.name]]
-    outs = equation.reader.read(*_opened(program), equation.operands)
+    outs = equation.reader.read(*opened(inner_program(equation.source)), equation.operands)
     return [out.dependence for out in outs]
 
 
@@ -53,15 +52,8 @@ def _custom_derivative(equation: Equation) -> list[Dependence]:
 def _convolution(equation: Equation) -> list[Dependence]:
     """A product of this library inside the function: read as what defines it."""
     definition = program_of(equation.params["role"], equation.params["convolution"])
-    outs = equation.reader.read(*_opened(definition), equation.operands)
+    outs = equation.reader.read(*opened(definition), equation.operands)
     return [out.dependence for out in outs]
-
-
-def _opened(program):
-    """The equations and the constants of an open or a closed sub-program."""
-    if hasattr(program, "jaxpr"):
-        return program.jaxpr, program.consts
-    return program, []
 
 
 @rule("cond")
@@ -71,7 +63,7 @@ def _branches(equation: Equation) -> list[Dependence]:
     if index.value is not None:
         number = int(np.clip(index.value, 0, len(branches) - 1))
         branches = branches[number : number + 1]
-    runs = [equation.reader.read(*_opened(branch), operands) for branch in branches]
+    runs = [equation.reader.read(*opened(branch), operands) for branch in branches]
     return [merge(*(out.dependence for out in outs)) for outs in zip(*runs, strict=True)]
 
 
@@ -83,7 +75,7 @@ def _while(equation: Equation) -> list[Dependence]:
     carry = [
         Operand(c.shape, c.dependence) for c in equation.operands[num_conditions + num_constants :]
     ]
-    body = _opened(params["body_jaxpr"])
+    body = opened(params["body_jaxpr"])
 
     def step(carry: list[Operand]) -> list[Operand]:
         return equation.reader.read(*body, [*constants, *carry])
@@ -98,7 +90,7 @@ def _while(equation: Equation) -> list[Dependence]:
 def _scan(equation: Equation) -> list[Dependence]:
     params = equation.params
     length = params["length"]
-    body = _opened(params["jaxpr"])
+    body = opened(params["jaxpr"])
     num_constants, num_carry = scan_counts(equation.source)
     constants = equation.operands[:num_constants]
     carry = equation.operands[num_constants : num_constants + num_carry]
@@ -162,7 +154,7 @@ def _linear_solve(equation: Equation) -> list[Dependence]:
     if any(constant.dependence for constant in equation.operands[: sum(counts)]):
         return everything(equation, why="solve with a matrix that depends on the input")
     right = [Operand(each.shape, each.dependence) for each in equation.operands[sum(counts) :]]
-    matvec = _opened(programs.matvec)
+    matvec = opened(programs.matvec)
     settled = _settle(lambda carry: equation.reader.read(*matvec, [*constants, *carry]), right)
     if settled is None:
         return everything(equation, why="solve whose dependence keeps growing")

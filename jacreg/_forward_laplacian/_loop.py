@@ -9,7 +9,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._interpret import scan_counts
+from .._interpret import scan_counts, scan_like
 from ._carried import Carried, Order, value_of
 from ._colors import color, num_colors
 from ._directions import Directions, full, place, recolor, restricted, with_slots
@@ -136,11 +136,7 @@ def loop(equation: Any, operands: Sequence[Any], order: Order, run: Run) -> list
     first = list(map(pack, carries, operands[start:stop]))
     slices = [each if layout is None else layout.slices(each)
               for layout, each in zip(inputs, operands[stop:], strict=True)]  # fmt: skip
-    # Of a loop over what it takes apart JAX finds the length, and may not be told a symbol.
-    length = None if slices else params["length"]
-    last, stacks = jax.lax.scan(
-        step, first, slices, length=length, reverse=params["reverse"], unroll=params["unroll"]
-    )
+    last, stacks = scan_like(equation, step, first, slices, reverse=params["reverse"])
     found = list(map(unpack, carries, last))
     found += [each if layout is None else layout.stacked(each)
               for layout, each in zip(collected, stacks, strict=True)]  # fmt: skip

@@ -12,7 +12,7 @@ import numpy as np
 
 from .._derivative import derivative
 from .._forms import Form, form_of
-from .._interpret import bind, interpret, mentions
+from .._interpret import bind, inner_program, interpret, mentions
 from .._traced import is_traced
 from ._bilinear import bilinear
 from ._carried import Carried, Order, Refusal, value_of
@@ -21,7 +21,7 @@ from ._elementwise import entrywise
 from ._linear import linear
 from ._loop import loop
 from ._opaque import opaque
-from ._seen import inner_program, is_entrywise
+from ._seen import is_entrywise
 
 _SIDE_EFFECTS = ("pure_callback", "io_callback", "custom_vjp_call", "ffi_call")
 

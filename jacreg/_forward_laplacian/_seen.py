@@ -20,16 +20,11 @@ from .._dependence import (
 )
 from .._dependence._pattern import boolean, insert_axis, join, reduce_axis, with_axes
 from .._forms import form_of
-from .._interpret import HELD
+from .._interpret import inner_program, opened
 from ._colors import Seen, bounded, union
 
 # What an array sees along each axis of x; None where it does not depend on x.
 Sight = tuple[Seen, ...] | None
-
-
-def inner_program(equation: Any) -> Any:
-    """The program of a call."""
-    return equation.params[HELD.get(equation.primitive.name, "call_jaxpr")]
 
 
 def reach(equation: Any, given: Sequence[Sight], values: Sequence[Any]) -> list[tuple[Seen, ...]]:
@@ -60,7 +55,7 @@ def seen_by(program: Any, given: Sequence[Sight]) -> list[Sight]:
         given: for each input.
     """
     known = next((each for each in given if each is not None), None)
-    jaxpr = getattr(program, "jaxpr", program)
+    jaxpr, consts = opened(program)
     if known is None:
         return [None] * len(jaxpr.outvars)
     try:
@@ -71,7 +66,7 @@ def seen_by(program: Any, given: Sequence[Sight]) -> list[Sight]:
         _operand(variable.aval, sight, None)
         for variable, sight in zip(source.invars, given, strict=True)
     ]
-    outs = read_program(source, getattr(program, "consts", ()), operands)
+    outs = read_program(source, consts, operands)
     return [_seen(out, known) if out.dependence else None for out in outs]
 
 
@@ -163,7 +158,7 @@ def with_first(seen: tuple[Seen, ...]) -> tuple[Seen, ...]:
 
 def is_entrywise(program: Any, shape: tuple[int, ...]) -> bool:
     """Whether a program is elementwise: every array in it has the one shape, or is a scalar."""
-    jaxpr = getattr(program, "jaxpr", program)
+    jaxpr, _ = opened(program)
     atoms = [*jaxpr.invars, *(out for equation in jaxpr.eqns for out in equation.outvars)]
     return all(atom.aval.shape in (shape, ()) for atom in atoms) and all(
         _is_entrywise(equation, shape) for equation in jaxpr.eqns

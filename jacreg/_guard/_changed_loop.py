@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-
-from .._interpret import scan_counts
+from .._interpret import scan_counts, scan_like
 from ._conditions import Conditions
 from ._flat import Flat, Named
 from ._values import Mask
@@ -25,7 +23,7 @@ class ChangedLoop:
 
     def bind(self, operands: Sequence[Any], masks: Sequence[Any]) -> Sequence[Any]:
         """Evaluate it as a loop of its own: what a `scan` holds differs between releases of JAX."""
-        params, (consts, carries) = self._equation.params, scan_counts(self._equation)
+        consts, carries = scan_counts(self._equation)
         shared, stepwise = list(masks[: self._first]), list(masks[self._first :])
         rest = consts + carries
 
@@ -37,10 +35,6 @@ class ChangedLoop:
             return list(outs[:carries]), list(outs[carries:])
 
         rows = (list(operands[rest:]), stepwise)
-        # Of a loop over what it takes apart JAX finds the length, and may not be told a symbol.
-        length = None if jax.tree.leaves(rows) else params["length"]
-        last, stacked = jax.lax.scan(
-            step, list(operands[consts:rest]), rows, length=length, reverse=params["reverse"],
-            unroll=params["unroll"],
-        )  # fmt: skip
+        start, reverse = list(operands[consts:rest]), self._equation.params["reverse"]
+        last, stacked = scan_like(self._equation, step, start, rows, reverse=reverse)
         return [*last, *stacked]

@@ -239,8 +239,8 @@ class Conditions:
             for atom, mask in zip(equation.invars, body.asked(outs), strict=True):
                 if self._is_linear(atom):
                     self._ask(atom, mask)
-        elif name == "select_n" and self._cases(equation):
-            for case, where in self._cases(equation):
+        elif name == "select_n" and (cases := self._cases(equation)):
+            for case, where in cases:
                 self._ask(case, both(where, outs[0]))
         elif name in _MOVES and any(mask is not None for mask in outs):
             for atom, mask in zip(linear, back(equation, flags, outs), strict=True):

@@ -7,7 +7,7 @@ from typing import Any
 
 import jax
 
-from .._interpret import JIT, bind, interpret, interpret_inner
+from .._interpret import JIT, bind, interpret, interpret_inner, opened
 from ._body import Body, BodyOf
 from ._conditions import Conditions
 from ._values import Mask, Values, picked
@@ -24,7 +24,7 @@ class Flat:
     """
 
     def __init__(self, inner: Any, body_of: BodyOf) -> None:
-        program, consts = getattr(inner, "jaxpr", inner), getattr(inner, "consts", ())
+        program, consts = opened(inner)
         avals = [atom.aval for atom in program.invars]
         self._closed = flattened(program, consts, avals)
         self._body_of = body_of

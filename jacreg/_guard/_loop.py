@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any
 
-import jax
 import jax.numpy as jnp
 
-from .._interpret import scan_counts
+from .._interpret import scan_counts, scan_like
 from .._sharding import match_sharding
 from ._body import BodyOf, Changed, Masks
 from ._changed_loop import ChangedLoop
@@ -188,8 +187,8 @@ class Loop:
 
             start = self._typed(start)
             entering = (inputs[self._consts :], stepwise)
-            end, (at_steps, made) = jax.lax.scan(
-                step, start, entering, self._equation.params["length"], reverse=reverse
+            end, (at_steps, made) = scan_like(
+                self._equation, step, start, entering, reverse=reverse
             )
             return [*end.values(), *(at_steps[name] for name in end), *made]
 
@@ -229,10 +228,8 @@ class Loop:
             return after, state
 
         start = {i: at(i, given[i]) for i in carries}
-        params = self._equation.params
-        _, states = jax.lax.scan(
-            step, start, given[self._rest :], params["length"], reverse=params["reverse"]
-        )
+        reverse = self._equation.params["reverse"]
+        _, states = scan_like(self._equation, step, start, given[self._rest :], reverse=reverse)
         return [states.get(i, each) for i, each in enumerate(given)]
 
     def _typed(self, masks: dict[Any, Any]) -> dict[Any, Any]:
