@@ -75,7 +75,7 @@ def paper(extra=(), needing=None):
 
     def jobs(settings):
         found = []
-        for seed in range(settings.seeds):
+        for seed in settings.each_seed:
             needs = [f"low/{seed}", f"deep/high/{seed}"]
             # First in the plan, last to be done.
             found.append(measurement("sum", seed, total, needs=needs, arms=["low", "deep/high"]))
@@ -157,7 +157,8 @@ def paper(extra=(), needing=None):
 
     def figures(results, folder):
         Path(folder / "made.png").write_bytes(b"png")
-        assert results.arrays("low", 0)["many"].tolist() == [1.0, 2.0, 3.0]
+        first = results.settings.first_seed
+        assert results.arrays("low", first)["many"].tolist() == [1.0, 2.0, 3.0]
         return [("made.png", "A caption.")]
 
     return Paper(

@@ -21,6 +21,7 @@ from train.reproduce import CONFIGS, Claim, Estimate, Settings, judge, measureme
 from train.reproduce.__main__ import main
 from train.reproduce._outcome import outcome, seeds_inside
 from train.reproduce._page import BEGIN, END, joined_page
+from train.reproduce._reword import reword
 from train.reproduce._run import check, command, reproduce, within
 from train.reproduce._runner import run_all_jobs, run_jobs
 from train.statistics import rank_correlation, student_interval
@@ -263,6 +264,96 @@ class TestReproduction:
         assert "Every penalty weight is 0" in report.read_text()
 
 
+class TestReword:
+    """A report again from its own numbers."""
+
+    @pytest.fixture
+    def record(self, done, tmp_path):
+        """What a checkout keeps of a reproduction: no runs."""
+        folder = tmp_path / "kept"
+        shutil.copytree(done[0], folder, ignore=shutil.ignore_patterns("runs", ".lock"))
+        return folder
+
+    @staticmethod
+    def papers(change):
+        """The made-up paper with its claims changed."""
+        paper = fake_paper.paper()
+        claims = [each for each in map(change, paper.claims(Settings())) if each is not None]
+        changed = dataclasses.replace(paper, claims=lambda settings: claims)
+        return {"fake2000": lambda: changed}
+
+    def test_unchanged_words_change_nothing(self, record):
+        before = {path: path.read_bytes() for path in record.rglob("*") if path.is_file()}
+        reword(record, self.papers(lambda claim: claim), {})
+        assert before == {path: path.read_bytes() for path in before}
+
+    def test_a_report_of_a_version_before(self, record):
+        about = json.loads((record / "reproduction.json").read_text())
+        for name in ("part", "failed", "diverged", "first_seed", "versions"):
+            del about[name]
+        (record / "reproduction.json").write_text(json.dumps(about))
+        before = (record / "report.md").read_bytes()
+        assert reword(record, self.papers(lambda claim: claim), {}).read_bytes() == before
+
+    def test_new_words_and_a_claim_that_is_dropped(self, record):
+        def change(claim):
+            if claim.id == "tie":
+                return dataclasses.replace(claim, why_not="the paper: varied, and it stays.")
+            return None if claim.id == "rank" else claim
+
+        text = reword(record, self.papers(change), {}).read_text()
+        assert "**4 of 5 claims hold**" in text
+        assert "Why: the paper: varied, and it stays." in text
+        assert "The seeds rise." not in text
+        for kept in ("| deep/high | 3.03 |", "![A caption.](figures/made.png)", "Everything else."):
+            assert text.count(kept) == 1
+        listed = json.loads((record / "claims.json").read_text())
+        assert [entry["why_not"] for entry in listed if entry["id"] == "tie"] == [
+            "the paper: varied, and it stays."
+        ]
+
+    @pytest.mark.parametrize("changes", [{"id": "new"}, {"above": -1.0}])
+    def test_what_its_numbers_do_not_judge(self, record, changes):
+        """A claim of its own run, and a region that was moved."""
+        before = (record / "report.md").read_bytes()
+
+        def change(claim):
+            return dataclasses.replace(claim, **changes) if claim.id == "tie" else claim
+
+        with pytest.raises(UserError, match=r"claim (new|tie) .*Words alone"):
+            reword(record, self.papers(change), {})
+        assert (record / "report.md").read_bytes() == before
+
+    def test_seeds_that_are_moved(self, record, tmp_path):
+        """Which claims another choice of seeds changes."""
+        moved = tmp_path / "moved"
+        settings = Settings(seeds=3, first_seed=100)
+        reproduce(fake_paper.paper(), settings, moved, 1)
+        assert sorted(path.name for path in (moved / "runs" / "low").iterdir()) == [
+            "100",
+            "101",
+            "102",
+        ]
+        papers = self.papers(lambda claim: claim)
+        text = reword(record, papers, {"seeds from 100": moved}).read_text()
+        # A low level of 1 (1 + 0.01 seed) is about 2 there, and no longer about 1.
+        row = "| seeds from 100 | 4 of 6 | mean: held, then not held |"
+        assert row in text
+        # Kept when it is written again, and once.
+        assert reword(record, papers, {"seeds from 100": moved}).read_text().count(row) == 1
+        assert row in reword(record, papers, {}).read_text()
+
+    def test_another_reproduction_is_not_compared(self, record, tmp_path):
+        broken = tmp_path / "broken"
+        reproduce(fake_paper.paper(), Settings(seeds=3, broken=True), broken, 1)
+        with pytest.raises(UserError, match=r"broken differ"):
+            reword(record, self.papers(lambda claim: claim), {"broken": broken})
+
+    def test_no_report(self, tmp_path):
+        with pytest.raises(UserError, match=r"no reproduction\.json"):
+            reword(tmp_path, {}, {})
+
+
 class TestTrouble:
     def test_a_run_that_fails_is_a_result(self, tmp_path):
         """The report is written, names it, and the claims that need it are not held."""
@@ -387,6 +478,8 @@ class TestCommand:
             (["lutter2019", "--seeds", "1"], "at least 2"),
             (["lutter2019", "--break", "data"], "expected penalty"),
             (["lutter2019", "--workers", "0"], "at least 1"),
+            (["lutter2019", "--first-seed", "-1"], "--first-seed: got -1, expected 0 or more"),
+            (["lutter2019", "--other", "one thread=/tmp"], "--other goes with --reword"),
             (["hoffman2019", "--most-steps", "0"], "--most-steps: got 0, expected at least 1"),
             (["lutter2019", "--data", "mnist"], "expected NAME=PATH"),
             (["lutter2019", "--data", "mnist=/tmp"], "lutter2019 takes none"),
@@ -411,11 +504,13 @@ class TestCommand:
         assert "--data mnist=PATH" in listed
 
     def test_the_command_that_is_recorded_names_no_folder(self):
-        settings = Settings(scale="full", seeds=7, data={"shapes": "/home/me"}, broken=True)
+        settings = Settings(
+            scale="full", seeds=7, first_seed=100, data={"shapes": "/home/me"}, broken=True
+        )
         said = command(fake_paper.paper(), settings)
         assert said == (
-            "python -m train.reproduce fake2000 --scale full --seeds 7 --data shapes=PATH "
-            "--break penalty"
+            "python -m train.reproduce fake2000 --scale full --seeds 7 --first-seed 100 "
+            "--data shapes=PATH --break penalty"
         )
 
     def test_data_that_is_there(self, tmp_path):

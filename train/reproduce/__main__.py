@@ -17,6 +17,7 @@ Show a paper's table or figure again, with intervals over seeds, next to the pap
   python -m train.reproduce hoffman2019
   python -m train.reproduce hoffman2019 --scale full --data mnist=FOLDER --data usps=FOLDER
   python -m train.reproduce --report runs/reproduce
+  python -m train.reproduce --reword runs/reproduce/rifai2011-quick
 """
 _EPILOG = """\
 The workdir holds claims.json, report.md, figures/ and runs/<arm>/<seed>/ with each run's own
@@ -43,7 +44,10 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument("name", nargs="?", metavar="NAME", help="a paper, see --list")
     made.add_argument("--scale", default="quick", metavar="quick|full", help="default quick")
     made.add_argument("--workdir", type=Path, help="default runs/reproduce/NAME-SCALE")
-    made.add_argument("--seeds", type=int, default=5, help="how many, from 0 (default 5)")
+    made.add_argument("--seeds", type=int, default=5, help="how many (default 5)")
+    made.add_argument(
+        "--first-seed", type=int, default=0, metavar="N", help="the least of them (default 0)"
+    )
     made.add_argument(
         "--data",
         action="append",
@@ -66,6 +70,19 @@ def parser() -> argparse.ArgumentParser:
     made.add_argument(
         "--page", type=Path, metavar="FILE", help="with --report: renew the table in FILE"
     )
+    made.add_argument(
+        "--reword",
+        type=Path,
+        metavar="DIR",
+        help="write the report in DIR again from its numbers, claims in the words of today; no run",
+    )
+    made.add_argument(
+        "--other",
+        action="append",
+        default=[],
+        metavar="WHAT=DIR",
+        help="with --reword: the same reproduction with WHAT changed; name the claims that change",
+    )
     return made
 
 
@@ -86,6 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _main(chosen: argparse.Namespace) -> int:
     # JAX takes seconds to import: --help and --list should not.
     from train.reproduce._page import joined_page
+    from train.reproduce._reword import reword
     from train.reproduce.papers import PAPERS
 
     if chosen.list:
@@ -94,6 +112,12 @@ def _main(chosen: argparse.Namespace) -> int:
     if chosen.report is not None:
         print(f"Report: {joined_page(chosen.report, chosen.page)}")
         return 0
+    if chosen.reword is not None:
+        others = {what: Path(path) for what, path in _pairs(chosen.other, "--other").items()}
+        print(f"Report: {reword(chosen.reword, PAPERS, others)}")
+        return 0
+    if chosen.other:
+        raise UserError("--other goes with --reword, the report that it is compared with.")
     if chosen.name is None:
         raise UserError(f"a NAME is needed: {', '.join(PAPERS)}.")
     if chosen.name not in PAPERS:
@@ -113,7 +137,8 @@ def _main(chosen: argparse.Namespace) -> int:
     settings = Settings(
         scale=chosen.scale,
         seeds=chosen.seeds,
-        data=_data(chosen.data),
+        first_seed=chosen.first_seed,
+        data=_pairs(chosen.data, "--data"),
         broken=chosen.broken is not None,
         most_steps=chosen.most_steps,
     )
@@ -156,12 +181,13 @@ def _unknown(name: str, known: Mapping[str, object]) -> str:
     return f"{name}: no such paper.{hint} There are {', '.join(known)}."
 
 
-def _data(words: Sequence[str]) -> dict[str, str]:
+def _pairs(words: Sequence[str], option: str) -> dict[str, str]:
     found: dict[str, str] = {}
     for word in words:
         name, sign, path = word.partition("=")
         if not (name and sign and path):
-            raise UserError(f"--data: got {word!r}, expected NAME=PATH.")
+            kind = "NAME" if option == "--data" else "WHAT"
+            raise UserError(f"{option}: got {word!r}, expected {kind}=PATH.")
         found[name] = path
     return found
 

@@ -10,7 +10,8 @@ from train import records
 from train.errors import UserError
 from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Table
-from train.reproduce._report import CLAIMS, RUN, expected, markdown_table
+from train.reproduce._report import CLAIMS, RUN
+from train.reproduce._words import expected, markdown_table
 
 PAGE = "papers.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

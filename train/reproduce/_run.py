@@ -38,7 +38,7 @@ def reproduce(
         run_jobs(
             jobs,
             folder,
-            title=f"{paper.name} ({settings.scale})",
+            title=f"{paper.name} ({settings.scale}{_moved(settings, ', seeds from ')})",
             workers=workers,
             broken=settings.broken,
         )
@@ -71,6 +71,8 @@ def check(paper: Paper, settings: Settings) -> None:
         raise UserError(f"--seeds: got {settings.seeds}, expected at least 2 for an interval.")
     if settings.seeds > MOST_SEEDS:
         raise UserError(f"--seeds: got {settings.seeds}, expected at most {MOST_SEEDS}.")
+    if settings.first_seed < 0:
+        raise UserError(f"--first-seed: got {settings.first_seed}, expected 0 or more.")
     if settings.most_steps is not None and settings.most_steps < 1:
         raise UserError(f"--most-steps: got {settings.most_steps}, expected at least 1.")
     for name, path in settings.data.items():
@@ -82,10 +84,16 @@ def check(paper: Paper, settings: Settings) -> None:
 
 
 def default_folder(paper: Paper, settings: Settings) -> Path:
-    """Return `runs/reproduce/<name>-<scale>`, another one for a broken run."""
+    """Return `runs/reproduce/<name>-<scale>`, another one for a broken run or moved seeds."""
     part = "" if settings.most_steps is None else f"-{settings.most_steps}"
+    part += _moved(settings, "-from-")
     broken = "-broken" if settings.broken else ""
     return Path("runs") / "reproduce" / f"{paper.name}-{settings.scale}{part}{broken}"
+
+
+def _moved(settings: Settings, word: str) -> str:
+    """Return where the seeds begin, after a word; "" where they begin as ever."""
+    return f"{word}{settings.first_seed}" if settings.first_seed else ""
 
 
 def command(paper: Paper, settings: Settings) -> str:
@@ -98,6 +106,7 @@ def command(paper: Paper, settings: Settings) -> str:
         "--scale",
         settings.scale,
         *(["--seeds", str(settings.seeds)] if settings.seeds != Settings.seeds else []),
+        *(["--first-seed", str(settings.first_seed)] if settings.first_seed else []),
         *([] if settings.most_steps is None else ["--most-steps", str(settings.most_steps)]),
         *(f"--data {name}=PATH" for name in settings.data),
         *(["--break", "penalty"] if settings.broken else []),

@@ -16,7 +16,8 @@ class Settings:
 
     Attributes:
         scale: "quick" or "full".
-        seeds: how many, from 0.
+        seeds: how many.
+        first_seed: the least of them.
         data: folders or files by data set, from `--data NAME=PATH`.
         broken: every penalty weight 0.
         most_steps: training runs of more steps are cut to this many.
@@ -24,6 +25,7 @@ class Settings:
 
     scale: str = "quick"
     seeds: int = 5
+    first_seed: int = 0
     data: Mapping[str, str] = field(default_factory=dict)
     broken: bool = False
     most_steps: int | None = None
@@ -32,6 +34,11 @@ class Settings:
     def quick(self) -> bool:
         """Return whether the scale is quick."""
         return self.scale == "quick"
+
+    @property
+    def each_seed(self) -> range:
+        """Return the seeds, rising."""
+        return range(self.first_seed, self.first_seed + self.seeds)
 
     def require(self, name: str, why: str) -> str:
         """Return the path given for a data set.

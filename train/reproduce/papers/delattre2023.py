@@ -107,7 +107,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
     channels = _CHANNELS[settings.scale]
     return [
         measurement("kernel", seed, bounds_of_a_kernel, channels=channels)
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]
 
 

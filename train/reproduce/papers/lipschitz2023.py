@@ -39,7 +39,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
     return [
         training(arm, seed, config, [*overrides, f'model.layer="{arm}"'])
         for arm in _ARMS
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]
 
 

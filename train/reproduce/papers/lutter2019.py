@@ -67,7 +67,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
             overrides = (*overrides, *(_QUICK if settings.quick else ()))
             found += [
                 training(f"{dimension}/{arm}", seed, config, overrides)
-                for seed in range(settings.seeds)
+                for seed in settings.each_seed
             ]
     return found
 

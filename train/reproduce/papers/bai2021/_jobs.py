@@ -39,7 +39,7 @@ def curve_arm(gamma: float) -> str:
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the jobs of a scale."""
     found = []
-    for seed in range(settings.seeds):
+    for seed in settings.each_seed:
         for gamma in GAMMAS:
             # A probability p stands for the mean over all steps, so the weight is p gamma.
             overrides = [f"penalty.0.weight={SHARE * gamma}", f"penalty.0.probability={SHARE}"]

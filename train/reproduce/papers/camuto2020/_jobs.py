@@ -21,7 +21,7 @@ _WIDTHS: Mapping[str, dict[str, Any]] = {
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the two tasks with noise and without, and the three ways to fit the sinusoids."""
     sizes, found = _WIDTHS[settings.scale], []
-    for seed in range(settings.seeds):
+    for seed in settings.each_seed:
         found += [
             measurement(
                 f"{task}/{arm}",

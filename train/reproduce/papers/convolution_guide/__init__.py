@@ -17,7 +17,7 @@ _LARGEST = 1e-5
 def _jobs(settings: Settings) -> Sequence[Job]:
     return [
         measurement(_ARM, 0, compare),
-        *(measurement("smoothing", seed, smoothing) for seed in range(settings.seeds)),
+        *(measurement("smoothing", seed, smoothing) for seed in settings.each_seed),
     ]
 
 
@@ -89,7 +89,8 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     from train.figures import pyplot, save
 
     plt = pyplot()
-    arrays, smooth = results.arrays(_ARM, 0), results.arrays("smoothing", 0)
+    first = results.settings.first_seed
+    arrays, smooth = results.arrays(_ARM, 0), results.arrays("smoothing", first)
     figure, axes = plt.subplots(1, 4, figsize=(15, 3.2), layout="constrained")
     axes[0].plot(smooth["picture/x"], smooth["picture/noisy"], "lightgray")
     axes[0].plot(smooth["picture/x"], smooth["picture/smoothed"], "black")

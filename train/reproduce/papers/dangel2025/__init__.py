@@ -40,7 +40,7 @@ _UNITS = {"ms": "time", "mib": "memory"}
 def _jobs(settings: Settings) -> Sequence[Job]:
     batches = _BATCHES[settings.scale]
     jobs = []
-    for seed in range(settings.seeds):
+    for seed in settings.each_seed:
         for arm in (_LAPLACIAN, _WEIGHTED):
             weighted = arm == _WEIGHTED
             jobs.append(

@@ -61,8 +61,9 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the paper's picture of densities, and the cost of a divergence."""
     from train.reproduce.figures import curves
 
+    first = results.settings.first_seed
     found = {
-        name: results.arrays(f"plane/{name}", 0, str(records_of.DENSITY))
+        name: results.arrays(f"plane/{name}", first, str(records_of.DENSITY))
         for name in (*KNOWN, *OTHERS)
     }
     densities(found, folder / "densities.png")
@@ -76,7 +77,7 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     }
     curves(times, folder / "cost.png", "dimensions", "ms", log_x=True, log_y=True)
     return [
-        ("densities.png", "Data, learnt density and samples of the flow, seed 0."),
+        ("densities.png", f"Data, learnt density and samples of the flow, seed {first}."),
         (
             "cost.png",
             "Time of a field and its divergence by dimension; plain is the field alone.",

@@ -26,7 +26,7 @@ OTHERS = ("swiss-roll", "pinwheel", "two-moons", "2-spirals", "rings")
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return every run and measurement."""
-    seeds, quick = range(settings.seeds), settings.quick
+    seeds, quick = settings.each_seed, settings.quick
     found = []
     for name in (*KNOWN, *OTHERS):
         overrides = (f"data.name={name}", *(_QUICK if quick else ()))

@@ -37,7 +37,7 @@ _TRAINING_IMAGES = 60_000
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the jobs of a scale."""
-    seeds = range(settings.seeds)
+    seeds = settings.each_seed
     found = [
         training(
             f"table1/{row}/{column}",

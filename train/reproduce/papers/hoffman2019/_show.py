@@ -177,6 +177,6 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     }
     drawings.decision_cells(cells, folder / "decision-cells.png")
     found.append(
-        ("decision-cells.png", "Decision cells on a plane through three test images, seed 0.")
+        ("decision-cells.png", f"Decision cells on a plane through three test images, seed {seed}.")
     )
     return found

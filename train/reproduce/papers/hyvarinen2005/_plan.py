@@ -35,7 +35,7 @@ def densities(settings: Settings) -> Mapping[str, tuple[str, ...]]:
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return every run and measurement."""
-    seeds, quick = range(settings.seeds), settings.quick
+    seeds, quick = settings.each_seed, settings.quick
     arms = dict(densities(settings))
     arms["linear/gaussian-mixture"] = ("data.name=gaussian-mixture", "model.hidden=[]")
     found = [

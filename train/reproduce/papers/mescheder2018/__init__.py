@@ -44,7 +44,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
         measurement("eigenvalues", 0, eigenvalues, steps=list(_STEPS)),
         *(
             measurement("paths", seed, paths, count=_COUNT, steps=list(_STEPS))
-            for seed in range(settings.seeds)
+            for seed in settings.each_seed
         ),
     ]
 

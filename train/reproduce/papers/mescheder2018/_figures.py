@@ -79,9 +79,10 @@ def _eigenvalues(results: Results, path: Path) -> None:
     plane.set_xlabel("real part")
     plane.set_ylabel("imaginary part")
 
-    for seed in results.seeds["paths"]:
+    seeds = results.seeds["paths"]
+    for seed in seeds:
         values = results.arrays("paths", seed)["rates"]
-        rates.plot(GAMMAS, values, ".", color="C0", label=None if seed else "a seed")
+        rates.plot(GAMMAS, values, ".", color="C0", label="a seed" if seed == seeds[0] else None)
     rates.plot(
         fine, predicted_rates(fine), color="C1", lw=1.2, zorder=1, label="-log max |1 + h lambda|"
     )

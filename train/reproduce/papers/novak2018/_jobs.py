@@ -54,5 +54,5 @@ def jobs(settings: Settings) -> Sequence[Job]:
     return [
         measurement(arm, seed, train_family, **_SIZES[settings.scale], **options)
         for arm, options in arms.items()
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]

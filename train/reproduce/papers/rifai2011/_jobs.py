@@ -64,5 +64,5 @@ def jobs(settings: Settings) -> Sequence[Job]:
             cost=2.5 if arm == HESSIAN else 1.0,
         )
         for arm, config in configs.items()
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]

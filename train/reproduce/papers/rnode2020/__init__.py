@@ -26,7 +26,7 @@ _ARMS = {
 
 
 def _jobs(settings: Settings) -> Sequence[Job]:
-    seeds, quick = range(settings.seeds), settings.quick
+    seeds, quick = settings.each_seed, settings.quick
     found = [
         training(arm, seed, _FOLDER / "2d.toml", (*overrides, *(_QUICK if quick else ())))
         for arm, overrides in _ARMS.items()

@@ -54,11 +54,11 @@ def _jobs(settings: Settings) -> Sequence[Job]:
             **_SIZES[settings.scale],
         )
         for arm, (dimensions, eta, radius) in _BALLS.items()
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]
     return found + [
         measurement("linear", seed, soft_threshold, eta=_ETA, steps=3000, batch=128, rate=0.01)
-        for seed in range(settings.seeds)
+        for seed in settings.each_seed
     ]
 
 

@@ -30,7 +30,7 @@ def dimensions(settings: Settings) -> tuple[int, ...]:
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return every run and measurement."""
-    seeds, quick = range(settings.seeds), settings.quick
+    seeds, quick = settings.each_seed, settings.quick
     found = []
     for size in dimensions(settings):
         steps = (_QUICK_PLANE if size == 2 else _QUICK) if quick else ()

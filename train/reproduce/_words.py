@@ -1,0 +1,163 @@
+"""What a report says in words: its claims, how they stand elsewhere, and how it was made."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING, Any
+
+from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
+from train.reproduce._paper import Paper, Table
+
+if TYPE_CHECKING:
+    from train.reproduce._claims import Verdict
+    from train.reproduce._settings import Settings
+
+_FALLEN, _OTHERS = "## What did not hold", "## Under other roundings"
+_LEFT_OUT, _HOW = "## Left out", "## How"
+
+
+def head(
+    paper: Paper, settings: Settings, verdicts: Sequence[Verdict], about: Mapping[str, Any]
+) -> list[str]:
+    """Return the lines of a report up to its first table."""
+    held = sum(verdict.holds for verdict in verdicts)
+    lines = [f"# {paper.title}", "", paper.reference, ""]
+    if settings.broken:
+        lines += [
+            "**Every penalty weight is 0 in this run (`--break penalty`)**: the claims marked "
+            "“penalty” are expected not to hold.",
+            "",
+        ]
+    lines += [f"**{held} of {len(verdicts)} claims hold** at scale {settings.scale}.", ""]
+    if about["failed"]:
+        listed = ", ".join(list(about["failed"])[:5])
+        lines += [f"**{len(about['failed'])} runs failed** (see below): {listed}.", ""]
+    lines += [f"{paper.scales[settings.scale]}", ""]
+    if about["part"]:
+        lines += [_part(about["part"]), ""]
+    lines += markdown_table(claims_table(verdicts))
+    lines += [
+        "",
+        "A claim holds when the whole 95 % interval of its statistic lies inside what is expected; "
+        "a tie does not.",
+        "",
+    ]
+    fallen = [verdict for verdict in verdicts if not verdict.holds]
+    if fallen:
+        lines += [_FALLEN, ""]
+        for verdict in fallen:
+            line = f"- **{verdict.claim.id}**: {verdict.claim.claim} {_fallen(verdict)}"
+            if not (verdict.notes or settings.broken):
+                line += f" Why: {verdict.claim.why_not or 'not found out.'}"
+            lines += [line]
+        lines += [""]
+    return [*lines, *_elsewhere(about.get("others", ()))]
+
+
+def _elsewhere(others: Sequence[Mapping[str, Any]]) -> list[str]:
+    if not others:
+        return []
+    rows = [
+        [
+            each["what"],
+            f"{each['held']} of {each['of']}",
+            "; ".join(f"{id}: {was}, then {now}" for id, was, now in each["changed"]) or "none",
+        ]
+        for each in others
+    ]
+    table = Table("", ["other", "claims that hold", "claims whose outcome changes"], rows)
+    said = "The same command, each time with one thing changed that no claim is about."
+    return [_OTHERS, "", said, "", *markdown_table(table), ""]
+
+
+def tail(paper: Paper, settings: Settings, about: Mapping[str, Any]) -> list[str]:
+    """Return the lines of a report after its figures."""
+    lines = []
+    missing = list(paper.left_out(settings))
+    if missing:
+        lines += [_LEFT_OUT, "", *(f"- {reason}" for reason in missing), ""]
+    lines += [_HOW, ""]
+    lines += [f"- Command: `{about['command']}`"]
+    lines += [f"- {settings.seeds} seeds; {about['run_seconds']:.0f} s of runs in all, "]
+    lines[-1] += f"{about['workers']} at a time, on {about['machine']}."
+    lines += ["- Records of every run: `runs/<arm>/<seed>/`.", ""]
+    return lines
+
+
+def between(report: str) -> list[str]:
+    """Return the lines of a report between `head` and `tail`: its tables and figures."""
+    lines = report.split("\n")
+    starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
+    first = next(number for number in starts if lines[number] not in (_FALLEN, _OTHERS))
+    last = next(number for number in starts if lines[number] in (_LEFT_OUT, _HOW))
+    return lines[first:last]
+
+
+def _part(part: Mapping[str, Any]) -> str:
+    each = "; ".join(
+        f"{', '.join(f'`{arm}`' for arm in arms)}: of {steps}"
+        for steps, arms in part["cut"].items()
+    )
+    return (
+        f"**A part of this scale** (`--most-steps`): runs of more than {part['most_steps']} steps "
+        f"were cut to that, with their schedules in proportion. {each}."
+    )
+
+
+def claims_table(verdicts: Sequence[Verdict]) -> Table:
+    """Return the table of claims."""
+    rows = []
+    for verdict in verdicts:
+        claim, found = verdict.claim, verdict.estimate
+        rows.append(
+            [
+                claim.id + (" (penalty)" if claim.about_penalty else ""),
+                claim.claim,
+                f"{_shown(claim.paper)} ({claim.place})",
+                f"{_shown(found.mean)} {claim.unit}".strip(),
+                f"{_shown(found.low)} to {_shown(found.high)}",
+                expected(claim.above, claim.below),
+                found.test,
+                f"**{HELD}**" if verdict.holds else outcome(verdict.record()),
+            ]
+        )
+    columns = ["id", "claim", "paper", "ours", "95 % interval", "expected", "test", ""]
+    return Table("Claims", columns, rows)
+
+
+def expected(above: float | None, below: float | None) -> str:
+    """Return the region of a claim in words."""
+    bounds = []
+    if above is not None and above > float("-inf"):
+        bounds.append(f"above {above:g}")
+    if below is not None and below < float("inf"):
+        bounds.append(f"below {below:g}")
+    return " and ".join(bounds) or "any"
+
+
+def markdown_table(table: Table) -> list[str]:
+    """Return the lines of a table in Markdown."""
+    cells = [[cell.replace("|", "\\|") for cell in row] for row in table.rows]
+    head = [column.replace("|", "\\|") for column in table.columns]
+    lines = [f"| {' | '.join(head)} |", f"|{'---|' * len(head)}"]
+    return lines + [f"| {' | '.join(row)} |" for row in cells]
+
+
+def _fallen(verdict: Verdict) -> str:
+    found, claim = verdict.estimate, verdict.claim
+    if verdict.notes:
+        return f"({'; '.join(verdict.notes)})"
+    record = verdict.record()
+    seeds = seeds_inside(record)
+    if outcome(record) == UNDECIDED:
+        how = "the interval crosses the bound" + (f", {seeds}." if seeds else ".")
+    else:
+        how = "the whole interval lies outside."
+    return (
+        f"Ours is {_shown(found.mean)}, from {_shown(found.low)} to {_shown(found.high)}; "
+        f"expected was {expected(claim.above, claim.below)}: {how}"
+    )
+
+
+def _shown(value: Any) -> str:
+    return f"{value:.4g}" if isinstance(value, int | float) else str(value)
