@@ -9,6 +9,7 @@ import pytest
 
 from train import records
 from train.checkpoints import Checkpoints, digest, tree_digest
+from train.errors import WorkdirError
 
 
 class TestMetricsLog:
@@ -87,7 +88,7 @@ def tear(folder, how):
             path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
         elif how == "index" and path.name == "index.json":
             path.unlink()
-        elif how == "zero" and "arrays" in path.parts:
+        elif how == "zero" and path.name == "arrays.npz":
             path.write_bytes(bytes(path.stat().st_size))
 
 
@@ -122,6 +123,20 @@ class TestCheckpoints:
         assert tree_digest(restored) == tree_digest(tree(1.0))
         assert len(told) == 1
         assert "checkpoint 2 is torn" in told[0]
+
+    def test_numpy_opens_it_under_the_paths_of_the_state(self, tmp_path):
+        Checkpoints(tmp_path).save(3, tree(2.0))
+        with np.load(tmp_path / "3" / "arrays.npz") as arrays:
+            weights = {name: arrays[name] for name in arrays if "['weights'][0]" in name}
+        assert [leaf.tolist() for leaf in weights.values()] == [[[2.0, 2.0]] * 3]
+
+    def test_those_of_an_earlier_version_are_refused_and_kept(self, tmp_path):
+        checkpoints = Checkpoints(tmp_path)
+        checkpoints.save(3, tree(2.0))
+        (tmp_path / "3" / "arrays").mkdir()
+        with pytest.raises(WorkdirError, match="earlier version, which this one does not read"):
+            checkpoints.restore(tree(0.0), warn=pytest.fail)
+        assert checkpoints.steps() == [3]
 
     def test_one_that_was_never_finished_does_not_count(self, tmp_path):
         checkpoints = Checkpoints(tmp_path / "checkpoints")

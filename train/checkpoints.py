@@ -1,9 +1,8 @@
-"""Checkpoints by orbax: whole or absent, checked when read, the last few kept."""
+"""Checkpoints: numpy's npz files, whole or absent, checked when read, the last few kept."""
 
 from __future__ import annotations
 
 import hashlib
-import logging
 import shutil
 from collections.abc import Callable
 from contextlib import suppress
@@ -16,22 +15,22 @@ import numpy as np
 
 from train import records
 from train.allocator import give_back
-from train.errors import StorageError
+from train.errors import StorageError, WorkdirError
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
 
-_ARRAYS, _INDEX = "arrays", "index.json"
+_ARRAYS, _INDEX = "arrays.npz", "index.json"
 
 
 class Checkpoints:
     """The folder `checkpoints/`, one subfolder a step.
 
-    A checkpoint holds the leaves of a pytree by number, so any framework's state
-    fits; random keys are stored as their data. `index.json`, written last, holds a
-    digest of the leaves: a folder without it, or whose arrays differ, is torn. Leaves are
-    whole arrays, so a run may go on with another number of devices than wrote them. With several
-    processes the first alone reads and writes; the others are told.
+    `arrays.npz` holds the leaves of a pytree by their paths, so any framework's state fits; random
+    keys are stored as their data, and types that numpy does not have, bfloat16, as their bytes.
+    `index.json`, written last, holds a digest of the leaves: a folder without it, or whose arrays
+    differ, is torn. Leaves are whole arrays, so a run may go on with another number of devices than
+    wrote them. With several processes the first alone reads and writes; the others are told.
     """
 
     def __init__(self, folder: Path, keep: int = 2) -> None:
@@ -57,8 +56,8 @@ class Checkpoints:
             shutil.rmtree(temporary, ignore_errors=True)
             temporary.mkdir()
             leaves = _to_arrays(tree)
-            with _checkpointer() as checkpointer:
-                checkpointer.save(temporary / _ARRAYS, _named(leaves))
+            named = dict(zip(_names(tree), leaves, strict=True))
+            records.write_arrays(temporary / _ARRAYS, named, compressed=False)
             index = {"step": step, "sha256": digest(leaves), "recorded": recorded}
             records.write_json(temporary / _INDEX, index)
             if final.exists():
@@ -70,7 +69,7 @@ class Checkpoints:
             else:
                 temporary.rename(final)
             records.sync_folder(self.folder)
-        except Exception as error:  # orbax and tensorstore raise many kinds for a full disk
+        except OSError as error:
             shutil.rmtree(temporary, ignore_errors=True)
             steps = self.steps()
             kept = f"that of step {steps[-1]} is kept" if steps else "there is no earlier one"
@@ -109,6 +108,9 @@ class Checkpoints:
         Args:
             like: a tree of the same structure, shapes and dtypes.
             warn: told of every checkpoint that is torn and passed over.
+
+        Raises:
+            WorkdirError: a version that kept them in another form wrote them.
         """
         if jax.process_count() > 1:
             return _told(self._restore(like, warn) if jax.process_index() == 0 else None, like)
@@ -117,11 +119,16 @@ class Checkpoints:
     def _restore(self, like: PyTree, warn: Callable[[str], None]) -> Restored | None:
         if self.folder.is_dir():
             records.clear_partial(self.folder)
+        if any((self.folder / str(step) / "arrays").is_dir() for step in self.steps()):
+            raise WorkdirError(
+                f"{self.folder}: holds checkpoints of an earlier version, which this one does not "
+                "read. Finish the run with that version, or start in another workdir."
+            )
         for step in reversed(self.steps()):
             try:
                 leaves, recorded = self._read(step, like)
                 return Restored(step, _from_arrays(leaves, like), recorded)
-            except Exception as error:  # orbax and tensorstore raise many kinds for torn files
+            except Exception as error:  # numpy and zipfile raise many kinds for torn files
                 warn(f"checkpoint {step} is torn and passed over ({_reason(error)})")
                 self._set_aside(step)
         return None
@@ -138,10 +145,12 @@ class Checkpoints:
         if index is None:
             raise ValueError(f"no readable {_INDEX}")
         expected = _to_arrays(like)
-        with _checkpointer() as checkpointer:
-            stored = checkpointer.restore(folder / _ARRAYS, _named(expected))
+        stored = records.read_arrays(folder / _ARRAYS)
+        if list(stored) != _names(like):
+            raise ValueError("its arrays have other names than the model's")
         leaves = [
-            np.asarray(stored.get(f"{number:06d}", leaf)) for number, leaf in enumerate(expected)
+            leaf.view(reference.dtype) if leaf.dtype.kind == "V" else leaf
+            for leaf, reference in zip(stored.values(), expected, strict=True)
         ]
         for leaf, reference in zip(leaves, expected, strict=True):
             if (leaf.shape, leaf.dtype) != (reference.shape, reference.dtype):
@@ -182,36 +191,6 @@ class Restored(NamedTuple):
     recorded: bool
 
 
-def _checkpointer() -> Any:
-    """Return orbax's checkpointer, for this process alone where there are several.
-
-    An array is a zarr folder of its own. In orbax's one database for all of them (OCDBT, its
-    default) each array of each checkpoint leaves 300 bytes in memory for good: tensorstore 0.1.86
-    counts one reference too many to every string of `KvStore.Spec.to_json`.
-    """
-    import orbax.checkpoint as ocp
-
-    _silence_merging()
-    options = ocp.options.MultiprocessingOptions()
-    if jax.process_count() > 1:
-        options = ocp.options.MultiprocessingOptions(
-            primary_host=0, active_processes={0}, barrier_sync_key_prefix="jacreg"
-        )
-    handler = ocp.StandardCheckpointHandler(multiprocessing_options=options, use_ocdbt=False)
-    return ocp.Checkpointer(handler, multiprocessing_options=options)
-
-
-def _silence_merging() -> None:
-    """Drop orbax's warning, once a checkpoint, that there is no database to merge."""
-    logger = logging.getLogger("absl")
-    if _says_more not in logger.filters:
-        logger.addFilter(_says_more)
-
-
-def _says_more(record: logging.LogRecord) -> bool:
-    return "Skipping merge of OCDBT" not in str(record.msg)
-
-
 def _told(found: Restored | None, like: PyTree) -> Restored | None:
     """Return on every process what the first one restored."""
     from jax.experimental.multihost_utils import broadcast_one_to_all
@@ -243,9 +222,10 @@ def tree_digest(tree: PyTree) -> str:
     return digest(_to_arrays(tree))
 
 
-def _named(leaves: list[np.ndarray]) -> dict[str, np.ndarray]:
-    """Return what orbax stores: it refuses arrays without elements."""
-    return {f"{number:06d}": leaf for number, leaf in enumerate(leaves) if leaf.size}
+def _names(tree: PyTree) -> list[str]:
+    """Return a name for each leaf: its path, after its number, so that no two are the same."""
+    paths = [path for path, _ in jax.tree_util.tree_leaves_with_path(tree)]
+    return [f"{number:04d}{jax.tree_util.keystr(path)}" for number, path in enumerate(paths)]
 
 
 def _is_key(leaf: Any) -> bool:

@@ -16,7 +16,7 @@ import jacreg
 if TYPE_CHECKING:
     from train.data import Dataset
 
-_PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "equinox", "orbax-checkpoint", "datasets")
+_PACKAGES = ("jax", "jaxlib", "numpy", "optax", "flax", "equinox", "datasets")
 
 
 def describe(dataset: Dataset, batch_size: int) -> dict[str, Any]:

@@ -74,11 +74,12 @@ def read_json(path: Path) -> dict[str, Any] | None:
     return record if isinstance(record, dict) else None
 
 
-def write_arrays(path: Path, arrays: Mapping[str, np.ndarray]) -> None:
+def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = True) -> None:
     """Write arrays as one npz file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    write = np.savez_compressed if compressed else np.savez
     with _replacing(path) as file:
-        np.savez_compressed(file, allow_pickle=False, **arrays)
+        write(file, allow_pickle=False, **arrays)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
