@@ -1,30 +1,38 @@
-"""Plain tables to TOML text: sections, lists of tables, inline tables, scalars."""
+"""Plain tables to TOML text: sections, lists of sections, and in them one line a key."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from typing import Any
+
+import tomlkit
 
 
 def to_toml(tables: Mapping[str, Any]) -> str:
     """Return TOML for a table of sections; a list of tables becomes `[[section]]`."""
-    blocks = []
+    document = tomlkit.document()
     for name, section in tables.items():
-        header = f"[[{name}]]" if isinstance(section, list) else f"[{name}]"
-        for table in section if isinstance(section, list) else [section]:
-            lines = [f"{key} = {_value(item)}" for key, item in table.items()]
-            blocks.append("\n".join([header, *lines]))
-    return "\n\n".join(blocks) + "\n"
+        if isinstance(section, list):
+            item = tomlkit.aot()
+            for table in section:
+                item.append(_filled(tomlkit.table(), table))
+        else:
+            item = _filled(tomlkit.table(), section)
+        document.append(name, item)
+    return tomlkit.dumps(document)
 
 
-def _value(value: Any) -> str:
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, int | float):
-        return repr(value)
-    if isinstance(value, str):
-        return json.dumps(value, ensure_ascii=False)
+def _filled(table: Any, values: Mapping[str, Any]) -> Any:
+    for key, value in values.items():
+        table.append(key, _item(value))
+    return table
+
+
+def _item(value: Any) -> Any:
     if isinstance(value, Mapping):
-        return "{ " + ", ".join(f"{key} = {_value(item)}" for key, item in value.items()) + " }"
-    return "[" + ", ".join(_value(item) for item in value) + "]"
+        return _filled(tomlkit.inline_table(), value)
+    if isinstance(value, list | tuple):
+        array = tomlkit.array()
+        array.extend([_item(each) for each in value])
+        return array
+    return value
