@@ -1,9 +1,10 @@
-"""From TOML tables to the dataclasses of `_schema`; every mistake is one `ConfigError`."""
+"""From TOML tables to the dataclasses of `train.sections`; all mistakes are one `ConfigError`."""
 
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
@@ -17,6 +18,8 @@ from train.sections import SECTIONS, Config, Data, Experiment, Model, Optimizer,
 T = TypeVar("T")
 # How a file names what Python gave in its place.
 GIVEN = "given"
+# Of the mistakes in one config: more, and longer ones, are cut short.
+_MOST_MISTAKES, _LONGEST = 5, 260
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
@@ -29,28 +32,71 @@ def parse(tables: Mapping[str, Any], source: str, registries: Registries = REGIS
         registries: what its keys may name.
 
     Raises:
-        ConfigError: a key is unknown, missing, mistyped or out of range.
+        ConfigError: keys are unknown, missing, mistyped or out of range; all of them are named.
     """
     try:
         return _config(tables, registries)
     except ConfigError as error:
-        raise ConfigError(f"{source}: {error}") from None
+        raise ConfigError(f"{source}: {_told(error.args)}") from None
+
+
+def _told(mistakes: tuple[str, ...]) -> str:
+    if len(mistakes) == 1:
+        return mistakes[0]
+    lines = [each if len(each) <= _LONGEST else f"{each[:_LONGEST]} ..." for each in mistakes]
+    more = len(lines) - _MOST_MISTAKES
+    lines[_MOST_MISTAKES:] = [f"and {more} more."] if more > 0 else []
+    return "\n  ".join([f"{len(mistakes)} mistakes.", *lines])
+
+
+class _Mistakes:
+    """Notes what is wrong and goes on, so that a reader hears of everything at once."""
+
+    def __init__(self) -> None:
+        self.noted: list[str] = []
+
+    @contextmanager
+    def noting(self) -> Iterator[None]:
+        try:
+            yield
+        except ConfigError as error:
+            self.noted += error.args
+
+    def check(self) -> None:
+        """Raise one error with a message for each mistake, if there is any."""
+        if self.noted:
+            raise ConfigError(*self.noted)
 
 
 def _config(tables: Mapping[str, Any], registries: Registries) -> Config:
+    mistakes = _Mistakes()
+    # A misspelt section says where its keys went, so that they are not called missing too.
+    misspelt = set()
     for name in tables:
         if name not in SECTIONS:
-            raise _unknown(name, name, SECTIONS, "section")
+            mistakes.noted += _unknown(name, name, SECTIONS, "section").args
+            misspelt.add(nearest(name, SECTIONS))
     sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
-        if section is Penalty:
-            sections[name] = _penalties(tables.get(name, []), registries)
-        elif name in tables or _needs(section):
-            sections[name] = _section(section, tables.get(name, {}), name, name, registries)
-    _check_experiment(sections["experiment"])
-    _check_data(sections["data"])
-    sections["model"] = registries.completed(sections["model"])
+        with mistakes.noting():
+            if section is Penalty:
+                sections[name] = _penalties(tables.get(name, []), registries)
+            elif name in tables or (_needs(section) and name not in misspelt):
+                section = _section(section, tables.get(name, {}), name, name, registries)
+                sections[name] = _checked(section, registries)
+    mistakes.check()
     return Config(**sections)
+
+
+def _checked(section: Any, registries: Registries) -> Any:
+    """Return a section whose keys fit each other; raise where they do not."""
+    if isinstance(section, Experiment):
+        _check_experiment(section)
+    elif isinstance(section, Data):
+        _check_data(section)
+    elif isinstance(section, Model):
+        return registries.completed(section)
+    return section
 
 
 def _needs(section: type) -> bool:
@@ -64,10 +110,12 @@ def _penalties(tables: Any, registries: Registries) -> tuple[Penalty, ...]:
             f"penalty: got {shown(tables)} ({_kind(tables)}), expected a list of tables; "
             "write each penalty under its own [[penalty]] header."
         )
-    return tuple(
-        _section(Penalty, table, f"penalty.{index}", "penalty", registries)
-        for index, table in enumerate(tables)
-    )
+    mistakes, penalties = _Mistakes(), []
+    for index, table in enumerate(tables):
+        with mistakes.noting():
+            penalties.append(_section(Penalty, table, f"penalty.{index}", "penalty", registries))
+    mistakes.check()
+    return tuple(penalties)
 
 
 def _section(section: type[T], table: Any, path: str, name: str, registries: Registries) -> T:
@@ -118,17 +166,21 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _values(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> dict[str, Any]:
     """Return a value for every key: the table's, or the default."""
+    mistakes, misspelt = _Mistakes(), set()
     for name in table:
         if name not in keys:
-            raise _unknown(f"{path}.{name}", name, keys, "key")
+            mistakes.noted += _unknown(f"{path}.{name}", name, keys, "key").args
+            misspelt.add(nearest(name, keys))
     values: dict[str, Any] = {}
     for name, key in keys.items():
-        if name in table:
-            values[name] = _value(table[name], key, f"{path}.{name}")
-        elif key.default is REQUIRED:
-            raise _missing(name, key, path)
-        else:
-            values[name] = key.default
+        with mistakes.noting():
+            if name in table:
+                values[name] = _value(table[name], key, f"{path}.{name}")
+            elif key.default is not REQUIRED:
+                values[name] = key.default
+            elif name not in misspelt:
+                raise _missing(name, key, path)
+    mistakes.check()
     return values
 
 
