@@ -10,6 +10,7 @@ import jax.extend.core as jex
 
 from ._interpret import calls_back, mentions, without_arrays
 from ._signature import Signature
+from ._transposable import is_transposable
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -105,10 +106,16 @@ class Program:
         return "it has a custom VJP" if mentions(self.linear, "custom_lin") else None
 
     def no_reverse(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> str | None:
-        """Why there is no J^T u, None where there is. Transposed once, on shapes alone."""
+        """Why there is no J^T u, None where there is. Transposed once at most, on shapes alone."""
+        if self._plainly_transposed:
+            return None
         if not self._reverse:
             self._reverse.append(self._transposition_fault(xs, value, residuals))
         return self._reverse[0]
+
+    @cached_property
+    def _plainly_transposed(self) -> bool:
+        return is_transposable(self.linear)
 
     def calls_back(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
         """Whether a product, in either direction, leaves JAX."""

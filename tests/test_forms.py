@@ -8,6 +8,7 @@ import pytest
 from jax import lax
 
 from jacreg._forward_laplacian._seen import seen_by
+from jacreg._transposable import is_transposable
 
 RNG = np.random.default_rng(4)
 
@@ -76,6 +77,24 @@ def test_every_entry_sees_what_its_derivatives_see(name, fn, shape):
     truth = np.asarray(jax.jacrev(fn)(xs)).reshape(*jax.eval_shape(fn, xs).shape, size) != 0
     # An axis of length 1 stands for one along which all entries see the same.
     np.testing.assert_array_equal(np.broadcast_to(seen, truth.shape), truth)
+
+
+@pytest.mark.parametrize(("name", "fn", "shape"), CASES)
+def test_what_is_told_to_be_transposable_is(name, fn, shape):
+    """Linear programs of plain operations are not transposed to see whether they can be."""
+    xs = jnp.asarray(RNG.uniform(1, 2, shape), jnp.float32)
+    ys, tangent_map = jax.linearize(fn, xs)
+    if is_transposable(jax.make_jaxpr(tangent_map)(xs).jaxpr):
+        jax.eval_shape(jax.linear_transpose(tangent_map, xs), ys)
+    else:
+        assert name not in ("dot_general", "conv_general_dilated", "gather", "pad", "reshape")
+
+
+def test_what_jax_may_not_transpose_is_tried():
+    loop = jax.make_jaxpr(lambda x: jax.lax.while_loop(lambda y: False, lambda y: 2 * y, x))
+    assert not is_transposable(loop(1.0).jaxpr)
+    assert not is_transposable(jax.make_jaxpr(lambda x: 1 / x)(1.0).jaxpr)
+    assert not is_transposable(jax.make_jaxpr(jax.jit(lambda x: x * x))(1.0).jaxpr)
 
 
 def _equations(jaxpr):

@@ -33,12 +33,12 @@ def read_chains(lin: Linearization) -> tuple[Chain, ...]:
     (shape,) = lin.inputs.shapes
     if not shape or 0 in (*shape, lin.num_examples):
         raise Unreadable("no channels")
-    closed = jax.make_jaxpr(lin.tangent_map)(lin.xs)
-    roles, dims = _input_roles(closed.jaxpr, len(shape) + 1)
+    linear = lin.program.linear
+    roles, dims = _input_roles(linear, len(shape) + 1)
     whole = (lin.num_examples, *shape)
     axes, canonical = open_units(roles, whole), canonical_shape(roles, whole, dims)
     start = Tangent(axes, (Chain((canonical,), ((),)),))
-    (output,) = interpret(closed.jaxpr, closed.consts, [start], _apply)
+    (output,) = interpret(linear, lin.residuals, [start], _apply)
     if isinstance(output, Obstacle):
         raise output
     if not isinstance(output, Tangent) or output.axes != axes:
@@ -266,9 +266,8 @@ def finest_precision(lin: Linearization) -> jax.lax.Precision | None:
     Raises:
         Unreadable: one asks for an algorithm of its own.
     """
-    closed = jax.make_jaxpr(lin.tangent_map)(lin.xs)
     order = (jax.lax.Precision.DEFAULT, jax.lax.Precision.HIGH, jax.lax.Precision.HIGHEST)
-    return max(_precisions(closed.jaxpr), key=order.index, default=None)
+    return max(_precisions(lin.program.linear), key=order.index, default=None)
 
 
 def _precisions(jaxpr: Any) -> Iterator[jax.lax.Precision]:
