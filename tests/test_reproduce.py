@@ -158,6 +158,9 @@ class TestReproduction:
         assert (folder / "claims.json").read_bytes() == before
         calls = [path.read_text() for path in (folder / "runs").rglob("calls")]
         assert calls == ["x"] * 6
+        for path in (folder / "runs").rglob("summary.json"):
+            assert json.loads(path.read_text())["timing"]["core_seconds"] >= 0
+        assert " s of a core), 2 at a time" in (folder / "report.md").read_text()
 
     def test_another_plan_is_refused(self, done):
         folder = done[0]

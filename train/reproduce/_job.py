@@ -176,7 +176,7 @@ def is_done(job: Job, folder: Path, broken: bool) -> bool:
 
 def perform(job: Job, folder: Path, broken: bool) -> float:
     """Do the job, or go on where an earlier attempt stopped; return the seconds it took."""
-    started = time.perf_counter()
+    started, of_cores = time.perf_counter(), time.process_time()
     folder.mkdir(parents=True, exist_ok=True)
     records.write_json(folder / JOB, job.describe(broken))
     if job.measure is None:
@@ -185,7 +185,15 @@ def perform(job: Job, folder: Path, broken: bool) -> float:
         place = folder.parents[job.name.count("/")]
         found = job.measure(Asked(job.seed, broken, folder, place), **job.options)
         _write(folder, found, time.perf_counter() - started)
+    _note_cores(folder, time.process_time() - of_cores)
     return time.perf_counter() - started
+
+
+def _note_cores(folder: Path, seconds: float) -> None:
+    """Record what a job took of the cores: unlike its time, the same on a busy machine."""
+    summary = records.read_json(folder / records.SUMMARY) or {}
+    summary["timing"] = {**summary.get("timing", {}), "core_seconds": seconds}
+    records.write_json(folder / records.SUMMARY, summary)
 
 
 def record_failure(folder: Path, reason: str) -> None:

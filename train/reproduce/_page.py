@@ -11,7 +11,7 @@ from train.errors import UserError
 from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Table
 from train.reproduce._report import CLAIMS, RUN
-from train.reproduce._words import expected, markdown_table
+from train.reproduce._words import expected, markdown_table, took
 
 PAGE = "papers.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"
@@ -47,8 +47,7 @@ def joined_page(folder: Path, table_page: Path | None = None) -> Path:
         lines += markdown_table(_claims(claims))
         lines += [
             "",
-            f"`{about['command']}`: {about['seeds']} seeds, {about['run_seconds']:.0f} s of runs, "
-            f"{about['workers']} at a time, on {about['machine']}.",
+            f"`{about['command']}`: {about['seeds']} seeds, {took(about)}.",
             "",
         ]
     page = folder / PAGE

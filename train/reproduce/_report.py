@@ -38,6 +38,8 @@ def write_report(
     figures = _shown_or_none(lambda: list(paper.figures(results, pictures)), results)
     tables = _shown_or_none(lambda: list(paper.tables(results)), results)
     seconds = float(sum(np.nansum(results.seconds(arm)) for arm in results.arms))
+    # Of a run that failed, or of a version before, it is not known.
+    of_cores = float(sum(np.sum(results.seconds(arm, "core_seconds")) for arm in results.arms))
     about = {
         "name": paper.name,
         "reference": paper.reference,
@@ -51,6 +53,7 @@ def write_report(
         else None,
         "command": command,
         "run_seconds": round(seconds, 1),
+        "core_seconds": None if np.isnan(of_cores) else round(of_cores, 1),
         "workers": workers,
         "machine": _machine(results),
         "versions": {name: version(name) for name in ("jax", "jaxlib")},

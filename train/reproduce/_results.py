@@ -91,10 +91,10 @@ class Results:
         """Return the lines of a run's `metrics.jsonl`."""
         return records.MetricsLog(self.workdir(arm, seed) / records.METRICS).read()
 
-    def seconds(self, arm: str) -> Float[np.ndarray, " seeds"]:
-        """Return what each job took."""
+    def seconds(self, arm: str, name: str = "seconds") -> Float[np.ndarray, " seeds"]:
+        """Return what each job took, or with "core_seconds" what it took of the cores."""
         found = [self.summary(arm, seed).get("timing", {}) for seed in self.seeds[arm]]
-        return np.asarray([each.get("seconds", np.nan) for each in found])
+        return np.asarray([each.get(name, np.nan) for each in found], np.float64)
 
     def runs_read(self, read: Callable[[], Any]) -> set[str]:
         """Return the runs, as `arm/seed`, whose records a function reads, also where it raises."""

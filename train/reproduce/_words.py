@@ -78,10 +78,19 @@ def tail(paper: Paper, settings: Settings, about: Mapping[str, Any]) -> list[str
         lines += [_LEFT_OUT, "", *(f"- {reason}" for reason in missing), ""]
     lines += [_HOW, ""]
     lines += [f"- Command: `{about['command']}`"]
-    lines += [f"- {settings.seeds} seeds; {about['run_seconds']:.0f} s of runs in all, "]
-    lines[-1] += f"{about['workers']} at a time, on {about['machine']}."
+    lines += [f"- {settings.seeds} seeds; {took(about)}."]
     lines += ["- Records of every run: `runs/<arm>/<seed>/`.", ""]
     return lines
+
+
+def took(about: Mapping[str, Any]) -> str:
+    """Return the time of all runs in words: on a busy machine that of the cores tells more."""
+    cores = about.get("core_seconds")
+    spent = "" if cores is None else f" ({cores:.0f} s of a core)"
+    return (
+        f"{about['run_seconds']:.0f} s of runs in all{spent}, {about['workers']} at a time, on "
+        f"{about['machine']}"
+    )
 
 
 def between(report: str) -> list[str]:
