@@ -41,10 +41,10 @@ _PAPER = {
     },
 }
 _PLACES = {"1d": "README, sin(x)", "2d": "README, cos(x) sin(y)"}
-_HALF = (
-    "our protocol at this scale, half of the source's epochs. With all of them a seed is within a "
-    "factor of two of the source's one run, four below and three above it; relu in 1-D stays ten "
-    "times above, where few kinks decide (the figures stand in configs/regression)."
+_ONE_RUN = (
+    "the paper's numbers are of one run each. After all epochs one seed of ours is within a factor "
+    "of two of them, four below and three above; relu in 1-D stays ten times above, where few "
+    "kinks decide (the figures stand in configs/regression)."
 )
 _QUICK = ("training.steps=25000",)
 
@@ -106,6 +106,8 @@ def _claims(settings: Settings) -> Sequence[Claim]:
                 unit="sum of squares",
             )
         )
+        if settings.quick:  # half of the epochs after which these are printed
+            continue
         found += [
             Claim(
                 id=f"{dimension}-{name}-reaches-first",
@@ -115,7 +117,7 @@ def _claims(settings: Settings) -> Sequence[Claim]:
                 statistic=geometric_mean("test/jacobian_mse", f"{dimension}/{name}", scale=sums[1]),
                 below=theirs[name][1],
                 unit="sum of squares",
-                why_not=_HALF if settings.quick else "",
+                why_not=_ONE_RUN,
             )
             for name in _ACTIVATIONS
         ]
@@ -183,6 +185,22 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     return found
 
 
+def _left_out(settings: Settings) -> Sequence[str]:
+    found = [
+        "That slopes help is claimed in two dimensions alone: in the source's own table of one "
+        "dimension the cosine network is better without them."
+    ]
+    if settings.quick:
+        found.append(
+            "Whether the errors of f' are at most the source's, which is judged at the full scale: "
+            "it prints those of one run after 500 epochs, and after half of them ours are above "
+            "most (both stand in the tables). After all epochs one seed is within a factor of two, "
+            "four below and three above; relu in 1-D stays ten times above (the figures stand in "
+            "configs/regression)."
+        )
+    return found
+
+
 PAPER = Paper(
     name="lutter2019",
     title="Lutter et al. 2019: only smooth activations give smooth Jacobians",
@@ -200,8 +218,5 @@ PAPER = Paper(
     claims=_claims,
     tables=_tables,
     figures=_figures,
-    left_out=lambda settings: (
-        "That slopes help is claimed in two dimensions alone: in the source's own table of one "
-        "dimension the cosine network is better without them.",
-    ),
+    left_out=_left_out,
 )

@@ -75,29 +75,17 @@ def _likelihood() -> list[Claim]:
 
 
 def _cheaper() -> list[Claim]:
-    def compared(arm: str) -> Any:
-        return computed_ratio(lambda results: effort_ratio(results, arm, "adaptive/vanilla"))
-
     return [
-        Claim(
-            id="sooner-adaptive",
-            claim="With the penalties a given likelihood takes fewer evaluations of the field in "
-            "training, with the adaptive solver in both; given is the likelihood that both reach.",
-            place=_IMAGES,
-            paper="lower",
-            statistic=compared("adaptive/rnode"),
-            below=1.0,
-            unit="times the plain flow's",
-            about_penalty=True,
-        ),
         Claim(
             id="sooner-fixed",
             claim="The paper's protocol, penalties and four fixed steps, reaches the likelihood of "
             "the plain flow with adaptive steps in fewer evaluations of the field; the paper "
-            "counts hours on MNIST, 24.4 against 68.5.",
+            "counts hours on MNIST, 24.4 against 68.5. Given is the likelihood that both reach.",
             place=_IMAGES,
             paper=24.4 / 68.5,
-            statistic=compared("fixed/rnode"),
+            statistic=computed_ratio(
+                lambda results: effort_ratio(results, "fixed/rnode", "adaptive/vanilla")
+            ),
             below=1.0,
             unit="times the plain flow's",
         ),
@@ -108,24 +96,14 @@ def _fixed() -> list[Claim]:
     return [
         Claim(
             id="fixed-step-is-right",
-            claim="After training with four fixed steps these give the likelihood more rightly "
-            "with the penalties: their mean error, over that of the plain flow.",
+            claim="Without regularisation a fixed-step solver becomes unstable: after training "
+            "with four fixed steps these give the likelihood more rightly with the penalties, "
+            "their mean error over that of the plain flow.",
             place=_FIXED,
             paper="lower",
             statistic=ratio("test/rk4_error@0.25", "fixed/rnode", "fixed/vanilla"),
             below=1.0,
             unit="times the plain flow's",
-            about_penalty=True,
-        ),
-        Claim(
-            id="fixed-step-fails-without",
-            claim="Without penalties, training with four fixed steps fails: its true test "
-            "likelihood (adaptive solver) is worse than with them.",
-            place=_FIXED,
-            paper="worse",
-            statistic=difference("test/nll", "fixed/vanilla", "fixed/rnode", scale=_BITS),
-            above=0.0,
-            unit="bits/dim",
             about_penalty=True,
         ),
     ]

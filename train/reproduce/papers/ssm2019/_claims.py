@@ -130,18 +130,7 @@ def _on_mixture(size: int) -> list[Claim]:
         below=EQUAL,
         unit="of the error of the score 0",
     )
-    reduced = Claim(
-        id=f"reduction-helps-{size}",
-        claim=f"With the exact norm the error is smaller than without ({size} dimensions): "
-        "SSM-VR's over SSM's.",
-        place=_ABSTRACT,
-        paper="smaller",
-        statistic=ratio("test/score_error", f"{arm}/sliced-vr", f"{arm}/sliced"),
-        below=1.0,
-        unit="times SSM's",
-        about_penalty=True,
-    )
-    return [*found, approaches, reduced]
+    return [*found, approaches]
 
 
 def _slices(size: int) -> Claim:
