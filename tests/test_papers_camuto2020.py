@@ -51,11 +51,16 @@ def test_noise_in_training_is_left_out_when_broken(monkeypatch):
     assert asked == [0.5, 0.0]
 
 
-def test_mean_frequency():
+def test_share_of_a_band():
     grid = np.linspace(-1, 1, 64, endpoint=False)[:, None]
     waves = np.concatenate([np.sin(5 * np.pi * grid), 2 * np.cos(11 * np.pi * grid) + 3], axis=1)
-    assert np.isclose(_measure._mean_frequency(waves[:, :1]), 5, rtol=1e-3)
-    assert np.isclose(_measure._mean_frequency(waves), (5 + 4 * 11) / 5, rtol=1e-3)
+    # A wave is in the band at its cycles and, by the window, a cycle to either side; cosines have
+    # no line in them, sines of an interval little.
+    assert np.isclose(_measure._share(waves, np.arange(10, 13)), 4 / 5, rtol=5e-3)
+    ramps = waves + 100 * grid * np.asarray([1.0, -2.0])
+    assert np.isclose(
+        _measure._share(ramps, np.arange(10, 13)), _measure._share(waves, np.arange(10, 13))
+    )
 
 
 def test_frequencies():

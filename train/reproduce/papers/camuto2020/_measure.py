@@ -9,7 +9,7 @@ import numpy as np
 from train.reproduce import Asked, dense
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Float
+    from jaxtyping import Array, Float, Int
 
 _ACTIVATION = "elu"
 # Tests at these; the last are small enough for the second order, large enough for float32.
@@ -135,8 +135,8 @@ def learn_frequencies(
 
     `learned` is each sinusoid's share in the fit, 1 where it is learned: the coefficient of the
     projection on it. `low` and `high` are means over the lower and upper third of them.
-    `layer_frequencies` are those of the functions x -> h_k(x) of the hidden layers: the mean
-    frequency of their spectra by power, in cycles over the interval as `frequencies`.
+    `layer_high` is the share of the same upper third in the power of the functions x -> h_k(x)
+    of each hidden layer.
     """
     import jax
     import jax.numpy as jnp
@@ -174,8 +174,11 @@ def learn_frequencies(
         "learned": learned,
         "low": learned[:third].mean(),
         "high": learned[-third:].mean(),
-        "layer_frequencies": np.asarray(
-            [_mean_frequency(np.asarray(h)) for h in dense.hidden(layers, xs, _ACTIVATION)[1:]]
+        "layer_high": np.asarray(
+            [
+                _share(np.asarray(h), turns[-third:])
+                for h in dense.hidden(layers, xs, _ACTIVATION)[1:]
+            ]
         ),
         "error": np.mean((fit - waves.sum(1)) ** 2),
         "grid": grid,
@@ -184,14 +187,18 @@ def learn_frequencies(
     }
 
 
-def _mean_frequency(functions: Float[np.ndarray, "points units"]) -> float:
-    """Return the mean frequency of functions on a grid by power, in cycles over the interval.
+def _share(functions: Float[np.ndarray, "points units"], cycles: Int[np.ndarray, " band"]) -> float:
+    """Return the share of functions' power on a grid that is at these cycles over the interval.
 
-    A Hann window first: what is not periodic has no jump at the ends then.
+    Each function's best straight line is taken off first, for a unit far from its kink is one and
+    has no frequency. Then a Hann window: what is not periodic has no jump at the ends.
     """
-    window = np.hanning(len(functions) + 1)[:-1, None]
-    power = (np.abs(np.fft.rfft(window * (functions - functions.mean(0)), axis=0)) ** 2).sum(1)
-    return float(power @ np.arange(len(power)) / power.sum())
+    count = len(functions)
+    lines = np.stack([np.ones(count), np.arange(count)], 1)
+    bent = functions - lines @ np.linalg.lstsq(lines, functions, rcond=None)[0]
+    window = np.hanning(count + 1)[:-1, None]
+    power = (np.abs(np.fft.rfft(window * bent, axis=0)) ** 2).sum(1)
+    return float(power[cycles].sum() / power.sum())
 
 
 def tails(layers: Any, xs: Array) -> list[Any]:
