@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -28,7 +29,7 @@ from ._methods import (
     check_count,
 )
 from ._probes import sample_probes
-from ._scalar_field import scalar_field_gradient
+from ._scalar_field import linearize_gradient
 from ._trace import DIVERGENCE, divergence
 
 if TYPE_CHECKING:
@@ -113,8 +114,9 @@ def choose(
             "choose: got traced arrays, expected concrete ones: it compiles and times calls. Call "
             "it once outside jit, vmap and grad, and pass the method that it returns."
         ) from None
-    function = scalar_field_gradient("choose", fn) if quantity == "laplacian" else fn
-    lin = linearize(function, xs, *args)
+    make = partial(linearize_gradient, "choose") if quantity == "laplacian" else linearize
+    make = partial(make, fn)
+    lin = make(xs, *args)
     coloring = color(fn, xs, *args, quantity=quantity)
     candidates, beyond = [], []
     for number, (method, products) in enumerate(_methods(lin, quantity, budget, coloring)):
@@ -123,7 +125,7 @@ def choose(
             continue
         try:
             own = jax.random.fold_in(key, number)
-            candidates.append(_measure(function, xs, args, quantity, method, products, own))
+            candidates.append(_measure(make, xs, args, quantity, method, products, own))
         except DirectionError:
             continue
     best = min(candidates, key=_merit)
@@ -175,10 +177,11 @@ def evaluate(quantity: str, lin: Linearization, method: Any, key: Any) -> Float[
 
 
 def _measure(
-    fn: Callable[..., Any], xs: Any, args: Any, quantity: str, method: Any, products: int, key: Any
-) -> Candidate:
+    make: Callable[..., Linearization], xs: Any, args: Any, quantity: str, method: Any,
+    products: int, key: Any,
+) -> Candidate:  # fmt: skip
     def once(xs: Any, args: Any, key: Any) -> Any:
-        return evaluate(quantity, linearize(fn, xs, *args), method, key)
+        return evaluate(quantity, make(xs, *args), method, key)
 
     # Timing means nothing without jit; nothing that is returned depends on it.
     compiled = jax.jit(once)

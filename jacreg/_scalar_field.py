@@ -9,26 +9,11 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._errors import DirectionError
 from ._linearize import Linearization, check_linearization, linearize
 
 if TYPE_CHECKING:
     from jaxtyping import Array
-
-
-def scalar_field_gradient(who: str, fn: Callable[..., Array]) -> Callable[..., Array]:
-    """Gradient `[N, *in] -> [N, *in]` of a field `[N, *in] -> [N]` with independent rows."""
-
-    def total(xs: Any, *args: Any) -> Array:
-        ys = fn(xs, *args)
-        num_examples = jnp.shape(jax.tree.leaves(xs)[0])[0]
-        if jnp.shape(ys) != (num_examples,):
-            raise ValueError(
-                f"{who}: fn must return one number an example, shape ({num_examples},); got "
-                f"{jnp.shape(ys)}. {_to_one_number(jnp.shape(ys)[1:])}."
-            )
-        return jnp.sum(ys)
-
-    return jax.grad(total)
 
 
 def check_scalar_field(who: str, lin: Linearization) -> None:
@@ -61,7 +46,15 @@ def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:
         lin: of the scalar field.
         weights: in the tree of `xs`, each leaf to be multiplied by the gradient's: the Jacobian is
             then diag(w) H.
+
+    Raises:
+        DirectionError: (a TypeError) the field has no reverse mode, so no gradient.
     """
+    if lin.no_reverse is not None:
+        raise DirectionError(
+            f"The gradient of this field, whose derivative is wanted, needs reverse mode, and it "
+            f"has none ({lin.no_reverse}). Replace lax.while_loop by lax.scan."
+        )
 
     def total(xs: Any, args: tuple[Any, ...]) -> Array:
         (value,) = jax.tree.leaves(lin.with_constants(lin.constants, args).evaluate(xs))
@@ -74,3 +67,15 @@ def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:
         return jax.tree.map(lambda w, g: jnp.asarray(w, g.dtype) * g, weights, found)
 
     return linearize(gradient, lin.xs, *lin.args, mode="forward")
+
+
+def linearize_gradient(who: str, fn: Callable[..., Any], xs: Any, *args: Any) -> Linearization:
+    """The gradient of a scalar field `[N, *in] -> [N]`, linearised as every quantity does it.
+
+    Raises:
+        ValueError: the function does not return one number an example.
+        DirectionError: (a TypeError) it has no gradient.
+    """
+    lin = linearize(fn, xs, *args)
+    check_scalar_field(who, lin)
+    return gradient_field(lin)

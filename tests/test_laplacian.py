@@ -209,3 +209,40 @@ def test_empty_batches():
     lin = jacreg.linearize(lambda xs: (xs**2).sum(1), jnp.ones((0, 3)))
     assert jacreg.laplacian(lin).shape == (0,)
     assert jacreg.hessian_diagonal(lin).shape == (0, 3)
+
+
+def test_a_field_without_reverse_mode_has_second_derivatives_forwards(x64):
+    """What differentiates its gradient says that there is none, and stands in nobody's way."""
+
+    def field(xs):
+        def step(carry):
+            count, ys = carry
+            return count + 1, jnp.sin(ys) + 0.1 * jnp.roll(ys, 1, axis=1)
+
+        return jax.lax.while_loop(lambda carry: carry[0] < 3, step, (0, xs))[1].sum(1)
+
+    xs = points(2, 3)
+    lin = jacreg.linearize(field, xs)
+    truth = jax.vmap(jax.jacfwd(jax.jacfwd(lambda x: field(x[None])[0])))(xs)
+    diagonal = np.einsum("nii->ni", truth)
+    np.testing.assert_allclose(jacreg.hessian_diagonal(lin), diagonal, rtol=1e-12)
+    np.testing.assert_allclose(jacreg.laplacian(lin, weights=points(3)), diagonal @ points(3))
+    for call in (
+        lambda: jacreg.hessian_diagonal(lin, jacreg.Exact()),
+        lambda: jacreg.color(field, xs, quantity=jacreg.laplacian),
+    ):
+        with pytest.raises(jacreg.DirectionError, match=r"reverse mode.*lax\.scan"):
+            call()
+
+
+def test_a_colouring_is_of_the_gradient_that_is_taken(x64):
+    """JAX writes the derivative of what is known while tracing in another way: exponents here."""
+
+    def field(xs):
+        return jnp.sum(jnp.power(xs, jnp.arange(4)), axis=1)
+
+    xs = points(2, 4)
+    lin = jacreg.linearize(field, xs)
+    coloring = jacreg.color(field, xs, quantity=jacreg.laplacian)
+    assert coloring.num_colors == 1
+    np.testing.assert_allclose(jacreg.laplacian(lin, coloring), jacreg.laplacian(lin))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -11,7 +12,7 @@ import jax.numpy as jnp
 
 from .._inputs import check_no_numbers
 from .._linearize import Linearization, linearize
-from .._scalar_field import scalar_field_gradient
+from .._scalar_field import linearize_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
 from ._verify import verify
@@ -68,8 +69,8 @@ def color(
     """
     quantity = quantity_name("color", quantity, QUANTITIES)
     check_no_numbers("color", xs)
-    function = scalar_field_gradient("color", fn) if quantity == "laplacian" else fn
-    lin = _abstract(function, xs, args)
+    make = partial(linearize_gradient, "color") if quantity == "laplacian" else linearize
+    lin = _abstract(partial(make, fn), xs, args)
     coloring = plan_of(lin, quantity)
     if not coloring.is_dense and _is_concrete((xs, args, lin.constants)):
         verify(coloring, lin, jax.tree.map(jnp.asarray, xs))
@@ -130,7 +131,7 @@ def prod_all(shapes: tuple[tuple[int, ...], ...]) -> int:
     return sum(prod(shape) for shape in shapes)
 
 
-def _abstract(fn: Callable[..., Any], xs: Any, args: tuple[Any, ...]) -> Linearization:
+def _abstract(make: Callable[..., Linearization], xs: Any, args: tuple[Any, ...]) -> Linearization:
     """A Linearization of placeholders, except for what the function closes over.
 
     Only its traced function, its shapes and its integers and booleans are used, so that nothing is
@@ -139,7 +140,7 @@ def _abstract(fn: Callable[..., Any], xs: Any, args: tuple[Any, ...]) -> Lineari
     held = []
 
     def linearized(xs: Any, args: Any) -> Linearization:
-        lin = linearize(fn, xs, *args)
+        lin = make(xs, *args)
         held.append(lin.constants)
         return lin
 
