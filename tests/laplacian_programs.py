@@ -349,6 +349,13 @@ PROGRAMS = {
         lambda xs, w: total(jnp.tanh(turned(jnp.sin(xs))) * w) + total(averaged(xs) ** 2),
         (3, 4),
     ),
+    "whole numbers in between": (
+        lambda xs, w: total(
+            ((3 * xs).astype(jnp.int32).astype(xs.dtype) @ weights(4, 3)) ** 2 * w
+            + (xs.astype(bool).astype(xs.dtype) * xs) @ weights(4, 3)
+        ),
+        (4,),
+    ),
     "filled in": (
         lambda xs, w: (
             total(

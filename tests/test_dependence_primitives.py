@@ -85,6 +85,15 @@ def unpacked(xs):
     return jnp.stack([first, first * second, second], axis=1)
 
 
+@jax.custom_jvp
+def times(count, xs):
+    """A function with a rule, of an integer too, whose tangent is no number."""
+    return count * xs
+
+
+times.defjvp(lambda primals, tangents: (times(*primals), primals[0] * tangents[1]))
+
+
 # A function, and whether the pattern is exact.
 NEW_RULES = {
     "stack": lambda xs: jnp.stack([xs, jnp.roll(xs, 1, 1), xs**2], axis=2).sum(3),
@@ -105,6 +114,8 @@ NEW_RULES = {
     "triangular solve from the right": lambda xs: lax.linalg.triangular_solve(
         jnp.broadcast_to(jnp.tril(jnp.ones((4, 4))) + jnp.eye(4), (2, 4, 4)), xs
     ),
+    "a rule with an integer": lambda xs: times(jnp.arange(1, 5), xs) * xs[:, ::-1],
+    "mantissas": lambda xs: jnp.frexp(xs)[0] * jnp.ldexp(xs[:, ::-1], 2),
     "solve": lambda xs: jnp.linalg.solve(jnp.ones((6, 6)) + jnp.eye(6), jnp.sin(xs)),
     "tridiagonal solve": lambda xs: lax.linalg.tridiagonal_solve(
         jnp.ones((2, 6)), 4 * jnp.ones((2, 6)), jnp.ones((2, 6)), xs**2

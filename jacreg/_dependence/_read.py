@@ -83,7 +83,9 @@ def _run(
     def look_up(atom: Any) -> Operand:
         if isinstance(atom, jex.Literal):
             value = np.asarray(atom.val)
-            return Operand(tuple(value.shape), value=value)
+            # The tangent of an integer is no number.
+            known = value.dtype != jax.dtypes.float0
+            return Operand(tuple(value.shape), value=value if known else None)
         return environment[atom]
 
     for equation in jaxpr.eqns:

@@ -10,7 +10,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from .._derivative import derivative
+from .._derivative import derivative, is_inexact
 from .._forms import Form, form_of
 from .._interpret import bind, inner_program, interpret, mentions
 from .._traced import is_traced
@@ -59,8 +59,8 @@ class Runner:
         name, form = equation.primitive.name, form_of(equation)
         if not any(isinstance(each, Carried) for each in operands):
             return self._plain(equation, form, operands)
-        if form.degree == "zero":
-            return bind(equation, list(map(value_of, operands)))
+        if form.degree == "zero" or not any(is_inexact(out.aval) for out in equation.outvars):
+            return bind(equation, list(map(value_of, operands)))  # whole numbers move by jumps
         if form.kind == "call" and name != "custom_jvp_call":
             return self.run(inner_program(equation), (), operands)
         if not any(isinstance(e, Carried) and form.differentiates(k)
