@@ -359,7 +359,6 @@ def test_planning_a_large_image_needs_little_memory():
     code = (
         "import resource, jax, jax.numpy as jnp, jacreg, sys; sys.path.insert(0, 'tests')\n"
         "from local_functions import conv_net\n"
-        "import scipy.sparse\n"
         "jax.make_jaxpr(conv_net)(jnp.ones((1, 8, 8, 3)))\n"
         "before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss\n"
         "c = jacreg.color(conv_net, jax.ShapeDtypeStruct((1, 128, 128, 3), jnp.float32))\n"

@@ -78,4 +78,4 @@ def test_what_it_imports_is_declared():
             elif isinstance(node, ast.ImportFrom) and not node.level:
                 found.add(str(node.module).split(".")[0])
     assert found - set(sys.stdlib_module_names) <= declared
-    assert declared == {"jax", "numpy", "scipy", "jaxtyping"}
+    assert declared == {"jax", "numpy", "jaxtyping"}

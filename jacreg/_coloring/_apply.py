@@ -165,7 +165,7 @@ def entries_by_colors(
     """Rows, columns and values `[N, k]` of the entries that may differ from zero."""
     flat = FlatJacobian(lin)
     compressed = _compressed(flat, method)
-    row, column = relation.matrix().tocoo().coords
+    row, column = relation.matrix().entries
     colored, other = (row, column) if method.reverse else (column, row)
     return row, column, compressed[method.colors[colored], :, other].T
 

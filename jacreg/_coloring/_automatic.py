@@ -7,6 +7,7 @@ from typing import Any
 
 from .._basis import FlatJacobian
 from .._choice import Choice, Unfit, check_worth, product_cost
+from .._dependence import LengthError
 from .._linearize import Linearization
 from .._recent import Recent, structural_key
 from ._apply import (
@@ -17,6 +18,7 @@ from ._apply import (
     norm_by_colors,
     trace_by_colors,
 )
+from ._color import plan_of
 from ._coloring import Coloring
 
 # A joint graph of more edges takes seconds to colour, too long for a trace: `color` does it once.
@@ -71,10 +73,6 @@ def _by_found_colors(
 
 
 def _find(lin: Linearization, quantity: str) -> Coloring | str:
-    # Planning needs sparse matrices; `import jacreg` does not.
-    from ._color import plan_of
-    from ._reading import LengthError
-
     try:
         found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
     except LengthError as error:

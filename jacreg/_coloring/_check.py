@@ -6,13 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from .._dependence import LengthError, LinearProgram, fingerprint, is_structural, linear_program
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._recent import Recent, structural_key
 from ._coloring import KINDS, Coloring, ColoringError
+from ._reading import relation_in
 
 if TYPE_CHECKING:
-    from .._dependence import LinearProgram
     from ._relation import Relation
 
 # Relations of the functions that colourings were found to fit, the last ones used.
@@ -50,8 +51,6 @@ def check(quantity: str, kind: str, coloring: Coloring, lin: Linearization) -> R
 
 
 def _compare(quantity: str, coloring: Coloring, lin: Linearization) -> Relation:
-    from ._reading import LengthError, fingerprint, linear_program, relation_in
-
     try:
         program = linear_program(lin)
     except LengthError as error:
@@ -95,8 +94,6 @@ def unreadable(who: str, error: Exception) -> str:
 
 def _unfitting(program: LinearProgram) -> str:
     """Why a plan does not fit a function of the same operations."""
-    from ._reading import is_structural
-
     avals = (variable.aval for variable in program.closed.jaxpr.invars[: program.first_tangent])
     for aval, value in zip(avals, program.values, strict=True):
         if value is None and is_structural(aval.dtype):
@@ -117,7 +114,7 @@ def fits(coloring: Coloring, relation: Relation) -> bool:
     if [(f.axes, f.inputs) for f in own.factors] == [
         (f.axes, f.inputs) for f in relation.factors
     ] and all(
-        f.matrix.shape == g.matrix.shape and (f.matrix > g.matrix).nnz == 0
+        f.matrix.shape == g.matrix.shape and g.matrix.contains(f.matrix)
         for f, g in zip(relation.factors, own.factors, strict=True)
     ):
         return True
@@ -126,10 +123,10 @@ def fits(coloring: Coloring, relation: Relation) -> bool:
     matrix = relation.matrix()
     colors = coloring.colors
     if coloring.kind == "diagonal":
-        row, column = matrix.tocoo().coords
+        row, column = matrix.entries
         return not bool(((colors[row] == colors[column]) & (row != column)).any())
     if coloring.reverse:
-        matrix = matrix.T.tocsr()
-    row, column = matrix.tocoo().coords
+        matrix = matrix.T
+    row, column = matrix.entries
     seen = row.astype(np.int64) * coloring.num_colors + colors[column]
     return np.unique(seen).size == seen.size

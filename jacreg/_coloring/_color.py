@@ -10,11 +10,14 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._dependence import fingerprint
 from .._inputs import check_no_numbers
 from .._linearize import Linearization, linearize
 from .._scalar_field import linearize_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
+from ._plan import MOST_EDGES, plan_columns, plan_diagonal
+from ._reading import dependence_of
 from ._verify import verify
 
 if TYPE_CHECKING:
@@ -96,10 +99,6 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
             f"{lin.inputs.describe()} -> {lin.outputs.describe()}; for a rectangular Jacobian "
             'use quantity="frobenius" or "jacobian".'
         )
-    # Planning needs sparse matrices; `import jacreg` does not.
-    from ._plan import MOST_EDGES, plan_columns, plan_diagonal
-    from ._reading import dependence_of, fingerprint
-
     relation, program, reader = dependence_of(lin)
     if KINDS[quantity] == "diagonal":
         plan = plan_diagonal(relation, reverse=program.reverse, most_edges=most_edges or MOST_EDGES)

@@ -6,16 +6,14 @@ import hashlib
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from .._dependence import Fingerprint
 from .._methods import Method
 from ._file import load_coloring, save_coloring
-
-if TYPE_CHECKING:
-    from .._dependence import Fingerprint
-    from ._relation import Relation
+from ._relation import Relation
 
 QUANTITIES = ("divergence", "frobenius", "laplacian", "jacobian")
 # What a plan for one quantity may serve.

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from dataclasses import fields
 from math import prod
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 
-if TYPE_CHECKING:
-    from ._relation import Relation
+from .._dependence import Factor, Fingerprint
+from .._dependence._boolean import Boolean
+from ._relation import Relation
 
 C = TypeVar("C")
 
@@ -85,9 +86,6 @@ def load_coloring(path: str | os.PathLike[str], make: Callable[..., C]) -> C:
 
 
 def _from_arrays(arrays: dict[str, Any], make: Callable[..., C]) -> C:
-    # Reading programs needs sparse matrices; `import jacreg` does not.
-    from .._dependence import Fingerprint
-
     header = json.loads(str(arrays["header"][()]))
     found = (header["format"], header["version"])
     if found != (_FORMAT, _VERSION):
@@ -106,20 +104,11 @@ def _from_arrays(arrays: dict[str, Any], make: Callable[..., C]) -> C:
 
 
 def _relation(header: dict[str, Any], arrays: dict[str, Any]) -> Relation:
-    import scipy.sparse as sp
-
-    from .._dependence import Factor
-    from ._relation import Relation
-
     out_shape, in_shape = _tuples(header["out_shape"]), _tuples(header["in_shape"])
     factors = []
     for i, (axes, inputs) in enumerate(header["factors"]):
-        indices, indptr = arrays[f"indices{i}"], arrays[f"indptr{i}"]
-        matrix = sp.csr_array(
-            (np.ones(len(indices), dtype=bool), indices, indptr),
-            shape=(prod(out_shape[a] for a in axes), prod(in_shape[a] for a in inputs)),
-        )
-        matrix.check_format(full_check=True)
+        shape = (prod(out_shape[a] for a in axes), prod(in_shape[a] for a in inputs))
+        matrix = Boolean.of_file(shape, arrays[f"indptr{i}"], arrays[f"indices{i}"])
         factors.append(Factor(_tuples(axes), _tuples(inputs), matrix))
     return Relation(out_shape, in_shape, tuple(factors), header["rows_independent"])
 

@@ -5,23 +5,21 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
+
+from .._dependence._boolean import Boolean
 
 # Rounds of recolouring class by class; each can only keep or lower the count.
 _ROUNDS = 12
 
 
-def without_diagonal(matrix: Any) -> Any:
-    """Edges of a graph from a symmetric boolean matrix."""
-    matrix = sp.coo_array(matrix)
-    row, column = matrix.coords
+def without_diagonal(matrix: Boolean) -> Boolean:
+    """Edges of a graph from a symmetric matrix."""
+    row, column = matrix.entries
     off = row != column
-    return sp.csr_array(
-        (np.ones(int(off.sum()), dtype=bool), (row[off], column[off])), shape=matrix.shape
-    )
+    return Boolean.of_entries(row[off], column[off], matrix.shape)
 
 
-def color_graph(edges: Any) -> np.ndarray:
+def color_graph(edges: Boolean) -> np.ndarray:
     """Colour the nodes so that no edge joins two of one colour; numbers from 0.
 
     First fit in natural order (optimal for the band of a convolution along one axis)
@@ -31,12 +29,12 @@ def color_graph(edges: Any) -> np.ndarray:
     count = edges.shape[0]
     if count == 0:
         return np.zeros(0, dtype=np.int32)
-    degree = np.diff(edges.indptr)
+    degree = edges.counts
     if int(degree.max(initial=0)) == count - 1 and edges.nnz == count * (count - 1):
         return np.arange(count, dtype=np.int32)
     orders = [np.arange(count), np.argsort(-degree, kind="stable")]
     best = min((_first_fit(edges, order) for order in orders), key=np.max)
-    least = clique_bound(edges, degree)
+    least = clique_bound(edges)
     generator = np.random.default_rng(0)
     for round_number in range(_ROUNDS):
         if best.max() + 1 <= least:
@@ -56,10 +54,10 @@ def _by_class(colors: np.ndarray, round_number: int, generator: Any) -> np.ndarr
     return np.argsort(rank[colors], kind="stable")
 
 
-def _first_fit(edges: Any, order: np.ndarray) -> np.ndarray:
+def _first_fit(edges: Boolean, order: np.ndarray) -> np.ndarray:
     indptr, indices = edges.indptr, edges.indices
     colors = np.full(edges.shape[0], -1, dtype=np.int32)
-    most = int(np.diff(indptr).max(initial=0)) + 2
+    most = int(edges.counts.max(initial=0)) + 2
     taken = np.full(most + 1, -1, dtype=np.int64)
     for step, node in enumerate(order):
         near = colors[indices[indptr[node] : indptr[node + 1]]]
@@ -69,9 +67,9 @@ def _first_fit(edges: Any, order: np.ndarray) -> np.ndarray:
     return colors
 
 
-def clique_bound(edges: Any, degree: np.ndarray) -> int:
+def clique_bound(edges: Boolean) -> int:
     """Size of a clique grown greedily around a node of highest degree."""
-    start = int(np.argmax(degree))
+    start = int(np.argmax(edges.counts))
     neighbours = edges.indices[edges.indptr[start] : edges.indptr[start + 1]]
     clique = [start]
     candidates = set(map(int, neighbours))

@@ -5,10 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 from itertools import product
 from math import prod
-from typing import Any
 
 import numpy as np
 
+from .._dependence._boolean import Boolean
 from ._greedy import color_graph
 from ._plan import Plan, column_graphs, combine, diagonal_graphs, plan_columns, plan_diagonal
 from ._relation import Relation
@@ -70,49 +70,46 @@ class _Try:
         disturbance: what a position meets in its class, in the mean.
     """
 
-    def __init__(self, weights: Any, count: int) -> None:
-        self.classes, met = _spread(weights, count)
+    def __init__(self, graph: Boolean, weights: np.ndarray, count: int) -> None:
+        self.classes, met = _spread(graph, weights, count)
         self.count = int(self.classes.max(initial=0)) + 1
         self.disturbance = 2 * met / max(len(self.classes), 1)
 
 
-def _tries(graph: Any, most: int) -> list[_Try]:
+def _tries(graph: Boolean, most: int) -> list[_Try]:
     """Numbers of classes from one to as many as keep all of a group apart."""
     full = int(color_graph(graph).max(initial=-1)) + 1
     counts = np.unique(np.geomspace(1, max(full, 1), _MOST_TRIED).round().astype(int))
     if full <= _MOST_TRIED:
         counts = np.arange(1, full + 1)
     weights = _closeness(graph)
-    return [_Try(weights, int(c)) for c in counts if c <= most]
+    return [_Try(graph, weights, int(c)) for c in counts if c <= most]
 
 
-def _closeness(graph: Any) -> Any:
-    """The graph with weights: how much of what two neighbours see they have in common."""
-    weights = graph.astype(np.float32).tocsr()
+def _closeness(graph: Boolean) -> np.ndarray:
+    """How much of what two neighbours in the graph see they have in common, an entry an edge."""
     size = graph.shape[0]
     if not 0 < size <= _MOST_COUNTED:
-        return weights
+        return np.ones(graph.nnz, np.float32)
     near = graph.toarray().astype(np.float32) + np.eye(size, dtype=np.float32)
-    rows = np.repeat(np.arange(size), np.diff(weights.indptr))
     common = near @ near
-    weights.data = (common[rows, weights.indices] / common.diagonal().max()) ** _FALL
-    return weights
+    return (common[graph.entries] / common.diagonal().max()) ** _FALL
 
 
-def _spread(weights: Any, count: int) -> tuple[np.ndarray, float]:
+def _spread(graph: Boolean, weights: np.ndarray, count: int) -> tuple[np.ndarray, float]:
     """Each position in turn goes where it meets least, of equals where none has gone for longest.
 
     Along an axis of a convolution that is every `count`-th position.
     """
-    size = weights.shape[0]
+    size = graph.shape[0]
     classes = np.full(size, -1, dtype=np.int32)
     last = np.arange(-count, 0)
     met = 0.0
     for position in range(size):
-        near = slice(weights.indptr[position], weights.indptr[position + 1])
-        others = classes[weights.indices[near]]
+        near = slice(graph.indptr[position], graph.indptr[position + 1])
+        others = classes[graph.indices[near]]
         placed = others >= 0
-        load = np.bincount(others[placed], weights.data[near][placed], minlength=count)
+        load = np.bincount(others[placed], weights[near][placed], minlength=count)
         least = np.flatnonzero(load <= load.min() * (1 + 1e-6))
         chosen = least[np.argmin(last[least])]
         met += float(load[chosen])

@@ -10,7 +10,8 @@ from typing import Any
 import numpy as np
 
 from .._dependence import Factor
-from .._dependence._pattern import boolean, join, with_axes, with_inputs
+from .._dependence._boolean import Boolean
+from .._dependence._pattern import join, with_axes, with_inputs
 from ._greedy import clique_bound, color_graph, without_diagonal
 from ._relation import Relation
 
@@ -46,7 +47,7 @@ def plan_diagonal(
     parts = _square_parts(relation)
     groups = _diagonal_graphs(parts)
     product = _product_colors(relation.in_shape, groups)
-    symmetric = all((f.matrix != f.matrix.T).nnz == 0 for f in parts)
+    symmetric = all(f.matrix == f.matrix.T for f in parts)
     if len(parts) > 1 and not (symmetric and _all_tight([g for _, g in groups], product)):
         if relation.entries > most_edges:
             product = replace(
@@ -87,18 +88,24 @@ def diagonal_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
 
 
 def _diagonal_graphs(parts: list[Factor]) -> list[tuple[tuple[int, ...], Any]]:
-    return [(f.inputs, without_diagonal(boolean(f.matrix + f.matrix.T))) for f in parts]
+    return [(f.inputs, without_diagonal(f.matrix | f.matrix.T)) for f in parts]
 
 
 def column_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
     """Groups of input axes, each with the graph of the positions that one output sees together."""
     graphs = []
     for f in relation.factors:
-        matrix = f.matrix.astype(np.int32)
         # A factor without inputs only switches outputs off.
         if f.inputs:
-            graphs.append((f.inputs, without_diagonal(boolean(matrix.T @ matrix))))
+            graphs.append((f.inputs, _seen_together(f.matrix)))
     return graphs
+
+
+def _seen_together(matrix: Boolean) -> Boolean:
+    # Rows that are the same say the same: one that sees all says it all.
+    full = np.flatnonzero(matrix.counts == matrix.shape[1])
+    matrix = matrix[full[:1]] if full.size else matrix
+    return without_diagonal(matrix.T @ matrix)
 
 
 def _square_parts(relation: Relation) -> list[Factor]:
@@ -145,7 +152,7 @@ def combine(shape: tuple[int, ...], groups: list[tuple[int, ...]], local: list[n
 
 def _all_tight(graphs: list[Any], product: Plan) -> bool:
     """Whether no joint colouring can need fewer: cliques multiply in a symmetric product."""
-    cliques = [clique_bound(g, np.diff(g.indptr)) if g.shape[0] else 1 for g in graphs]
+    cliques = [clique_bound(g) if g.shape[0] else 1 for g in graphs]
     return prod(cliques) >= product.num_colors
 
 
@@ -153,7 +160,7 @@ def _joint_diagonal(relation: Relation, product: Plan) -> Plan | None:
     if product.num_colors <= 2:
         return None
     matrix = relation.matrix()
-    graph = without_diagonal(boolean(matrix + matrix.T))
+    graph = without_diagonal(matrix | matrix.T)
     colors = color_graph(graph)
     return Plan(colors, int(colors.max(initial=-1)) + 1, False, "greedy")
 

@@ -11,6 +11,7 @@ import numpy as np
 
 from .._basis import FlatJacobian, sum_chunked
 from .._choice import Choice, product_cost
+from .._dependence import LengthError
 from .._linearize import Linearization
 from .._methods import Probing, require_key
 from .._probes import draw, mean_over_probes
@@ -18,6 +19,8 @@ from .._recent import Recent, structural_key
 from .._structure import accumulate_dtype, example_squared_norm
 from ._check import unreadable
 from ._coloring import ColoringError
+from ._partial import partial_plan
+from ._reading import dependence_of
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -105,10 +108,6 @@ def _classes(lin: Linearization, kind: str, method: Probing) -> _Classes:
 
 
 def _find(lin: Linearization, kind: str, count: int) -> _Classes:
-    # Planning needs sparse matrices; `import jacreg` does not.
-    from ._partial import partial_plan
-    from ._reading import LengthError, dependence_of
-
     try:
         relation, _, _ = dependence_of(lin)
     except LengthError as error:

@@ -1,14 +1,8 @@
-"""From a Linearization to its relation and its fingerprint."""
+"""From a Linearization to its relation."""
 
 from __future__ import annotations
 
-from .._dependence import LengthError as LengthError
-from .._dependence import LinearProgram, Reader, read_dependence
-from .._dependence import constants_digest as constants_digest
-from .._dependence import fingerprint as fingerprint
-from .._dependence import is_structural as is_structural
-from .._dependence import linear_program as linear_program
-from .._dependence import structural_values as structural_values
+from .._dependence import LinearProgram, Reader, linear_program, read_dependence
 from .._linearize import Linearization
 from ._relation import Relation, relation_of
 

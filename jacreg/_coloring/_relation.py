@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from math import prod
-from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
 from .._dependence import Factor, Operand, Pattern
-from .._dependence._pattern import boolean, join, with_axes, with_inputs
+from .._dependence._boolean import Boolean, ones
+from .._dependence._pattern import join, with_axes, with_inputs
 
 
 @dataclass(frozen=True)
@@ -27,10 +26,10 @@ class Relation:
         """How many entries of the dense Jacobian may differ from zero."""
         covered = {a for f in self.factors for a in f.axes}
         idle = prod(n for a, n in enumerate(self.out_shape) if a not in covered)
-        return idle * prod(int(f.matrix.nnz) for f in self.factors)
+        return idle * prod(f.matrix.nnz for f in self.factors)
 
-    def matrix(self) -> Any:
-        """The relation as one sparse matrix `[prod(out), prod(in)]`."""
+    def matrix(self) -> Boolean:
+        """The relation as one matrix `[prod(out), prod(in)]`."""
         axes, inputs = tuple(range(len(self.out_shape))), tuple(range(len(self.in_shape)))
         joined = join(self.out_shape, self.factors)
         return with_inputs(self.in_shape, with_axes(self.out_shape, joined, axes), inputs).matrix
@@ -41,12 +40,12 @@ class Relation:
         full = [
             *self.factors,
             *(
-                Factor((a,), (), sp.csr_array(np.ones((n, 1), dtype=bool)))
+                Factor((a,), (), ones(n, 1))
                 for a, n in enumerate(self.out_shape)
                 if a not in covered
             ),
         ]
-        turned = tuple(Factor(f.inputs, f.axes, boolean(f.matrix.T)) for f in full)
+        turned = tuple(Factor(f.inputs, f.axes, f.matrix.T) for f in full)
         return Relation(self.in_shape, self.out_shape, turned, self.rows_independent)
 
 
@@ -65,15 +64,19 @@ def relation_of(
     if len(outputs) == 1 and len(in_shapes) == 1:
         relation = _single(outputs[0].dependence.get(0), outputs[0].shape, in_shapes[0])
     else:
-        blocks, independent = [], True
+        rows, columns, height, independent = [], [], 0, True
         for output in outputs:
-            row = []
+            width = 0
             for leaf, in_shape in enumerate(in_shapes):
                 part = _single(output.dependence.get(leaf), output.shape, in_shape)
                 independent = independent and part.rows_independent
-                row.append(part.matrix())
-            blocks.append(row)
-        matrix = boolean(sp.block_array(blocks))
+                row, column = part.matrix().entries
+                rows.append(height + row)
+                columns.append(width + column)
+                width += prod(in_shape[1:])
+            height += prod(output.shape[1:])
+        shape = (height, sum(prod(each[1:]) for each in in_shapes))
+        matrix = Boolean.of_entries(np.concatenate(rows), np.concatenate(columns), shape)
         relation = Relation(
             matrix.shape[:1], matrix.shape[1:], (Factor((0,), (0,), matrix),), independent
         )
@@ -84,7 +87,7 @@ def _single(pattern: Pattern | None, shape: tuple[int, ...], in_shape: tuple[int
     if pattern is None or pattern.is_empty:
         nothing = Factor(
             (), tuple(range(len(in_shape) - 1)),
-            sp.csr_array((1, prod(in_shape[1:])), dtype=bool),
+            Boolean.of_entries([], [], (1, prod(in_shape[1:]))),
         )  # fmt: skip
         return Relation(shape[1:], in_shape[1:], (nothing,))
     factors, independent = [], False
@@ -117,10 +120,10 @@ def _own_block(pattern: Pattern, factor: Factor) -> tuple[Factor, bool]:
     rows = pattern.shape[0] if has_axis else 1
     columns = pattern.in_shape[0] if has_input else 1
     height, width = f.matrix.shape[0] // max(rows, 1), f.matrix.shape[1] // max(columns, 1)
-    seen, entry = f.matrix.tocoo().coords
+    seen, entry = f.matrix.entries
     own = np.ones(seen.size, bool)
     if has_axis and has_input:
         own = seen // max(height, 1) == entry // max(width, 1)
     places = (seen[own] % max(height, 1), entry[own] % max(width, 1))
-    total = boolean(sp.csr_array((own[own], places), shape=(height, width)))
-    return Factor(axes, inputs, total), has_axis and has_input and bool(own.all())
+    factor = Factor(axes, inputs, Boolean.of_entries(*places, (height, width)))
+    return factor, has_axis and has_input and bool(own.all())

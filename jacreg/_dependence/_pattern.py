@@ -13,10 +13,11 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-import scipy.sparse as sp
+
+from ._boolean import Boolean, eye, kron, ones
 
 # Joint matrices beyond this many entries are widened to a product instead: planning a
 # 128x128x3 image is to take seconds and little memory.
@@ -29,7 +30,7 @@ class Factor(NamedTuple):
 
     axes: tuple[int, ...]
     inputs: tuple[int, ...]
-    matrix: Any  # csr, boolean, [prod of axes, prod of inputs]
+    matrix: Boolean  # [prod of axes, prod of inputs]
 
 
 @dataclass(frozen=True)
@@ -54,26 +55,11 @@ class Pattern:
         return any(f.matrix.nnz == 0 for f in self.factors)
 
 
-def ones(rows: int, columns: int) -> Any:
-    """A full boolean matrix."""
-    return sp.csr_array(np.ones((rows, columns), dtype=bool))
-
-
-def boolean(matrix: Any) -> Any:
-    """Return a sparse matrix as sorted boolean csr without stored zeros."""
-    matrix = sp.csr_array(matrix).astype(bool)
-    matrix.eliminate_zeros()
-    matrix.sum_duplicates()
-    return matrix
-
-
 def identity(shape: tuple[int, ...]) -> Pattern:
     """The input's own pattern: each entry depends on itself."""
-    factors = [
-        Factor((a,), (a,), sp.eye_array(size, dtype=bool, format="csr"))
-        for a, size in enumerate(shape)
-    ]
-    return Pattern(shape, shape, tuple(factors))
+    return Pattern(
+        shape, shape, tuple(Factor((a,), (a,), eye(size)) for a, size in enumerate(shape))
+    )
 
 
 def dense(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> Pattern:
@@ -90,14 +76,14 @@ def join(pattern_shape: tuple[int, ...], factors: Sequence[Factor]) -> Factor:
         return Factor((), (), ones(1, 1))
     axes, inputs, matrix = factors[0]
     for f in factors[1:]:
-        matrix = boolean(sp.kron(matrix, f.matrix, format="csr"))
+        matrix = kron(matrix, f.matrix)
         axes, inputs = axes + f.axes, inputs + f.inputs
     return Factor(axes, inputs, matrix)
 
 
 def joint_entries(factors: Sequence[Factor]) -> int:
     """How many entries `join` would store."""
-    return prod(int(f.matrix.nnz) for f in factors)
+    return prod(f.matrix.nnz for f in factors)
 
 
 def with_axes(shape: tuple[int, ...], factor: Factor, axes: tuple[int, ...]) -> Factor:
@@ -118,8 +104,11 @@ def with_inputs(in_shape: tuple[int, ...], factor: Factor, inputs: tuple[int, ..
         return factor
     order = [factor.inputs.index(a) for a in inputs]
     numbers = np.arange(factor.matrix.shape[1]).reshape([in_shape[a] for a in factor.inputs])
-    columns = numbers.transpose(order).reshape(-1)
-    return Factor(factor.axes, inputs, boolean(factor.matrix.tocsc()[:, columns]))
+    moved = np.argsort(numbers.transpose(order).reshape(-1))
+    rows, columns = factor.matrix.entries
+    return Factor(
+        factor.axes, inputs, Boolean.of_entries(rows, moved[columns], factor.matrix.shape)
+    )
 
 
 def reduce_axis(pattern: Pattern, axis: int) -> Pattern:
@@ -130,12 +119,10 @@ def reduce_axis(pattern: Pattern, axis: int) -> Pattern:
         if axis in f.axes:
             others = tuple(a for a in f.axes if a != axis)
             g = with_axes(pattern.shape, f, (axis, *others))
-            rest = g.matrix.shape[0] // max(pattern.shape[axis], 1)
-            collect = sp.kron(
-                sp.csr_array(np.ones((1, pattern.shape[axis]), dtype=bool)),
-                sp.eye_array(rest, dtype=bool),
-            )
-            f = Factor(others, g.inputs, boolean(collect @ g.matrix))
+            rest = prod(pattern.shape[a] for a in others)
+            rows, columns = g.matrix.entries
+            matrix = Boolean.of_entries(rows % max(rest, 1), columns, (rest, g.matrix.shape[1]))
+            f = Factor(others, g.inputs, matrix)
         factors.append(_renamed(f, lambda a: a - (a > axis)))
     return merge_axisless(Pattern(shape, pattern.in_shape, tuple(factors)))
 
@@ -155,28 +142,27 @@ def transpose(pattern: Pattern, permutation: Sequence[int]) -> Pattern:
     return Pattern(shape, pattern.in_shape, factors)
 
 
-def apply_axis(pattern: Pattern, axis: int, relation: Any) -> Pattern:
+def apply_axis(pattern: Pattern, axis: int, relation: Boolean) -> Pattern:
     """Replace an axis by the rows of `relation [new, old]`: row i sees the old entries it names."""
-    relation = boolean(relation)
     new, old = relation.shape
     shape = (*pattern.shape[:axis], new, *pattern.shape[axis + 1 :])
-    if relation.nnz == new * old and old > 0:
+    if relation.is_full and old > 0:
         return insert_axis(reduce_axis(pattern, axis), axis, new)
     found = pattern.find(axis)
     if found is None:
-        reached = np.diff(relation.indptr) > 0
+        reached = relation.counts > 0
         if reached.all():
             return Pattern(shape, pattern.in_shape, pattern.factors)
-        mask = Factor((axis,), (), sp.csr_array(reached[:, None]))
+        mask = Factor((axis,), (), Boolean.of_array(reached[:, None]))
         return Pattern(shape, pattern.in_shape, (*pattern.factors, mask))
     others = tuple(a for a in found.axes if a != axis)
     g = with_axes(pattern.shape, found, (axis, *others))
     if others and g.matrix.nnz * (relation.nnz / max(new, 1)) > _WIDEST_ENTRIES:
         return insert_axis(reduce_axis(pattern, axis), axis, new)
     rest = prod(pattern.shape[a] for a in others)
-    lifted = relation if rest == 1 else sp.kron(relation, sp.eye_array(rest, dtype=bool))
-    changed = Factor(g.axes, g.inputs, boolean(lifted @ g.matrix))
-    if not others and changed.matrix.nnz == prod(changed.matrix.shape):
+    lifted = relation if rest == 1 else kron(relation, eye(rest))
+    changed = Factor(g.axes, g.inputs, lifted @ g.matrix)
+    if not others and changed.matrix.is_full:
         changed = Factor((), g.inputs, changed.matrix[:1])
     factors = tuple(changed if f is found else f for f in pattern.factors)
     return merge_axisless(Pattern(shape, pattern.in_shape, factors))
@@ -194,20 +180,18 @@ def union(left: Pattern, right: Pattern) -> Pattern:
     if any(a is None or b is None for a, b in pairs):
         return _reduced_union(left, right)
     if len(differing) > 1:
-        if all(_contains(*pairs[i]) for i in differing):
+        if all(pairs[i][0].matrix.contains(pairs[i][1].matrix) for i in differing):
             return left
-        if all(_contains(*pairs[i][::-1]) for i in differing):
+        if all(pairs[i][1].matrix.contains(pairs[i][0].matrix) for i in differing):
             return right
         sides = [[pairs[i][side] for i in differing] for side in (0, 1)]
         if sum(map(joint_entries, sides)) <= _JOINT_ENTRIES:
             joined = [join(shape, side) for side in sides]
-            both = Factor(
-                joined[0].axes, joined[0].inputs, boolean(joined[0].matrix + joined[1].matrix)
-            )
+            both = Factor(joined[0].axes, joined[0].inputs, joined[0].matrix | joined[1].matrix)
             kept = [a for i, (a, _) in enumerate(pairs) if i not in differing]
             return Pattern(shape, in_shape, (*kept, both))
     factors = [
-        a if i not in differing else Factor(a.axes, a.inputs, boolean(a.matrix + b.matrix))
+        a if i not in differing else Factor(a.axes, a.inputs, a.matrix | b.matrix)
         for i, (a, b) in enumerate(pairs)
     ]
     return Pattern(shape, in_shape, tuple(factors))
@@ -221,12 +205,7 @@ def merge_axisless(pattern: Pattern) -> Pattern:
 
 def same(left: Factor, right: Factor) -> bool:
     """Whether two factors over the same axes are one relation."""
-    a, b = left.matrix, right.matrix
-    return a is b or (a.nnz == b.nnz and (a != b).nnz == 0)
-
-
-def _contains(big: Factor, small: Factor) -> bool:
-    return boolean(big.matrix + small.matrix).nnz == big.matrix.nnz
+    return left.matrix is right.matrix or left.matrix == right.matrix
 
 
 def _renamed(factor: Factor, rename: Callable[[int], int]) -> Factor:
@@ -285,5 +264,6 @@ def split_axisless(pattern: Pattern) -> Pattern:
         columns = f.matrix.toarray().reshape([pattern.in_shape[i] for i in f.inputs])
         for position, i in enumerate(f.inputs):
             others = tuple(k for k in range(len(f.inputs)) if k != position)
-            factors.append(Factor((), (i,), sp.csr_array(columns.any(axis=others)[None, :])))
+            seen = np.any(columns, axis=others, keepdims=True).reshape((1, -1))
+            factors.append(Factor((), (i,), Boolean.of_array(seen)))
     return Pattern(pattern.shape, pattern.in_shape, tuple(factors))

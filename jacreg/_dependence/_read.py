@@ -129,8 +129,7 @@ def _mixes(operand: Operand) -> bool:
     return any(
         prod(pattern.in_shape[1:]) > 1
         and all(
-            (len(f.axes) == 1 and f.inputs == (0,)) or f.matrix.nnz == prod(f.matrix.shape)
-            for f in pattern.factors
+            (len(f.axes) == 1 and f.inputs == (0,)) or f.matrix.is_full for f in pattern.factors
         )
         for pattern in operand.dependence.values()
     )

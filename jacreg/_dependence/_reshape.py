@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from math import prod
 
-import numpy as np
-import scipy.sparse as sp
-
+from ._boolean import Boolean, kron, ones
 from ._pattern import (
     _JOINT_ENTRIES,
     Factor,
     Pattern,
-    boolean,
     insert_axis,
     join,
     joint_entries,
@@ -117,7 +114,7 @@ def _separate(pattern: Pattern, factor: Factor) -> list[Factor]:
     if len(set(used)) < len(used):
         return [factor]
     rest = prod(pattern.shape[a] for a in factor.axes if a not in used)
-    if prod(int(part.matrix.nnz) for part in parts) * rest != factor.matrix.nnz:
+    if prod(part.matrix.nnz for part in parts) * rest != factor.matrix.nnz:
         return [factor]
     return parts
 
@@ -128,10 +125,9 @@ def _project(in_shape: tuple[int, ...], factor: Factor, keep: int) -> Factor:
     others = tuple(i for i in factor.inputs if i != keep)
     ordered = with_inputs(in_shape, factor, (keep, *others))
     rest = prod(in_shape[i] for i in others)
-    collect = sp.kron(
-        sp.eye_array(in_shape[keep], dtype=bool), sp.csr_array(np.ones((rest, 1), dtype=bool))
-    )
-    return Factor(factor.axes, (keep,), boolean(ordered.matrix @ collect))
+    rows, columns = ordered.matrix.entries
+    shape = (ordered.matrix.shape[0], in_shape[keep])
+    return Factor(factor.axes, (keep,), Boolean.of_entries(rows, columns // max(rest, 1), shape))
 
 
 def _without_idle_axes(shape: tuple[int, ...], factor: Factor) -> Factor:
@@ -141,7 +137,6 @@ def _without_idle_axes(shape: tuple[int, ...], factor: Factor) -> Factor:
         ordered = with_axes(shape, factor, (axis, *others))
         block = ordered.matrix.shape[0] // max(shape[axis], 1)
         first = ordered.matrix[:block]
-        tiled = sp.kron(sp.csr_array(np.ones((shape[axis], 1), dtype=bool)), first, format="csr")
-        if tiled.nnz == ordered.matrix.nnz and (boolean(tiled) != ordered.matrix).nnz == 0:
+        if kron(ones(shape[axis], 1), first) == ordered.matrix:
             factor = Factor(others, factor.inputs, first)
     return factor

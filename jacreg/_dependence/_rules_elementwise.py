@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
-import scipy.sparse as sp
 
+from ._boolean import Boolean
 from ._operand import Dependence, Equation, Operand, each, merge, rule
 from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis
 
@@ -78,12 +78,13 @@ def _masked(mask: np.ndarray, shape: tuple[int, ...]) -> Callable[[Pattern], Pat
     def cut(pattern: Pattern) -> Pattern:
         if mask.size and not varying and not mask.flat[0]:
             for axis, size in enumerate(shape):
-                pattern = apply_axis(pattern, axis, sp.csr_array((size, size), dtype=bool))
+                pattern = apply_axis(pattern, axis, Boolean.of_entries([], [], (size, size)))
             return pattern
         if len(varying) == 1:
             (axis,) = varying
             line = mask[tuple(slice(None) if a == axis else 0 for a in range(mask.ndim))]
-            return apply_axis(pattern, axis, sp.diags_array(line.astype(bool), dtype=bool))
+            kept = np.flatnonzero(line)
+            return apply_axis(pattern, axis, Boolean.of_entries(kept, kept, (line.size, line.size)))
         return pattern
 
     return cut

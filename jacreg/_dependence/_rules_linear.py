@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
-import scipy.sparse as sp
 
+from ._boolean import Boolean, ones
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis, transpose
 from ._rules_axes import without
@@ -163,7 +163,7 @@ def _contract(
             assert support is not None
             (axis,) = contract
             matrix = support if free_other[0] == 0 else support.T
-            pattern = apply_axis(pattern, axis, sp.csr_array(matrix))
+            pattern = apply_axis(pattern, axis, Boolean.of_array(matrix))
             order = [axis, *free] if other_first else [*free, axis]
             return transpose(pattern, order)
         pattern = transpose(pattern, [*batch, *free, *contract])
@@ -205,7 +205,7 @@ def _convolution(equation: Equation) -> list[Dependence]:
         if groups > 1:
             mixes = blocks(channels, pattern.shape[feature], groups)
         else:
-            mixes = sp.csr_array(np.ones((channels, pattern.shape[feature]), dtype=bool))
+            mixes = ones(channels, pattern.shape[feature])
         pattern = apply_axis(pattern, feature, mixes)
         if batch_groups > 1:
             size = shape[out_batch]

@@ -5,13 +5,8 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
-import scipy.sparse as sp
 
-
-def relation(rows: Any, columns: Any, shape: tuple[int, int]) -> Any:
-    """Boolean matrix with the given entries."""
-    rows, columns = np.asarray(rows), np.asarray(columns)
-    return sp.csr_array((np.ones(rows.size, dtype=bool), (rows, columns)), shape=shape)
+from ._boolean import Boolean, eye, kron, ones
 
 
 def window(
@@ -23,7 +18,7 @@ def window(
     low: int,
     input_dilation: int = 1,
     tap_dilation: int = 1,
-) -> Any:
+) -> Boolean:
     """Row i has the entries that tap 0 .. taps - 1 of a window at output i reads.
 
     Positions are counted in the dilated input: entry k lies at k * input_dilation,
@@ -33,28 +28,27 @@ def window(
     position = out * stride + tap * tap_dilation - low
     entry, remainder = np.divmod(position, input_dilation)
     real = (remainder == 0) & (entry >= 0) & (entry < in_size)
-    return relation(out[real], entry[real], (out_size, in_size))
+    return Boolean.of_entries(out[real], entry[real], (out_size, in_size))
 
 
-def selection(index: Any, in_size: int) -> Any:
+def selection(index: Any, in_size: int) -> Boolean:
     """Row i has entry index[i]; a negative or too large index means none."""
     index = np.asarray(index)
     real = (index >= 0) & (index < in_size)
-    return relation(np.flatnonzero(real), index[real], (index.size, in_size))
+    return Boolean.of_entries(np.flatnonzero(real), index[real], (index.size, in_size))
 
 
-def placement(index: Any, out_size: int) -> Any:
+def placement(index: Any, out_size: int) -> Boolean:
     """Row index[i] has entry i: what `selection` takes out, put back."""
-    return selection(index, out_size).T.tocsr()
+    return selection(index, out_size).T
 
 
-def triangle(size: int, *, reverse: bool) -> Any:
+def triangle(size: int, *, reverse: bool) -> Boolean:
     """Cumulative sums: row i has the entries up to i, or from i on."""
     full = np.ones((size, size), dtype=bool)
-    return sp.csr_array(np.triu(full) if reverse else np.tril(full))
+    return Boolean.of_array(np.triu(full) if reverse else np.tril(full))
 
 
-def blocks(out_size: int, in_size: int, groups: int) -> Any:
+def blocks(out_size: int, in_size: int, groups: int) -> Boolean:
     """Grouped channels: output channels of a group read the input channels of that group."""
-    one = np.ones((out_size // groups, in_size // groups), dtype=bool)
-    return sp.csr_array(sp.kron(sp.eye_array(groups, dtype=bool), one))
+    return kron(eye(groups), ones(out_size // groups, in_size // groups))

@@ -18,7 +18,8 @@ from .._dependence import (
     structural_value,
     with_own_length,
 )
-from .._dependence._pattern import boolean, insert_axis, join, reduce_axis, with_axes
+from .._dependence._boolean import Boolean
+from .._dependence._pattern import insert_axis, join, reduce_axis, with_axes
 from .._forms import form_of
 from .._interpret import inner_program, opened
 from ._colors import Seen, bounded, union
@@ -92,7 +93,7 @@ def _operand(aval: Any, sight: Sight, value: Any) -> Operand:
 def _pattern(shape: tuple[int, ...], seen: Seen) -> Pattern:
     entries = seen.shape[-1]
     axes = tuple(axis for axis, size in enumerate(seen.shape[:-1]) if size > 1)
-    matrix = boolean(seen.reshape(-1, entries))
+    matrix = Boolean.of_array(seen.reshape(-1, entries))
     return Pattern(shape, (entries,), (Factor(axes, (0,), matrix),))
 
 
