@@ -146,8 +146,8 @@ def _transposed() -> Mapping[str, Any]:
     }
 
 
-def smoothing(asked: Asked) -> Mapping[str, Any]:
-    """Smooth a noisy sine and a noisy photograph; return how much noise is left, and pictures."""
+def smoothing(asked: Asked, *, pictures: bool) -> Mapping[str, Any]:
+    """Smooth a noisy sine and a noisy photograph: how much noise is left, and the pictures."""
     import jax
     import jax.numpy as jnp
     import numpy as np
@@ -178,8 +178,8 @@ def smoothing(asked: Asked) -> Mapping[str, Any]:
         "image/noise_left": left(clean, rough, image, middle),
         "image/difference": float(jnp.max(jnp.abs(clean - reference(rough, window, mode="same")))),
     }
-    if asked.seed == 0:
-        pictures = {"x": x, "noisy": noisy, "smoothed": smoothed}
-        pictures |= {"image": image, "rough": rough, "clean": clean}
-        found |= {f"picture/{name}": np.asarray(value) for name, value in pictures.items()}
+    if pictures:
+        shown = {"x": x, "noisy": noisy, "smoothed": smoothed}
+        shown |= {"image": image, "rough": rough, "clean": clean}
+        found |= {f"picture/{name}": np.asarray(value) for name, value in shown.items()}
     return found
