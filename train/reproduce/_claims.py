@@ -46,8 +46,9 @@ class Claim:
         above, below: the region that the interval must lie in, both bounds strict.
         unit: of the estimate.
         about_penalty: whether it must fall when every penalty weight is 0.
-        why_not: what is known of why it does not hold, where it does not: our protocol, a claim
-            that the paper does not make, or the paper; with what was varied to tell.
+        why_not: why it does not hold, where it does not: begins with "our protocol" or "the
+            paper", and says what was varied to tell. (A claim that the paper does not make is
+            dropped.)
     """
 
     id: str

@@ -34,6 +34,11 @@ _PUBLISHED = {
     "singla": 100.9947 / 77.6658,
     "araujo": 274.9720 / 77.6658,
 }
+_SKEWED = (
+    "our protocol: every kernel lies inside, but five excesses that differ by 150 times make "
+    "Student's interval reach below 0, where no bound lies. That of their logarithms is 9e-7 to "
+    "1.2e-4 about 1e-5, inside too."
+)
 _NAMES = {
     "ours": "operator_norm_bound (any image)",
     "gram": "Gram iteration, 5 steps (circular)",
@@ -129,7 +134,7 @@ def _claims(settings: Settings) -> Sequence[Claim]:
             "gram-circular",
             "Five steps of Gram iteration are within a tenth of a per cent of the norm with "
             "circular padding (relative excess).",
-            "gram_over_circular", 0.0429535 / 80.78829, above=0.0, below=2e-3,
+            "gram_over_circular", 0.0429535 / 80.78829, above=0.0, below=2e-3, why_not=_SKEWED,
         ),
         claim(
             "gram-zero",

@@ -97,7 +97,7 @@ def _unexplained(arm: str) -> Statistic:
 
 
 _SHORT = (
-    "Our protocol: eight channels and 400 steps on digits leave the MDEQ far from done. With 32 "
+    "our protocol: eight channels and 400 steps on digits leave the MDEQ far from done. With 32 "
     "channels and 1000 steps on 20,000 colour images (configs/equilibrium/mdeq.toml, three seeds) "
     "the penalty takes 0.46 times the evaluations at 0.8 points less."
 )

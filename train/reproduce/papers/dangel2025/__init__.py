@@ -33,6 +33,10 @@ _TITLES = {
     _WEIGHTED: "weighted Laplacian, 50 inputs",
     _BIHARMONIC: "biharmonic, 5 inputs",
 }
+_CLOCK = (
+    "our protocol: the clock of a machine that others use. By the seconds that the cores spend the "
+    "same five seeds give collapsed over nested 0.507, from 0.471 to 0.545, for the Laplacian."
+)
 _COLORS = {"nested": "C0", "standard": "C1", "collapsed": "C2"}
 _UNITS = {"ms": "time", "mib": "memory"}
 
@@ -79,6 +83,7 @@ def _claims(settings: Settings) -> Sequence[Claim]:
                 statistic=computed_ratio(_ratios(arm, than, unit)),
                 above=0.0,
                 below=most,
+                why_not=_CLOCK if unit == "ms" else "",
             )
         )
     for arm, title in _TITLES.items():

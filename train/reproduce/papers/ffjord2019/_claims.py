@@ -13,13 +13,19 @@ from train.reproduce.papers.ffjord2019._plan import KNOWN
 
 _PLANE = "figure of densities in the plane"
 _TRACE = "unbiased log density"
+_APART = (
+    "our protocol: after a twenty-fifth of the paper's steps circles have not come apart. More of "
+    "them with the same four fixed steps of the solver do worse (seed 0: -0.94 of the way after "
+    "1600): the training's own loss falls to 2.80 nats there, below the 3.25 of the true density, "
+    "so these steps are too few for the field that has been learnt."
+)
 # Nats a dimension of a Gaussian of variance 1.
 _GAUSSIAN = 0.5 * math.log(2 * math.pi * math.e)
 
 
 def claims(settings: Settings) -> Sequence[Claim]:
     """Return the claims that the given data allow."""
-    found = [*(_learns(name) for name in KNOWN), _integral(), *_trace()]
+    found = [*(_learns(name, settings) for name in KNOWN), _integral(), *_trace()]
     found += [_on_table(name) for name in settings.data]
     return found
 
@@ -38,7 +44,7 @@ def closed(results: Results, arm: str) -> np.ndarray:
     return (start - nll) / (start - truth)
 
 
-def _learns(name: str) -> Claim:
+def _learns(name: str, settings: Settings) -> Claim:
     return Claim(
         id=f"learns-{name}",
         claim=f"The flow learns {name}: its test likelihood goes more than half of the way from "
@@ -49,6 +55,7 @@ def _learns(name: str) -> Claim:
         above=0.5,
         unit="of the way",
         about_penalty=True,
+        why_not=_APART if settings.quick and name == "circles" else "",
     )
 
 

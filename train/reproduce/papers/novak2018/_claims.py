@@ -10,10 +10,16 @@ from train.reproduce import Claim, Results, Settings, computed, computed_ratio, 
 from train.reproduce.papers.novak2018._jobs import ACTIVATIONS, grid
 
 _ABSTRACT = "abstract"
+_FEW = (
+    "our protocol: 300 training examples are few. With 1000 (one seed, five networks a setting) "
+    "the ratio falls from 1.01 to 0.98 with full batches and from 0.99 to 0.94 with mini batches. "
+    "Widths of 256 in place of 64 leave it at 1.01 and 0.99, four hidden layers in place of two "
+    "make it 1.01 and 0.89. With random labels relu has the smaller norm here too (table)."
+)
 
 
 def claims(settings: Settings) -> Sequence[Claim]:
-    """Return the claims, the same at both scales."""
+    """Return the claims, the same at both scales but for what is known of one."""
     return [
         Claim(
             id="norm-predicts-gap",
@@ -64,6 +70,7 @@ def claims(settings: Settings) -> Sequence[Claim]:
             grid(["true"], activations=["relu"]),
             grid(["true"], activations=["tanh"]),
             raised=False,
+            why_not=_FEW if settings.quick else "",
         ),
         _ordering(
             "augmentation-lowers",
@@ -140,6 +147,7 @@ def _ordering(
     *,
     raised: bool,
     ours: bool = False,
+    why_not: str = "",
 ) -> Claim:
     """Return the claim that a mean norm lies on one side of another, both with the same seeds."""
     word = "higher" if raised else "lower"
@@ -153,6 +161,7 @@ def _ordering(
         below=np.inf if raised else 1.0,
         unit="times",
         about_penalty=ours,
+        why_not=why_not,
     )
 
 
