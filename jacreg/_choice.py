@@ -40,7 +40,7 @@ class Choice:
         path: its short name.
         num_products: J v and J^T u of the whole network that it takes.
         reason: why, in words that may follow "because".
-        cost: operations, for `Auto` to compare.
+        cost: operations, for `Auto` to compare; 0 where nothing can take less.
         run: of the key (None for exact ways), gives the value.
     """
 

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 
 from . import _coloring as colored
 from ._chain import check_hessian_readable, trace_by_closed_form
-from ._choice import Choice, Quantity, Unfit
+from ._choice import Choice, Quantity, Unfit, check_worth, product_cost
 from ._interpret import contains, mentions
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
@@ -180,6 +180,7 @@ def _trace_otherwise(weights: PyTree | None) -> Way:
     """
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
+        check_worth(product_cost(lin), limit, "a closed form")
         if limit < float("inf"):
             check_hessian_readable(lin)
 
@@ -222,6 +223,7 @@ def _laplacian(weights: PyTree | None) -> Quantity:
 
 def _diagonal_otherwise(lin: Linearization, method: Any, limit: float) -> Choice:
     """What `Auto()` does with the gradient's diagonal."""
+    check_worth(product_cost(lin), limit, "the gradient's derivative")
     if limit < float("inf") and _gradient_forgets(lin.program.jaxpr):
         raise Unfit("JAX's gradient of a loop forgets the derivative rules of functions in it")
     return _DIAGONAL_WAY(lin, method, limit)

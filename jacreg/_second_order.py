@@ -1,4 +1,4 @@
-"""The forward Laplacian as a way of `Auto()`: planned by tracing it, run as what was traced."""
+"""The forward Laplacian as a way of `Auto()`: traced to be weighed, if there is what to weigh."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import jax
 import jax.extend.core as jex
 
 from ._basis import AUTOMATIC_ENTRIES
+from ._chain import check_hessian_readable, may_save
 from ._choice import Choice, Unfit, program_cost
 from ._forward_laplacian import (
     EACH,
@@ -19,6 +20,7 @@ from ._forward_laplacian import (
     by_parts,
     forward_hessian_diagonal,
     forward_laplacian,
+    most_entries,
 )
 from ._linearize import Linearization
 from ._memory import known_entries
@@ -30,6 +32,7 @@ if TYPE_CHECKING:
 PATH = "forward Laplacian"
 # Entries of the largest array while all directions are carried at once: 256 MiB in float32.
 _MOST_ENTRIES = 4 * AUTOMATIC_ENTRIES
+_WHY = "value, directions and second derivatives carried through the program once"
 
 
 def laplacian_forward(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -45,7 +48,7 @@ def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
 
 def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `hessian_diagonal`: all directions at once."""
-    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree)
+    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree, diagonal=True)
 
 
 def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -93,20 +96,27 @@ def _forward(
     combine: Callable[[Linearization, list[Array]], Any],
     *,
     in_parts: bool = False,
+    diagonal: bool = False,
 ) -> Choice:
     """A forward Laplacian by each leaf of `xs`; the terms add up."""
     inputs = jax.tree.leaves((lin.xs, *lin.args))
     field = jex.ClosedJaxpr(_first_output(lin.program.jaxpr), list(lin.constants))
     leaves = range(len(jax.tree.leaves(lin.xs)))
+
+    def trace() -> Any:
+        return jax.make_jaxpr(lambda: [term(field, inputs, which) for which in leaves])()
+
+    if not in_parts and _is_settled(lin, field.jaxpr, diagonal):
+        return Choice(PATH, 0, _WHY, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))
     try:
-        traced = jax.make_jaxpr(lambda: [term(field, inputs, which) for which in leaves])()
+        traced = trace()
     except Refusal as refusal:
         equation = refusal.equation
         raise Unfit(
             f"{equation.primitive.name}{place(equation)} {refusal.why}, which a forward Laplacian "
             "needs"
         ) from None
-    why = "value, directions and second derivatives carried through the program once"
+    why = _WHY
     if in_parts:
         why += " for each group of entries of x, to bound the memory"
     elif _largest(traced.jaxpr) > _MOST_ENTRIES:
@@ -114,6 +124,23 @@ def _forward(
     run = jex.jaxpr_as_fun(traced)
     cost = program_cost(traced.jaxpr)
     return Choice(PATH, 0, why, cost, lambda key: combine(lin, run()))
+
+
+def _is_settled(lin: Linearization, jaxpr: Any, diagonal: bool) -> bool:
+    """Whether all directions at once are known to be possible, and nothing to take less.
+
+    Products with the gradient, and colours for them, cost a multiple for no fewer directions.
+    """
+    inputs, of_xs = len(jaxpr.invars), len(jax.tree.leaves(lin.xs))
+    depends = [number < of_xs for number in range(inputs)]
+    bound = most_entries(jaxpr, depends, max(lin.inputs.sizes))
+    if bound is None or bound > _MOST_ENTRIES:
+        return False
+    try:
+        check_hessian_readable(lin)
+    except Unfit:
+        return True
+    return not may_save(lin, diagonal=diagonal)
 
 
 def _first_output(jaxpr: Any) -> Any:

@@ -41,6 +41,11 @@ class Signature:
         reader = _Reader()
         return cls(*(reader.jaxpr(each) for each in jaxprs))
 
+    @classmethod
+    def of_parameters(cls, equation: Any) -> Signature:
+        """Return that of what an equation holds beside its operands: its programs and rules."""
+        return cls(_Reader().parameters(equation))
+
     def __hash__(self) -> int:
         return self._hash
 
@@ -94,13 +99,15 @@ class _Reader:
             operands = tuple(atom(v) for v in equation.invars)
             for variable in equation.outvars:
                 numbers[variable] = len(numbers)
-            params = tuple(
-                (k, self.value(v)) for k, v in sorted(equation.params.items()) if k not in _DERIVED
-            )
             avals = tuple(v.aval for v in equation.outvars)
+            params = self.parameters(equation)
             tokens.append((equation.primitive.name, operands, params, avals))
         tokens.append(tuple(atom(v) for v in jaxpr.outvars))
         return tokens
+
+    def parameters(self, equation: Any) -> tuple[Any, ...]:
+        params = sorted(equation.params.items())
+        return tuple((key, self.value(each)) for key, each in params if key not in _DERIVED)
 
     def value(self, value: Any) -> Any:
         """Anything that a program holds."""

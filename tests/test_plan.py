@@ -358,3 +358,23 @@ def test_a_hessian_that_is_no_chain_is_not_differentiated_to_see_that(monkeypatc
     lin = jacreg.linearize(_energy(lambda xs: jax.nn.softmax(jnp.cumsum(xs, axis=1))), VECTORS)
     plan = jacreg.plan(jacreg.laplacian, lin)
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+
+
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_a_hessian_that_nothing_else_can_save_is_not_traced(quantity, monkeypatch):
+    """The forms of its program say what the forward Laplacian goes through and may hold."""
+    fields = {
+        "dense": (_energy(lambda xs: jnp.tanh(xs @ MIX) @ MIX), VECTORS),
+        "attention": (_energy(attention), jnp.ones((2, 3, 4))),
+        "pooled": (_energy(pooled), IMAGES),
+    }
+    lins = {name: jacreg.linearize(fn, xs) for name, (fn, xs) in fields.items()}
+    weighed = jacreg.linearize(_energy(recurrent), VECTORS)
+    ruled = jacreg.linearize(_energy(lambda xs: jax.nn.softplus(xs @ MIX)), VECTORS)
+    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    assert jacreg._plan._QUANTITIES[quantity].decide(ruled, jacreg.Auto()).cost == 0
+    monkeypatch.setattr(jax, "make_jaxpr", None)
+    for lin in lins.values():
+        assert jacreg.plan(quantity, lin).path == "forward Laplacian"
+    with pytest.raises(TypeError):
+        jacreg.plan(quantity, weighed)

@@ -12,6 +12,7 @@ from .._choice import Unfit
 from .._linearize import Linearization
 from .._sharding import is_spread
 from ._chain import Unreadable
+from ._outlook import check_readable
 
 
 def as_program(lin: Linearization, total: Callable[[Linearization], Any]) -> Any:
@@ -27,6 +28,7 @@ def as_program(lin: Linearization, total: Callable[[Linearization], Any]) -> Any
         raise Unfit("no closed form for a batch that several devices share")
     if lin.no_forward is not None:
         raise Unfit(f"no closed form without a forward mode ({lin.no_forward})")
+    check_readable(lin)
     why: list[str] = []
 
     def attempt() -> Any:

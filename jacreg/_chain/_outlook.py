@@ -1,4 +1,4 @@
-"""What tells early that a Hessian is no sum of chains, before the gradient is differentiated."""
+"""What tells early that a Jacobian is no sum of chains, or that a Hessian's would gain nothing."""
 
 from __future__ import annotations
 
@@ -8,14 +8,26 @@ import jax.extend.core as jex
 
 from .._choice import Unfit
 from .._convolution import is_convolution
-from .._interpret import CALLS, contains
+from .._interpret import CALLS, contains, inner_program, opened
 from .._linearize import Linearization
+from .._memory import known_entries, known_size
 from .._source import place
-from ._read import RULES
+from ._chain import Unreadable
+from ._read import RULES, Obstacle, other_form
 
-# A Hessian leads through every layer but the last twice, and of convolutions a closed way has at
-# most four (`local_trace`).
-_MOST_CONVOLUTIONS = 3
+# Of convolutions a closed way has at most four (`local_trace`), and a Hessian leads through every
+# layer but the last twice.
+_MOST_CONVOLUTIONS, _MOST_IN_HESSIAN = 4, 3
+_SCALES = ("mul", "div", "select_n")
+
+
+def check_readable(lin: Linearization) -> None:
+    """Leave where a Jacobian cannot be a sum of chains, before any of it is traced.
+
+    Raises:
+        Unfit: it cannot.
+    """
+    _check(lin.program.linear, _MOST_CONVOLUTIONS)
 
 
 def check_hessian_readable(lin: Linearization) -> None:
@@ -27,29 +39,73 @@ def check_hessian_readable(lin: Linearization) -> None:
     Raises:
         Unfit: it cannot.
     """
+    _check(lin.program.linear, _MOST_IN_HESSIAN)
+
+
+def may_save(lin: Linearization, *, diagonal: bool) -> bool:
+    """Whether a closed form of the Hessian may take less than all directions carried forward.
+
+    Of matrices it takes a row for each entry of the narrowest space between two layers: where none
+    is narrower than x, that is the forward Laplacian's own work. Of convolutions there are closed
+    traces that take no row, and no closed diagonal.
+    """
     linear = lin.program.linear
-    obstacle = _first_obstacle(linear)
+    if contains(linear, is_convolution):
+        return not diagonal
+    examples = max(known_size(lin.num_examples), 1)
+    return _narrowest(linear, set(linear.invars)) // examples < lin.inputs.size
+
+
+def _check(linear: Any, most: int) -> None:
+    obstacle = _first_obstacle(linear, set(linear.invars))
     if obstacle is not None:
-        raise Unfit(f"no closed form ({obstacle.primitive.name}{place(obstacle)})")
-    if contains(linear, is_convolution) and _depth(linear) > _MOST_CONVOLUTIONS:
+        raise Unfit(f"no closed form ({obstacle})")
+    if contains(linear, is_convolution) and _depth(linear) > most:
         raise Unfit("no closed form (too many convolutions)")
 
 
-def _first_obstacle(jaxpr: Any) -> Any:
+def _first_obstacle(jaxpr: Any, tangents: set[Any]) -> Obstacle | None:
     """The first operation on a tangent that no chain has, None where there is none."""
-    tangents = set(jaxpr.invars)
     for equation in jaxpr.eqns:
-        if not any(not isinstance(v, jex.Literal) and v in tangents for v in equation.invars):
+        if not _meets(equation, tangents):
             continue
         tangents.update(equation.outvars)
         if equation.primitive.name in CALLS:
-            inner = [_first_obstacle(each) for each in jex.jaxprs_in_params(equation.params)]
-            obstacle = next((each for each in inner if each is not None), None)
+            inner, _ = opened(inner_program(equation))
+            obstacle = _first_obstacle(inner, _within(inner, equation, tangents))
             if obstacle is not None:
+                obstacle.place = obstacle.place or place(equation)
                 return obstacle
         elif equation.primitive.name not in RULES:
-            return equation
+            return Obstacle(equation, Unreadable(equation.primitive.name))
+        elif (what := other_form(equation)) is not None:
+            return Obstacle(equation, Unreadable(what))
     return None
+
+
+def _within(inner: Any, equation: Any, tangents: set[Any]) -> set[Any]:
+    """The tangents among the inputs of the program of a call."""
+    along = zip(inner.invars, equation.invars, strict=True)
+    return {v for v, atom in along if not isinstance(atom, jex.Literal) and atom in tangents}
+
+
+def _meets(equation: Any, tangents: set[Any]) -> bool:
+    return any(not isinstance(v, jex.Literal) and v in tangents for v in equation.invars)
+
+
+def _narrowest(jaxpr: Any, tangents: set[Any]) -> int:
+    """Entries of the smallest array of tangents that is multiplied by what is no number."""
+    found = [known_entries(v.aval.shape) for v in jaxpr.invars if v in tangents]
+    for equation in jaxpr.eqns:
+        if not _meets(equation, tangents):
+            continue
+        tangents.update(equation.outvars)
+        if equation.primitive.name in CALLS:
+            inner, _ = opened(inner_program(equation))
+            found.append(_narrowest(inner, _within(inner, equation, tangents)))
+        elif equation.primitive.name in _SCALES and all(v.aval.shape for v in equation.invars):
+            found.append(known_entries(equation.outvars[0].aval.shape))
+    return min(found)
 
 
 def _depth(jaxpr: Any) -> int:

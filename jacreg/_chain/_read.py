@@ -218,16 +218,30 @@ def _transpose(equation: Any, operand: Tangent) -> Tangent:
     return Tangent(tuple(operand.axes[a] for a in order), operand.chains)
 
 
+def other_form(equation: Any) -> str | None:
+    """What an operation is called whose parameters alone say that no chain has it."""
+    name, params = equation.primitive.name, equation.params
+    if name == "dot_general":
+        contract, batch = params["dimension_numbers"]
+        return "a contraction of another form" if batch[0] or len(contract[0]) != 1 else None
+    if name == "conv_general_dilated":
+        strides = (params["window_strides"], params["lhs_dilation"], params["rhs_dilation"])
+        strided = any(s != 1 for each in strides for s in each)
+        grouped = params["feature_group_count"] != 1 or params["batch_group_count"] != 1
+        return "a convolution of another form" if strided or grouped else None
+    return None
+
+
 def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
-    contract, batch = equation.params["dimension_numbers"]
+    contract, _ = equation.params["dimension_numbers"]
     first = isinstance(left, Tangent)
     tangent, matrix = (left, right) if first else (right, left)
-    if len(contract[0]) != 1:
-        raise Unreadable("a contraction of another form")
+    if (what := other_form(equation)) is not None:
+        raise Unreadable(what)
     (axis,), (other,) = contract if first else contract[::-1]
     channels = tangent.channels
     if (
-        isinstance(matrix, Tangent) or batch[0] or jnp.ndim(matrix) != 2
+        isinstance(matrix, Tangent) or jnp.ndim(matrix) != 2
         or not tangent.may_be(axis, channels)
     ):  # fmt: skip
         raise Unreadable("a contraction of another form")
@@ -244,12 +258,10 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     numbers = params["dimension_numbers"]
     rank = len(numbers.lhs_spec)
     batch, feature, *spatial = numbers.lhs_spec
-    strides = (params["window_strides"], params["lhs_dilation"], params["rhs_dilation"])
     if (
         isinstance(kernel, Tangent) or rank != image.channels + 1
         or not image.has_roles(_roles(rank, batch, feature, spatial))
-        or any(s != 1 for each in strides for s in each)
-        or params["feature_group_count"] != 1 or params["batch_group_count"] != 1
+        or other_form(equation) is not None
     ):  # fmt: skip
         raise Unreadable("a convolution of another form")
     out, into, *taps = numbers.rhs_spec

@@ -7,3 +7,4 @@ from ._field import SUM as SUM
 from ._field import by_parts as by_parts
 from ._field import forward_hessian_diagonal as forward_hessian_diagonal
 from ._field import forward_laplacian as forward_laplacian
+from ._outlook import most_entries as most_entries
