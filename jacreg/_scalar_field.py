@@ -4,16 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax
 import jax.numpy as jnp
 
 from ._errors import DirectionError
 from ._linearize import Linearization, check_linearization, linearize
-
-if TYPE_CHECKING:
-    from jaxtyping import Array
 
 
 def check_scalar_field(who: str, lin: Linearization) -> None:
@@ -56,12 +53,12 @@ def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:
             f"has none ({lin.no_reverse}). Replace lax.while_loop by lax.scan."
         )
 
-    def total(xs: Any, args: tuple[Any, ...]) -> Array:
-        (value,) = jax.tree.leaves(lin.with_constants(lin.constants, args).evaluate(xs))
-        return jnp.sum(value)
-
     def gradient(xs: Any, *args: Any) -> Any:
-        found = jax.grad(total)(xs, args)
+        # By a Linearization of its own, so that a factor which a condition leaves out is none of
+        # the gradient's either. As JAX wrote it: whoever differentiates it takes his own forms.
+        field = linearize(lin.with_constants(lin.constants, args).evaluate, xs, mode="reverse")
+        ones = jax.tree.map(jnp.ones_like, field.value)
+        (found,) = jax.linear_transpose(field.tangent_map, field.xs)(ones)
         if weights is None:
             return found
         return jax.tree.map(lambda w, g: jnp.asarray(w, g.dtype) * g, weights, found)

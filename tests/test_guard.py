@@ -139,3 +139,31 @@ def test_a_network_without_such_a_factor_keeps_its_program():
 
     program = jacreg.linearize(relu_network, XS).program.linear
     assert str(program).count("select_n") == 1
+
+
+def of_two_parts(xs):
+    return jnp.where(xs >= 0, jnp.roll(xs, 1, axis=1), jnp.sqrt(-xs) * jnp.roll(xs, 1, axis=1))
+
+
+CURVED = (where_behind, where_before, sliced_behind, through_sums, three_cases, mixed, of_two_parts)
+
+
+@pytest.mark.parametrize("fn", CURVED, ids=lambda fn: fn.__name__)
+def test_second_derivatives_are_finite_where_those_of_either_direction_are(fn):
+    def field(xs):
+        return (fn(xs) * jnp.arange(1.0, 4.0)).sum(1)
+
+    def one(x):
+        return field(x[None])[0]
+
+    forward, reverse = (
+        jnp.diagonal(jax.vmap(second(one))(XS), axis1=1, axis2=2)
+        for second in (lambda f: jax.jacfwd(jax.jacfwd(f)), jax.hessian)
+    )
+    truth = jnp.where(jnp.isfinite(forward), forward, reverse)
+    assert np.isfinite(truth).all()
+    assert not (np.isfinite(forward).all() and np.isfinite(reverse).all()), "the case is one"
+    lin = jacreg.linearize(field, XS)
+    for method in (jacreg.Auto(), jacreg.Exact()):
+        np.testing.assert_allclose(jacreg.hessian_diagonal(lin, method), truth, atol=1e-4)
+        np.testing.assert_allclose(jacreg.laplacian(lin, method), truth.sum(1), atol=1e-4)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ._colors import Seen
-from ._directions import Directions, product, scale, summed, total, widened
+from ._directions import Directions, product, scale, summed, times, total, widened
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -81,14 +81,11 @@ class Order:
         found = product(first, second)
         return found if self.keep else summed(found)
 
-    def scale(self, term: Any, factor: Any) -> Any:
-        """A term times an array, entry by entry."""
+    def scale(self, term: Any, factor: Any, *, chosen: bool = False) -> Any:
+        """A term `times` an array, entry by entry."""
         if term is None:
             return None
-        if self.keep:
-            return scale(term, factor)
-        term, factor = widened([term, factor])
-        return term * factor
+        return (scale if self.keep else times)(term, factor, chosen=chosen)
 
     def total(self, terms: Sequence[Any]) -> Any:
         """Sum of terms."""

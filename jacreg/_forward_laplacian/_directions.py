@@ -153,13 +153,18 @@ def total(parts: Sequence[Directions]) -> Directions:
     return Directions(reduce(jnp.add, arrays), colors, seen)
 
 
-def scale(directions: Directions, factor: Any) -> Directions:
-    """The derivatives times an array that broadcasts to theirs, entry by entry."""
+def times(array: Any, factor: Any, *, chosen: bool = False) -> Any:
+    """A product in the wider type; `chosen`: a factor of zero leaves out what is not finite."""
+    array, factor = widened([array, factor])
+    return jnp.where(factor == 0, 0, array * factor) if chosen else array * factor
+
+
+def scale(directions: Directions, factor: Any, *, chosen: bool = False) -> Directions:
+    """The derivatives `times` an array that broadcasts to theirs, entry by entry."""
     if np.ndim(factor):
         ones = (1,) * directions.num_slot_axes
         factor = jnp.reshape(factor, with_slots(np.shape(factor), ones))
-    array, factor = widened([directions.array, factor])
-    return directions._replace(array=array * factor)
+    return directions._replace(array=times(directions.array, factor, chosen=chosen))
 
 
 def product(first: Directions, second: Directions) -> Directions:

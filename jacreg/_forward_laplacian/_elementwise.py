@@ -35,6 +35,7 @@ class Entrywise(Carried):
         apply: the function of its value.
         factor: its derivative where it is the same for every value, else None.
         curved: whether it has a second derivative.
+        chosen: whether a choice is in it, which leaves out what is not finite.
         length: number of operations in it.
     """
 
@@ -46,12 +47,13 @@ class Entrywise(Carried):
         factor: Any,
         *,
         curved: bool,
+        chosen: bool,
         length: int,
         order: Order,
     ) -> None:
         super().__init__(value, root.seen, self._first_order, self._second_order)
         self.root, self.apply, self.factor = root, apply, factor
-        self.curved, self.length, self.order = curved, length, order
+        self.curved, self.chosen, self.length, self.order = curved, chosen, length, order
         self._known: tuple[Any, Any] | None = None
 
     def _derivatives(self) -> tuple[Any, Any]:
@@ -74,18 +76,18 @@ class Entrywise(Carried):
     def _first_order(self) -> Directions:
         first, _ = self._derivatives()
         found = self.root.tangent()
-        return found if first is None else scale(found, first)
+        return found if first is None else scale(found, first, chosen=self.chosen)
 
     def _second_order(self) -> Any:
         first, second = self._derivatives()
         linear = self.root.second()
         if first is not None:
-            linear = self.order.scale(linear, first)
+            linear = self.order.scale(linear, first, chosen=self.chosen)
         if second is None:
             return linear
         tangent = self.root.tangent()
         squares = self.order.of_product(tangent, tangent)
-        return self.order.total([linear, self.order.scale(squares, second)])
+        return self.order.total([linear, self.order.scale(squares, second, chosen=self.chosen)])
 
 
 _ONE = object()
@@ -127,11 +129,12 @@ def entrywise(
                 for each in operands
             ))  # fmt: skip
 
+        inside = [each for each in carried if isinstance(each, Entrywise) and each is not root]
         bent = form.degree == "smooth" and not _divides(equation, operands)
         curved = (
             bent
             or (form.degree == "bilinear" and len(carried) > 1)
-            or any(isinstance(e, Entrywise) and e is not root and e.curved for e in carried)
+            or any(each.curved for each in inside)
         )
         return Entrywise(
             value,
@@ -139,6 +142,7 @@ def entrywise(
             apply,
             _factor(equation, operands, root, small),
             curved=curved,
+            chosen=form.degree == "piecewise" or any(each.chosen for each in inside),
             length=length if root is not carried[0] else 1,
             order=order,
         )
@@ -194,6 +198,7 @@ def _of_several(
     places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
     values = [value_of(each) for each in operands]
     known: dict[Any, Any] = {}
+    chosen = form.degree == "piecewise"
 
     def with_(place: int, at: Any, rest: Sequence[Any]) -> list[Any]:
         return [at if k == place else each for k, each in enumerate(rest)]
@@ -230,13 +235,16 @@ def _of_several(
         )
 
     def scaled(directions: Directions, factor: Any) -> Directions:
-        return directions if isinstance(factor, int) and factor == 1 else scale(directions, factor)
+        one = isinstance(factor, int) and factor == 1
+        return directions if one else scale(directions, factor, chosen=chosen)
 
     def tangent() -> Directions:
         return total([scaled(lifted(place), first(place)) for place in places])
 
     def second_order() -> Any:
-        terms = [order.scale(operands[place].second(), first(place)) for place in places]
+        terms = [
+            order.scale(operands[place].second(), first(place), chosen=chosen) for place in places
+        ]
         if form.degree in ("smooth", "bilinear"):
             for number, i in enumerate(places):
                 for j in places[number:]:
