@@ -212,7 +212,7 @@ def find_target(call: Call, model: Any) -> Target:
 def _instead(call: Call, model: Any) -> str:
     names = _methods(model)
     if not names:
-        return "pass the model itcall."
+        return "pass a function of it instead."
     named = call.line(f'method="{names[0]}"')
     return f"name the method to call: {named}. It has {', '.join(names)}."
 
