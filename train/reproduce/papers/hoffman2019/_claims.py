@@ -32,6 +32,17 @@ ACCURACY = {"none": 98.9, "l2": 99.2, "dropout": 98.6, "jacobian": 99.0, "all": 
 NORM = {"none": 32.9, "l2": 4.6, "dropout": 21.5, "jacobian": 1.1, "all": 1.2}
 # Table 2: accuracy in % on USPS after training on MNIST.
 USPS = {"none": 80.4, "jacobian": 81.3, "all": 85.7}
+_FRAME = (
+    "our protocol: how the paper framed the other digits was not found, and it weighs more than "
+    "the regularizers. After 1000 steps on MNIST one seed reads USPS at 91.4 % without, 92.1 with "
+    "the Jacobian and 90.2 with all three in our frame, at 77.0, 78.6 and 75.1 where a digit fills "
+    "the 28x28 pixels, and at 88.7, 87.6 and 88.2 as 16x16 in their middle."
+)
+_UNFINISHED = (
+    " With all three, dropout among them, the network is far from done: on MNIST one seed is at "
+    "97.7 % after 1000 steps (98.7 without any), five are at 98.8 after 6000 (99.0 without), of "
+    "150,000 in the paper."
+)
 POINTS = 100.0  # accuracies are shares; claims are in percentage points
 
 
@@ -86,6 +97,7 @@ def _accuracies(settings: Settings) -> Sequence[Claim]:
                 above=ACCURACY[row] - 0.3,
                 below=ACCURACY[row] + 0.3,
                 unit="%",
+                why_not=f"our protocol: cut short.{_UNFINISHED}" if row == "all" else "",
             )
         )
     return found
@@ -107,6 +119,7 @@ def _transfer(settings: Settings) -> Sequence[Claim]:
             above=0.0,
             unit="points",
             about_penalty=row == "jacobian",
+            why_not=_FRAME + (_UNFINISHED if row == "all" else ""),
         )
         for row in ("jacobian", "all")
     ]
