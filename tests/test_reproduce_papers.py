@@ -1,11 +1,17 @@
 """Every paper's plan: configs that load, jobs and claims that fit together, at both scales."""
 
+import json
+import shutil
+from pathlib import Path
+
 import pytest
 
 from train import config as configs
 from train.reproduce import Settings
+from train.reproduce._reword import reword
 from train.reproduce.papers import PAPERS
 
+PAGES = Path(__file__).resolve().parents[1] / "docs" / "papers"
 SCALES = ["quick", "full"]
 # Nothing in it is about a penalty.
 WITHOUT_PENALTY = {"convolution-guide", "dangel2025", "delattre2023", "lipschitz2023"}
@@ -46,3 +52,17 @@ def test_the_claims(paper, scale):
         assert len(claim.claim) > 15
     if paper.name not in WITHOUT_PENALTY:
         assert any(claim.about_penalty for claim in claims)
+
+
+@pytest.mark.parametrize("name", sorted(path.parent.name for path in PAGES.glob("*/claims.json")))
+def test_the_committed_report(name, tmp_path):
+    """It is in today's words, and says why what does not hold does not."""
+    folder = tmp_path / name
+    shutil.copytree(PAGES / name, folder, ignore=shutil.ignore_patterns("figures"))
+    reword(folder, PAPERS, {})
+    for file in ("claims.json", "report.md"):
+        assert (folder / file).read_text() == (PAGES / name / file).read_text(), (
+            f"python -m train.reproduce --reword docs/papers/{name}"
+        )
+    for claim in json.loads((folder / "claims.json").read_text()):
+        assert claim["holds"] or claim["why_not"].startswith(("our protocol", "the paper"))
