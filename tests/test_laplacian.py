@@ -246,3 +246,25 @@ def test_a_colouring_is_of_the_gradient_that_is_taken(x64):
     coloring = jacreg.color(field, xs, quantity=jacreg.laplacian)
     assert coloring.num_colors == 1
     np.testing.assert_allclose(jacreg.laplacian(lin, coloring), jacreg.laplacian(lin))
+
+
+def test_a_rule_with_symbolic_zeros_that_calls_its_function(x64):
+    """Each trace has it of new functions, so that it never looks like one that was read."""
+
+    @jax.custom_jvp
+    def times(xs, ys):
+        return xs * ys
+
+    def rule(primals, tangents):
+        (xs, ys), none = primals, jax.custom_derivatives.SymbolicZero
+        terms = [
+            other * tangent
+            for tangent, other in zip(tangents, (ys, xs), strict=True)
+            if not isinstance(tangent, none)
+        ]
+        return times(xs, ys), sum(terms)
+
+    times.defjvp(rule, symbolic_zeros=True)
+    xs = points(2, 3)
+    lin = jacreg.linearize(lambda xs: (times(xs, jnp.arange(3.0)) ** 2).sum(1), xs)
+    np.testing.assert_allclose(jacreg.laplacian(lin), [10.0, 10.0])

@@ -17,6 +17,9 @@ from .._signature import Signature
 _KINDS = ("elementwise", "moved", "contraction", "window", "choice")
 # JAX knows the first derivative of these by one operand or the other, and no second one.
 _ONCE = ("igamma", "igammac", "polygamma", "regularized_incomplete_beta")
+# Rules that are read: those made of functions that are new in every trace (a callback, a rule with
+# symbolic zeros) never look like one that was read before.
+_MOST_RULES = 32
 
 
 class _Unsure(Exception):
@@ -84,6 +87,8 @@ def _by_rule(equation: Any, places: list[bool], known: set[Signature]) -> tuple[
     real = [jnp.issubdtype(v.aval.dtype, jnp.inexact) for v in equation.outvars]
     entries = max(known_entries(v.aval.shape) for v in (*equation.invars, *equation.outvars))
     if own not in known:
+        if len(known) == _MOST_RULES:
+            raise _Unsure
         known.add(own)  # a rule may hold the function that it is for
         of = [place for place, each in enumerate(places) if each]
         rule = derivative(equation, of).jaxpr
