@@ -152,8 +152,10 @@ class OneOperand:
         return apply_small(self.equation, self.which, array, self.values)
 
     def joined(self, array: Array) -> Array | None:
-        """Apply a convolution to `[N, slots, ...]` with the slots as further examples."""
+        """Apply a product to `[d0, slots, ...]` with the slots as an axis like others."""
         equation = self.equation
+        if equation.primitive.name == "dot_general":
+            return self._dot_joined(array)
         if equation.primitive.name != "conv_general_dilated" or self.which != 0:
             return None
         numbers = equation.params["dimension_numbers"]
@@ -165,6 +167,43 @@ class OneOperand:
         images = array.reshape((-1, *rest))
         (out,) = bind(equation, [images, self.values[1]])
         return out.reshape((*array.shape[:2], *out.shape[1:]))
+
+    def _dot_joined(self, array: Array) -> Array:
+        """Directions come first in the product, whichever operand has them.
+
+        Their axes are its rows then, and its columns lie together, as the next layer reads them;
+        an axis of its own for `jax.vmap` would be moved there and back.
+        """
+        numbers, params, which = (
+            self.equation.params["dimension_numbers"],
+            self.equation.params,
+            self.which,
+        )
+        (own, other), (own_batch, other_batch) = (
+            each if which == 0 else each[::-1] for each in numbers
+        )
+        shape = self.equation.invars[which].aval.shape
+        start = place(len(shape))
+        dims = [n if k in (*own, *own_batch) else array.shape[k + (k >= start)]
+                for k, n in enumerate(shape)]  # fmt: skip
+        array = jnp.broadcast_to(array, (*dims[:start], array.shape[start], *dims[start:]))
+        shifted = [tuple(k + (k >= start) for k in axes) for axes in (own, own_batch)]
+        factor = self.values[1 - which]
+        found = jax.lax.dot_general(
+            array,
+            factor,
+            dimension_numbers=((shifted[0], other), (shifted[1], other_batch)),
+            precision=params["precision"],
+            preferred_element_type=params["preferred_element_type"],
+        )
+        free = [k for k in range(array.ndim) if k not in (*shifted[0], *shifted[1])]
+        first = len(own_batch)
+        batch, rows = list(range(first)), [first + k for k in range(len(free))]
+        columns = list(range(first + len(free), found.ndim))
+        slots = rows.pop(free.index(start))
+        order = [*batch, *rows, *columns] if which == 0 else [*batch, *columns, *rows]
+        order.insert(place(len(order)), slots)
+        return found.transpose(order)
 
     def keeping(self, array: Array, kept: Sequence[int]) -> Array:
         """Apply a sum without summing over some axes: `[*kept, *out]`."""
