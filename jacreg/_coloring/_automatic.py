@@ -9,7 +9,7 @@ from .._basis import FlatJacobian
 from .._choice import Choice, Unfit, check_worth, product_cost
 from .._dependence import LengthError
 from .._linearize import Linearization
-from .._recent import Recent, structural_key
+from .._recent import Recent
 from ._apply import (
     by_colors,
     dense_by_colors,
@@ -20,6 +20,7 @@ from ._apply import (
 )
 from ._color import plan_of
 from ._coloring import Coloring
+from ._structural_key import structural_key
 
 # A joint graph of more edges takes seconds to colour, too long for a trace: `color` does it once.
 _MOST_EDGES = 1_000_000

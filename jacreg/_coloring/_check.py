@@ -6,12 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from .._dependence import LengthError, LinearProgram, fingerprint, is_structural, linear_program
+from .._dependence import LengthError, LinearProgram, fingerprint, is_structural
 from .._linearize import Linearization
 from .._memory import is_symbolic
-from .._recent import Recent, structural_key
+from .._recent import Recent
 from ._coloring import KINDS, Coloring, ColoringError
+from ._linear_program import linear_program
 from ._reading import relation_in
+from ._structural_key import structural_key
 
 if TYPE_CHECKING:
     from ._relation import Relation

@@ -15,12 +15,13 @@ from .._dependence import LengthError
 from .._linearize import Linearization
 from .._methods import Probing, require_key
 from .._probes import draw, mean_over_probes
-from .._recent import Recent, structural_key
+from .._recent import Recent
 from .._structure import accumulate_dtype, example_squared_norm
 from ._check import unreadable
 from ._coloring import ColoringError
 from ._partial import partial_plan
 from ._reading import dependence_of
+from ._structural_key import structural_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int

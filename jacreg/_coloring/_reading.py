@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from .._dependence import LinearProgram, Reader, linear_program, read_dependence
+from .._dependence import LinearProgram, Reader, read_dependence
 from .._linearize import Linearization
+from ._linear_program import linear_program
 from ._relation import Relation, relation_of
 
 
