@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ._convolution import evaluate, with_products
 from ._errors import DirectionError, note_mistake
-from ._guard import with_finite_factors
+from ._guard import with_finite_factors, with_own_conditions
 from ._inputs import as_argument, as_input, check_inputs, check_no_numbers, note_flag
 from ._program import FORWARD, REVERSE, Directions, Program
 from ._sharding import match_varying
@@ -259,9 +259,10 @@ def linearize(
     ys_shape = shapes[0] if has_aux else shapes
     _check_outputs(ys_shape, num_examples)
     out_tree, consts = jax.tree.structure(shapes), tuple(closed.consts)
+    differentiated = with_own_conditions(closed)
 
     def primal(xs: PyTree) -> Any:
-        outs = evaluate(closed, *jax.tree.leaves((xs, *args)))
+        outs = evaluate(differentiated, *jax.tree.leaves((xs, *args)))
         return jax.tree.unflatten(out_tree, outs)
 
     value, aux, tangent_map = _differentiated(primal, xs, has_aux)

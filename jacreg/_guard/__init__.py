@@ -9,6 +9,14 @@ condition before it lets nothing through, or one behind it asks for nothing: bot
 give the finite value. That changes no entry that is finite in both, and costs one selection for
 each such factor, once for all products; in the body of a loop, a checkpoint or a branch once in
 each.
+
+Behind a contraction, a convolution or whatever else adds up entries, something of a row is asked
+for as a rule, and nothing is changed. Where a condition holds for rows as a whole
+(`jnp.where(valid[:, None], jnp.sqrt(xs) @ w, xs)`) nothing may be: a mask passes along the axes
+that are not mixed, if a clause of it changes along none that is. So conditions on entries alone,
+as relu has them, stay where they are. What is not followed: conditions on entries that are false
+for all of a row by chance, those of rows in a rule of `jax.custom_jvp`, and `while` loops.
 """
 
+from ._repeated import with_own_conditions as with_own_conditions
 from ._rewrite import with_finite_factors as with_finite_factors

@@ -5,9 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, Protocol
 
+from ._axes import Clauses
 from ._values import Mask
 
 Masks = Sequence[Mask | None]
+
+
+def clauses_given(masks: Masks) -> list[Clauses | None]:
+    """What a body knows of masks of the program around."""
+    return [None if mask is None else mask.clauses for mask in masks]
 
 
 class Changed(Protocol):
@@ -38,4 +44,6 @@ class Body(Protocol):
         ...
 
 
-BodyOf = Callable[[Any, Sequence[bool]], Body | None]
+# Of an equation, which of its operands are linear and which are the same for all examples.
+Shared = Sequence[bool] | None
+BodyOf = Callable[[Any, Sequence[bool], Shared], Body | None]

@@ -9,10 +9,12 @@ import jax
 
 from .._interpret import HELD, JIT, bind
 from .._sharding import match_sharding
-from ._body import BodyOf, Changed, Masks
+from ._axes import joined
+from ._body import BodyOf, Changed, Masks, Shared, clauses_given
 from ._conditions import Conditions
 from ._flat import Flat, Named, lifted, named
-from ._values import Mask, Values, everywhere, names
+from ._masks import everywhere
+from ._values import Mask, Values, names
 
 # Programs that are called as a whole, and under which name they are held.
 _CALLS = {name: held for name, held in HELD.items() if name not in JIT}
@@ -25,16 +27,20 @@ class Branches:
     Args:
         equation: that runs them.
         linear: of each operand, whether it is linear.
+        shared: of each operand, whether it is the same for all examples, if known.
         body_of: reads the equations in them that have programs inside.
     """
 
-    def __init__(self, equation: Any, linear: Sequence[bool], body_of: BodyOf) -> None:
+    def __init__(
+        self, equation: Any, linear: Sequence[bool], shared: Shared, body_of: BodyOf
+    ) -> None:
         self._equation = equation
         self._name = _CALLS.get(equation.primitive.name, "branches")
         self._first = int(self._name == "branches")
         inner = equation.params[self._name]
         self._programs = [Flat(each, body_of) for each in (inner if self._first else (inner,))]
         self._linear = linear[self._first :]
+        self._shared = shared and shared[self._first :]
         self._count = len(equation.outvars)
         plain = self._conditions((), ())
         outs = zip(*(found.linear_out for found in plain), strict=True)
@@ -70,7 +76,7 @@ class Branches:
         through = through or [None] * len(self._linear)
         return [
             each.conditions(
-                self._linear, [m is not None for m in through], [m is not None for m in asked]
+                self._linear, self._shared, clauses_given(through), clauses_given(asked)
             )
             for each in self._programs
         ]
@@ -122,6 +128,7 @@ class Branches:
             [flag or None for flag in flags],
             read,
             evaluate,
+            [joined(mask.clauses for mask in each) for each in zip(*kept, strict=True)],
             condition=any(mask.said for row in kept for mask in row),
         )
 

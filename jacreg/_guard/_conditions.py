@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._interpret import bind
+from ._axes import Clauses
 from ._body import Body, BodyOf, Masks
-from ._values import (
-    Mask,
-    Name,
-    Values,
+from ._masks import (
     along,
     back,
     both,
@@ -21,10 +20,12 @@ from ._values import (
     either,
     gathered,
     given,
-    names,
     nowhere,
     spread,
-)  # fmt: skip
+)
+from ._mixing import before_mixed, behind_mixed, met_in_sum
+from ._predicates import clauses_of
+from ._values import Mask, Name, Values, names
 
 # Entry by entry; a mask of what enters is one of what leaves, and back.
 _SAME = frozenset({"convert_element_type", "copy", "copy_p", "neg"})
@@ -36,6 +37,8 @@ _MOVES = frozenset(
      "reduce_sum", "cumsum", "concatenate", "pad", "split", "stack", "unstack", "tile",
      "gather", "dynamic_slice"}
 )  # fmt: skip
+# Of these nothing is known as one equation.
+_UNREAD = frozenset({"while", "cond"})
 
 
 class Conditions:
@@ -44,8 +47,11 @@ class Conditions:
     Args:
         jaxpr: the program.
         linear: of each input, whether it is linear.
-        through: of each input, whether a mask is given of where it may differ from zero.
-        asked: of each output, whether a mask is given of where it has an effect.
+        shared: of each input, whether it is the same for all examples, as weights are; None in a
+            program that has an axis of examples.
+        through: of each input, the clauses of a mask of where it may differ from zero; None where
+            none is given.
+        asked: the same of each output and where it has an effect.
         body_of: reads an equation with programs inside; None where it is not known.
     """
 
@@ -53,20 +59,24 @@ class Conditions:
         self,
         jaxpr: Any,
         linear: Sequence[bool],
-        through: Sequence[bool],
-        asked: Sequence[bool],
+        shared: Sequence[bool] | None,
+        through: Sequence[Clauses | None],
+        asked: Sequence[Clauses | None],
         body_of: BodyOf,
     ) -> None:
         self.jaxpr = jaxpr
         self.linear = {atom for atom, each in zip(jaxpr.invars, linear, strict=True) if each}
+        self._whole = shared is None
+        self._shared = {a for a, each in zip(jaxpr.invars, shared or (), strict=False) if each}
+        self._made_by = {atom: equation for equation in jaxpr.eqns for atom in equation.outvars}
         self._bodies: dict[int, Body] = {}
         for equation in jaxpr.eqns:
             self._spread(equation, body_of)
         self.linear_out = [self._is_linear(atom) for atom in jaxpr.outvars]
         self._through = {
-            atom: given(("through", i))
+            atom: given(("through", i), each)
             for i, (atom, each) in enumerate(zip(jaxpr.invars, through, strict=True))
-            if each
+            if each is not None
         }
         self._asked: dict[Any, Mask] = {}
         self._zeros: dict[int, Mask] = {}
@@ -75,7 +85,7 @@ class Conditions:
             self._forward(equation)
         for i, (atom, each) in enumerate(zip(jaxpr.outvars, asked, strict=True)):
             if self._is_linear(atom):
-                self._ask(atom, given(("asked", i)) if each else None)
+                self._ask(atom, None if each is None else given(("asked", i), each))
         for equation in reversed(jaxpr.eqns):
             self._backward(equation)
         self._factors = dict(filter(None, map(self._replaced, jaxpr.eqns)))
@@ -144,9 +154,12 @@ class Conditions:
     def _spread(self, equation: Any, body_of: BodyOf) -> None:
         """Which outputs are linear."""
         linear = [self._is_linear(atom) for atom in equation.invars]
+        shared = [self._is_shared(atom) for atom in equation.invars]
+        if all(shared):
+            self._shared.update(equation.outvars)
         if not any(linear):
             return
-        body = body_of(equation, linear)
+        body = body_of(equation, linear, None if self._whole else shared)
         if body is not None:
             self._bodies[id(equation)] = body
         outs = [True] * len(equation.outvars) if body is None else body.linear_out
@@ -154,6 +167,9 @@ class Conditions:
 
     def _is_linear(self, atom: Any) -> bool:
         return not isinstance(atom, jex.Literal) and atom in self.linear
+
+    def _is_shared(self, atom: Any) -> bool:
+        return isinstance(atom, jex.Literal) or atom in self._shared
 
     def _through_of(self, atom: Any) -> Mask | None:
         return self._through.get(atom) if self._is_linear(atom) else self._nowhere(atom)
@@ -168,19 +184,22 @@ class Conditions:
 
     def _replaced(self, equation: Any) -> tuple[int, tuple[int, Mask]] | None:
         """Of a product with a factor that is an array: its place and where."""
-        if equation.primitive.name not in _PRODUCTS:
-            return None
+        contracts = equation.primitive.name == "dot_general"
         linear = [self._is_linear(atom) for atom in equation.invars]
-        if linear.count(True) != 1:
+        if not (contracts or equation.primitive.name in _PRODUCTS) or linear.count(True) != 1:
             return None
-        place = linear.index(False)
-        factor, (out,) = equation.invars[place], equation.outvars
+        place, (out,) = linear.index(False), equation.outvars
+        factor, other = equation.invars[place], equation.invars[1 - place]
         if isinstance(factor, jex.Literal):
             return None
         asked = None if out in self._everywhere else self._asked.get(out)
-        other, shape = equation.invars[1 - place], out.aval.shape
-        mask = both(spread(self._through.get(other), other.aval.shape, shape), asked)
-        mask = gathered(mask, shape, factor.aval.shape)
+        through, shape = self._through.get(other), out.aval.shape
+        if contracts:
+            shared = self._whole or factor in self._shared
+            mask = met_in_sum(equation, place, through, asked, shared=shared)
+        else:
+            mask = both(spread(through, other.aval.shape, shape), asked)
+            mask = gathered(mask, shape, factor.aval.shape)
         return None if mask is None else (id(equation), (place, mask))
 
     def _cases(self, equation: Any) -> list[tuple[Any, Mask]]:
@@ -190,7 +209,9 @@ class Conditions:
             return []
         shape = equation.outvars[0].aval.shape
         return [
-            (case, chosen(which, i, shape)) for i, case in enumerate(cases) if self._is_linear(case)
+            (case, chosen(which, i, shape, partial(clauses_of, which, self._made_by, holds=i > 0)))
+            for i, case in enumerate(cases)
+            if self._is_linear(case)
         ]
 
     def _forward(self, equation: Any) -> None:
@@ -221,6 +242,8 @@ class Conditions:
             spreads = [spread(m, a.aval.shape, shape) for a, m in zip(linear, known, strict=True)]
             masks = [mask for mask in spreads if mask is not None]
             outs = [either(masks)] if len(masks) == len(known) else ()
+        elif name not in _UNREAD and None not in known:
+            outs = behind_mixed(equation, flags, known)
         self._through.update(
             (atom, mask)
             for atom, mask in zip(equation.outvars, outs, strict=False)
@@ -245,10 +268,15 @@ class Conditions:
         elif name in _MOVES and any(mask is not None for mask in outs):
             for atom, mask in zip(linear, back(equation, flags, outs), strict=True):
                 self._ask(atom, mask)
-        else:
-            passes, shape = name in _SAME | _SUMS | _PRODUCTS, equation.outvars[0].aval.shape
+        elif name in _SAME | _SUMS | _PRODUCTS:
+            shape = equation.outvars[0].aval.shape
             for atom in linear:
-                self._ask(atom, gathered(outs[0], shape, atom.aval.shape) if passes else None)
+                self._ask(atom, gathered(outs[0], shape, atom.aval.shape))
+        else:
+            known = name not in _UNREAD and None not in outs
+            for place, atom in enumerate(equation.invars):
+                if flags[place]:
+                    self._ask(atom, before_mixed(equation, place, outs) if known else None)
 
     def _ask(self, atom: Any, mask: Mask | None) -> None:
         if mask is None:

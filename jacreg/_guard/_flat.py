@@ -8,9 +8,12 @@ from typing import Any
 import jax
 
 from .._interpret import JIT, bind, interpret, interpret_inner, opened
-from ._body import Body, BodyOf
+from ._axes import Clauses
+from ._body import Body, BodyOf, Shared
 from ._conditions import Conditions
-from ._values import Mask, Values, picked
+from ._masks import picked
+from ._repeated import is_thin
+from ._values import Mask, Values
 
 Named = dict[Any, Mask]
 
@@ -33,18 +36,22 @@ class Flat:
         self.jaxpr = self._closed.jaxpr
 
     def conditions(
-        self, linear: Sequence[bool], through: Sequence[bool], asked: Sequence[bool]
+        self,
+        linear: Sequence[bool],
+        shared: Shared,
+        through: Sequence[Clauses | None],
+        asked: Sequence[Clauses | None],
     ) -> Conditions:
-        """Those in it, of the flags of its inputs, and masks that are given of them."""
-        key = (tuple(linear), tuple(through), tuple(asked))
+        """Those in it, of the flags of its inputs, and clauses of masks that are given of them."""
+        key = (tuple(linear), shared and tuple(shared), tuple(through), tuple(asked))
         if key not in self._found:
             self._found[key] = Conditions(self.jaxpr, *key, self._body_once)
         return self._found[key]
 
-    def _body_once(self, equation: Any, linear: Sequence[bool]) -> Body | None:
-        key = (id(equation), tuple(linear))
+    def _body_once(self, equation: Any, linear: Sequence[bool], shared: Shared) -> Body | None:
+        key = (id(equation), tuple(linear), shared and tuple(shared))
         if key not in self._bodies:
-            self._bodies[key] = self._body_of(equation, linear)
+            self._bodies[key] = self._body_of(equation, linear, shared)
         return self._bodies[key]
 
     def values(self, found: Conditions, operands: Sequence[Any], masks: dict[Any, Any]) -> Values:
@@ -62,12 +69,12 @@ class Flat:
 
 
 def flattened(program: Any, consts: Sequence[Any], tangents: Sequence[Any]) -> Any:
-    """Return the closed program without jitted ones in it."""
+    """Return the closed program without jitted ones in it, nor those that only select."""
     return jax.make_jaxpr(lambda *args: interpret(program, consts, args, _inlined))(*tangents)
 
 
 def _inlined(equation: Any, operands: list[Any]) -> Any:
-    if equation.primitive.name in JIT:
+    if equation.primitive.name in JIT or is_thin(equation):
         return interpret_inner(equation, operands, _inlined)
     return bind(equation, operands)
 
@@ -76,6 +83,7 @@ def lifted(
     wanted: Sequence[Any],
     around: Named,
     evaluate: Callable[[Values, dict[Any, Any]], Sequence[Any]],
+    clauses: Sequence[Clauses],
     *,
     condition: bool,
 ) -> list[Mask | None]:
@@ -85,6 +93,7 @@ def lifted(
         wanted: which there are; None where there is none.
         around: the masks of the program around that the body may read, by their names in it.
         evaluate: from the values of the program around and those masks to all that are wanted.
+        clauses: of each that there is.
         condition: whether the body adds one.
     """
     read = list(around)
@@ -93,7 +102,7 @@ def lifted(
         lambda values, parts: evaluate(values, dict(zip(read, parts, strict=True))),
         condition=condition,
     )
-    found = iter(picked(group, sum(mask is not None for mask in wanted)))
+    found = iter(picked(group, len(clauses), clauses.__getitem__))
     return [None if mask is None else next(found) for mask in wanted]
 
 

@@ -9,11 +9,13 @@ import jax.numpy as jnp
 
 from .._interpret import scan_counts, scan_like
 from .._sharding import match_sharding
-from ._body import BodyOf, Changed, Masks
+from ._axes import joined, stacked, stepped
+from ._body import BodyOf, Changed, Masks, Shared, clauses_given
 from ._changed_loop import ChangedLoop
 from ._conditions import Conditions
 from ._flat import Flat, Named, lifted, named
-from ._values import Mask, Values, everywhere, names
+from ._masks import everywhere, widened
+from ._values import Mask, Values, names
 
 NAMES = frozenset({"scan"})
 _STATES = "states"
@@ -25,15 +27,22 @@ class Loop:
     Args:
         equation: of the loop.
         linear: of each operand, whether it is linear.
+        shared: of each operand, whether it is the same for all examples, if known.
         body_of: reads the equations in its body that have programs inside.
     """
 
-    def __init__(self, equation: Any, linear: Sequence[bool], body_of: BodyOf) -> None:
+    def __init__(
+        self, equation: Any, linear: Sequence[bool], shared: Shared, body_of: BodyOf
+    ) -> None:
         self._equation = equation
         self._consts, self._carries = scan_counts(equation)
         self._rest = self._consts + self._carries
         self._program = Flat(equation.params["jaxpr"], body_of)
         self._linear = list(linear)
+        # The steps may be the examples.
+        shared = [i < self._consts for i in range(len(linear))] if shared is None else shared
+        carries = range(self._consts, self._rest)
+        self._shared = [each and i not in carries for i, each in enumerate(shared)]
         self._known: dict[Any, Any] = {}
         self._states = Mask((), lambda values, _: self._inputs(values))
         while True:
@@ -56,7 +65,7 @@ class Loop:
     def changed(self, through: Masks, asked: Masks) -> Changed | None:
         """The equation with factors replaced in its body."""
         entering, leaving = self._along(through)[1], self._back(asked)[1]
-        found = self._conditions(entering, leaving)
+        found = self._conditions(entering, leaving, at_steps=True)
         needs = found.needs
         if needs is None:
             return None
@@ -83,7 +92,9 @@ class Loop:
             {("through", self._consts + i): mask for i, mask in enumerate(ends) if mask},
             outs[self._carries :], self._equation.params["reverse"],
         )  # fmt: skip
-        after, at_steps, ys = found(ends)
+        after, at_steps, ys = found(
+            [end and known[i] for i, end in zip(carries, ends, strict=True)]
+        )
         entering = [*known[: self._consts], *at_steps, *known[self._rest :]]
         self._known["along", *map(id, masks)] = [*after, *ys], entering, masks
         return [*after, *ys], entering
@@ -106,11 +117,10 @@ class Loop:
             {("asked", i): mask for i, mask in enumerate(ends) if mask},
             [*ins[: self._consts], *ins[self._rest :]], not self._equation.params["reverse"],
         )  # fmt: skip
-        after, at_steps, each = found(ends)
-        consts = [
-            mask and Mask((mask,), lambda _, parts: jnp.any(parts[0], axis=0))
-            for mask in each[: self._consts]
-        ]
+        after, at_steps, each = found(
+            [end and mask for mask, end in zip(known, ends, strict=False)]
+        )
+        consts = [mask and _at_any_step(mask) for mask in each[: self._consts]]
         leaving = [*at_steps, *known[self._carries :]]
         inner = [*consts, *after, *each[self._consts :]]
         self._known["back", *map(id, masks)] = inner, leaving, masks
@@ -168,8 +178,8 @@ class Loop:
             reverse: whether the last step comes first.
 
         Returns:
-            A function from flags of carries to masks of these after the loop, masks of them as they
-            enter each step, and masks of `each`.
+            A function from masks of carries at the start, None where they are not carried, to masks
+            of these after the loop, masks of them as they enter each step, and masks of `each`.
         """
         wanted = [mask for mask in each if mask is not None]
 
@@ -192,15 +202,17 @@ class Loop:
             )
             return [*end.values(), *(at_steps[name] for name in end), *made]
 
-        def masks_of(flags: Sequence[Any]) -> tuple[Masks, Masks, Masks]:
-            flags = [flag or None for flag in flags]
+        def masks_of(starts: Masks) -> tuple[Masks, Masks, Masks]:
+            starts = [mask or None for mask in starts]
+            kept = [mask.clauses for mask in starts if mask]
             made = lifted(
-                [*flags, *flags, *each],
+                [*starts, *starts, *each],
                 {_STATES: self._states, **around},
                 evaluate,
+                [*kept, *map(stacked, [*kept, *(mask.clauses for mask in wanted)])],
                 condition=any(mask.said for mask in (*carried.values(), *wanted)),
             )
-            count = len(flags)
+            count = len(starts)
             return made[:count], made[count : 2 * count], made[2 * count :]
 
         return masks_of
@@ -245,22 +257,43 @@ class Loop:
             {n: m for n, m in masks.items() if n not in shared},
         )
 
-    def _conditions(self, through: Masks, asked: Masks) -> Conditions:
+    def _conditions(self, through: Masks, asked: Masks, *, at_steps: bool = False) -> Conditions:
+        """Those of the body; `at_steps`: of carries, too, the masks have a row a step."""
         body = self._program.jaxpr
-        return self._program.conditions(
-            self._linear,
-            [mask is not None for mask in through] or [False] * len(body.invars),
-            [mask is not None for mask in asked] or [False] * len(body.outvars),
-        )
+        known = [
+            [
+                each if each is None or i < whole else stepped(each)
+                for i, each in enumerate(clauses_given(masks or [None] * len(atoms)))
+            ]
+            for masks, atoms, whole in (
+                (through, body.invars, self._consts if at_steps else self._rest),
+                (asked, body.outvars, 0 if at_steps else self._carries),
+            )
+        ]
+        return self._program.conditions(self._linear, self._shared, *known)
+
+
+def _at_any_step(mask: Mask) -> Mask:
+    return Mask(
+        (mask,),
+        lambda _, parts: jnp.any(parts[0], axis=0),
+        along=lambda: stepped(mask.clauses),
+    )
 
 
 def _kept(
     known: list[Mask | None], carries: range, read: Callable[[Masks], tuple[Conditions, Masks]]
 ) -> tuple[list[Mask | None], Conditions, Masks]:
-    """Those of which there are some after each step, too."""
+    """Those of which there are some after each step, too, with clauses that hold there."""
     while True:
         found, after = read(known)
-        lost = [i for i, mask in zip(carries, after, strict=True) if known[i] and not mask]
-        if not lost:
+        kept = list(known)
+        for i, mask in zip(carries, after, strict=True):
+            start = known[i]
+            if start and mask:
+                kept[i] = widened(start, joined([start.clauses, mask.clauses]))
+            else:
+                kept[i] = None
+        if kept == known:
             return known, found, after
-        known = [None if i in lost else mask for i, mask in enumerate(known)]
+        known = kept

@@ -7,9 +7,9 @@ from typing import Any
 
 import jax
 
-from .._interpret import mentions
+from .._interpret import contains, mentions
 from . import _branches, _loop
-from ._body import Body
+from ._body import Body, Shared
 from ._branches import Branches
 from ._conditions import Conditions
 from ._flat import flattened
@@ -28,7 +28,7 @@ def with_finite_factors(linear: Any, tangents: Sequence[Any]) -> Any:
         return linear
     flat = flattened(linear.jaxpr, linear.consts, tangents)
     ins, outs = len(flat.jaxpr.invars), len(flat.jaxpr.outvars)
-    found = Conditions(flat.jaxpr, [True] * ins, [False] * ins, [False] * outs, _body_of)
+    found = Conditions(flat.jaxpr, [True] * ins, None, [None] * ins, [None] * outs, _body_of)
     if found.needs is None:
         return linear
     known = dict(zip(flat.jaxpr.constvars, flat.consts, strict=True))
@@ -38,13 +38,19 @@ def with_finite_factors(linear: Any, tangents: Sequence[Any]) -> Any:
 
 
 def _multiplies(jaxpr: Any) -> bool:
-    return mentions(jaxpr, "mul") or mentions(jaxpr, "div")
+    return mentions(jaxpr, "mul") or mentions(jaxpr, "div") or contains(jaxpr, _contracts)
 
 
-def _body_of(equation: Any, linear: Sequence[bool]) -> Body | None:
+def _contracts(equation: Any) -> bool:
+    """Whether examples have matrices of their own, of which a condition may leave out some rows."""
+    name = equation.primitive.name
+    return name == "dot_general" and bool(equation.params["dimension_numbers"][1][0])
+
+
+def _body_of(equation: Any, linear: Sequence[bool], shared: Shared) -> Body | None:
     name = equation.primitive.name
     if name in _loop.NAMES:
-        return Loop(equation, linear, _body_of)
+        return Loop(equation, linear, shared, _body_of)
     if name == "cond" and linear[0]:
         return None
-    return Branches(equation, linear, _body_of) if name in _branches.NAMES else None
+    return Branches(equation, linear, shared, _body_of) if name in _branches.NAMES else None
