@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ._convolution import evaluate, with_products
 from ._errors import DirectionError, note_mistake
-from ._guard import with_finite_factors, with_own_conditions
+from ._guard import has_pole, with_finite_factors, with_own_conditions
 from ._inputs import as_argument, as_input, check_inputs, check_no_numbers, note_flag
 from ._program import FORWARD, REVERSE, Directions, Program
 from ._sharding import match_varying
@@ -266,8 +266,10 @@ def linearize(
         return jax.tree.unflatten(out_tree, outs)
 
     value, aux, tangent_map = _differentiated(primal, xs, has_aux)
-    linear = with_finite_factors(jax.make_jaxpr(tangent_map)(xs), jax.tree.leaves(xs))
-    program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode)
+    written = jax.make_jaxpr(tangent_map)(xs)
+    linear = with_finite_factors(written, jax.tree.leaves(xs))
+    left_out = linear is not written and has_pole(closed.jaxpr)
+    program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode, left_out)
     return Linearization(value, aux, xs, args, consts, tuple(linear.consts), program)
 
 

@@ -57,14 +57,18 @@ class Program:
         out_tree: of what the function returned.
         has_aux: whether that is `(ys, aux)`.
         mode: the hint of `linearize`.
+        left_out: whether a condition leaves out factors of the derivative that may not be finite.
     """
 
-    def __init__(self, jaxpr: Any, linear: Any, out_tree: Any, has_aux: bool, mode: Any) -> None:
+    def __init__(
+        self, jaxpr: Any, linear: Any, out_tree: Any, has_aux: bool, mode: Any, left_out: bool
+    ) -> None:
         self.jaxpr = without_arrays(jaxpr)
         self.linear = without_arrays(linear)
         self.out_tree = out_tree
         self.has_aux = has_aux
         self.mode = mode
+        self.left_out = left_out
         self._reverse: list[str | None] = []
         self._reverse_calls_back = False
 

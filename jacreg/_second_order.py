@@ -13,8 +13,6 @@ from ._basis import AUTOMATIC_ENTRIES
 from ._chain import check_hessian_readable, may_save
 from ._choice import Choice, Unfit, program_cost
 from ._forward_laplacian import (
-    EACH,
-    SUM,
     Order,
     Refusal,
     by_parts,
@@ -43,7 +41,7 @@ def laplacian_forward(lin: Linearization, method: Any, limit: float) -> Choice:
 def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `laplacian`: some entries of x after the other, where the memory asks for it."""
     _check_larger(limit)
-    return _forward(lin, _in_parts(SUM), _added, in_parts=True)
+    return _forward(lin, _in_parts(keep=False), _added, in_parts=True)
 
 
 def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -54,7 +52,7 @@ def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
 def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `hessian_diagonal`: some entries of x after the other."""
     _check_larger(limit)
-    return _forward(lin, _in_parts(EACH), _as_tree, in_parts=True)
+    return _forward(lin, _in_parts(keep=True), _as_tree, in_parts=True)
 
 
 def _check_larger(limit: float) -> None:
@@ -73,18 +71,22 @@ def _as_tree(lin: Linearization, terms: list[Array]) -> Any:
     )
 
 
-# A term of the result by one leaf of `xs`: of the field's program, its inputs and which of them.
-Term = Callable[[Any, list[Any], int], "Array"]
+# A term of the result by one leaf of `xs`: of the field's program, its inputs and which of them,
+# and whether a condition leaves out something.
+Term = Callable[[Any, list[Any], int, bool], "Array"]
 
 
-def _at_once(compute: Callable[[Any, Any, int], tuple[Array, Array]]) -> Term:
-    return lambda field, inputs, which: compute(field, inputs, which)[1]
+def _at_once(compute: Callable[..., tuple[Array, Array]]) -> Term:
+    return lambda field, inputs, which, left_out: compute(
+        field, inputs, which, conditions=left_out
+    )[1]
 
 
-def _in_parts(order: Order) -> Term:
-    def term(field: Any, inputs: list[Any], which: int) -> Array:
+def _in_parts(*, keep: bool) -> Term:
+    def term(field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
         size = prod(inputs[which].shape[1:])
         count = max(1, min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr)))
+        order = Order(keep, conditions=left_out)
         return by_parts(field, inputs, which, order, count)
 
     return term
@@ -104,7 +106,9 @@ def _forward(
     leaves = range(len(jax.tree.leaves(lin.xs)))
 
     def trace() -> Any:
-        return jax.make_jaxpr(lambda: [term(field, inputs, which) for which in leaves])()
+        return jax.make_jaxpr(
+            lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
+        )()
 
     if not in_parts and _is_settled(lin, field.jaxpr, diagonal):
         return Choice(PATH, 0, _WHY, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))

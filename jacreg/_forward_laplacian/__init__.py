@@ -2,8 +2,6 @@
 
 from ._carried import Order as Order
 from ._carried import Refusal as Refusal
-from ._field import EACH as EACH
-from ._field import SUM as SUM
 from ._field import by_parts as by_parts
 from ._field import forward_hessian_diagonal as forward_hessian_diagonal
 from ._field import forward_laplacian as forward_laplacian

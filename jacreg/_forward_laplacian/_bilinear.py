@@ -6,11 +6,13 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 
 from .._interpret import bind
 from ._carried import Carried, Order, at_rank, seen_of, value_of
 from ._colors import Seen, color, compact, fits, num_colors
+from ._conditions import behind, either
 from ._directions import Directions, full, place, recolor, summed, total
 from ._push import OneOperand, each_slot, push
 from ._seen import reach
@@ -48,7 +50,11 @@ def bilinear(equation: Any, operands: Sequence[Any], order: Order) -> Carried:
             terms.append(order.scale(_cross(equation, pair, seen, order), 2))
         return order.total(terms)
 
-    return Carried(value, seen, tangent, second)
+    def mask() -> Any:
+        parts = [behind(equation, side, operands[side].through()) for side in sides]
+        return either(parts) if order.conditions else None
+
+    return Carried(value, seen, tangent, second, mask)
 
 
 def _cross(equation: Any, pair: Sequence[Directions], seen: tuple[Seen, ...], order: Order) -> Any:
@@ -116,7 +122,7 @@ def _contracted(equation: Any, pair: Sequence[Directions]) -> Array:
         precision=params["precision"],
         preferred_element_type=params["preferred_element_type"],
     )
-    return found if mask is None or mask.all() else found * mask.astype(found.dtype)
+    return found if mask is None or mask.all() else jnp.where(mask, found, 0)
 
 
 def _axes(side: int, contracted: Any, batch: Any, shapes: Any) -> tuple[list[int], list[int]]:

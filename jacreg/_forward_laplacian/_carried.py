@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ._colors import Seen
-from ._directions import Directions, product, scale, summed, times, total, widened
+from ._directions import Directions, product, scale, summed, total, widened, within
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -40,11 +40,13 @@ class Carried:
         seen: tuple[Seen, ...],
         tangent: Callable[[], Directions],
         second: Callable[[], Any],
+        through: Callable[[], Any] = lambda: None,
     ) -> None:
         self.value = value
         self.seen = seen
         self._tangent: Any = tangent
         self._second: Any = second
+        self._through: Any = through
 
     def tangent(self) -> Directions:
         """First derivatives."""
@@ -57,6 +59,15 @@ class Carried:
         if callable(self._second):
             self._second = self._in_own_type(self._second())
         return self._second
+
+    def through(self) -> Any:
+        """Where it may depend on x, with axes of length 1 along which that does not change.
+
+        None where no condition says so; see `Order`.
+        """
+        if callable(self._through):
+            self._through = self._through()
+        return self._through
 
     def _in_own_type(self, term: Any) -> Any:
         """Derivatives in the type of the value, which operations on both ask for."""
@@ -71,21 +82,32 @@ class Order:
     """What is carried of the second derivatives d^2 / dx_i^2.
 
     `Order(keep=False)`: their sum over i, an array. `Order(keep=True)`: each, as `Directions`.
+    With `conditions`, what a selection leaves out is zero even where it is not finite.
     """
 
-    def __init__(self, keep: bool) -> None:
+    def __init__(self, keep: bool, *, conditions: bool = False) -> None:
         self.keep = keep
+        self.conditions = conditions
 
     def of_product(self, first: Directions, second: Directions) -> Any:
         """Products of derivatives by the same entry of x."""
         found = product(first, second)
         return found if self.keep else summed(found)
 
-    def scale(self, term: Any, factor: Any, *, chosen: bool = False) -> Any:
-        """A term `times` an array, entry by entry."""
+    def scale(self, term: Any, factor: Any) -> Any:
+        """A term times an array, entry by entry."""
         if term is None:
             return None
-        return (scale if self.keep else times)(term, factor, chosen=chosen)
+        if self.keep:
+            return scale(term, factor)
+        term, factor = widened([term, factor])
+        return term * factor
+
+    def within(self, term: Any, mask: Any) -> Any:
+        """A term where a mask is true, zero elsewhere."""
+        if term is None or mask is None:
+            return term
+        return within(term, mask) if self.keep else jnp.where(mask, term, 0)
 
     def total(self, terms: Sequence[Any]) -> Any:
         """Sum of terms."""

@@ -121,11 +121,12 @@ def _recolor_axis(
     ones = [start + k for k in range(num_axes) if k != axis]
     index = np.expand_dims(index, tuple(ones)) if ones else index
     if num_colors(before) == 1:
-        return array * (index >= 0).astype(array.dtype)
+        return jnp.where(index >= 0, array, 0)
     found = jnp.take_along_axis(
         array, np.maximum(index, 0), axis=start + axis, mode="promise_in_bounds"
     )
-    return found if (index >= 0).all() else found * (index >= 0).astype(array.dtype)
+    # What is not seen may be infinite, and that times zero is no number.
+    return found if (index >= 0).all() else jnp.where(index >= 0, found, 0)
 
 
 def widened(arrays: Sequence[Any]) -> list[Any]:
@@ -153,18 +154,20 @@ def total(parts: Sequence[Directions]) -> Directions:
     return Directions(reduce(jnp.add, arrays), colors, seen)
 
 
-def times(array: Any, factor: Any, *, chosen: bool = False) -> Any:
-    """A product in the wider type; `chosen`: a factor of zero leaves out what is not finite."""
-    array, factor = widened([array, factor])
-    return jnp.where(factor == 0, 0, array * factor) if chosen else array * factor
-
-
-def scale(directions: Directions, factor: Any, *, chosen: bool = False) -> Directions:
-    """The derivatives `times` an array that broadcasts to theirs, entry by entry."""
+def scale(directions: Directions, factor: Any) -> Directions:
+    """The derivatives times an array that broadcasts to theirs, entry by entry."""
     if np.ndim(factor):
         ones = (1,) * directions.num_slot_axes
         factor = jnp.reshape(factor, with_slots(np.shape(factor), ones))
-    return directions._replace(array=times(directions.array, factor, chosen=chosen))
+    array, factor = widened([directions.array, factor])
+    return directions._replace(array=array * factor)
+
+
+def within(directions: Directions, mask: Any) -> Directions:
+    """The derivatives where a mask that broadcasts to their array is true, zero elsewhere."""
+    ones = (1,) * directions.num_slot_axes
+    mask = jnp.reshape(mask, with_slots(np.shape(mask), ones))
+    return directions._replace(array=jnp.where(mask, directions.array, 0))
 
 
 def product(first: Directions, second: Directions) -> Directions:

@@ -16,7 +16,8 @@ from .._forms import Form
 from .._interpret import bind
 from ._carried import Carried, Order, value_of
 from ._colors import union
-from ._directions import Directions, scale, total, with_slots
+from ._conditions import both, chosen, either
+from ._directions import Directions, scale, total, with_slots, within
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -35,8 +36,8 @@ class Entrywise(Carried):
         apply: the function of its value.
         factor: its derivative where it is the same for every value, else None.
         curved: whether it has a second derivative.
-        chosen: whether a choice is in it, which leaves out what is not finite.
         length: number of operations in it.
+        kept: where a condition in it does not leave out the root; None where there is none.
     """
 
     def __init__(
@@ -47,13 +48,13 @@ class Entrywise(Carried):
         factor: Any,
         *,
         curved: bool,
-        chosen: bool,
         length: int,
         order: Order,
+        kept: Any,
     ) -> None:
-        super().__init__(value, root.seen, self._first_order, self._second_order)
+        super().__init__(value, root.seen, self._first_order, self._second_order, self._mask)
         self.root, self.apply, self.factor = root, apply, factor
-        self.curved, self.chosen, self.length, self.order = curved, chosen, length, order
+        self.curved, self.length, self.order, self.kept = curved, length, order, kept
         self._known: tuple[Any, Any] | None = None
 
     def _derivatives(self) -> tuple[Any, Any]:
@@ -76,18 +77,23 @@ class Entrywise(Carried):
     def _first_order(self) -> Directions:
         first, _ = self._derivatives()
         found = self.root.tangent()
-        return found if first is None else scale(found, first, chosen=self.chosen)
+        found = found if first is None else scale(found, first)
+        mask = self.through()
+        return found if mask is None else within(found, mask)
+
+    def _mask(self) -> Any:
+        return both(self.kept, self.root.through())
 
     def _second_order(self) -> Any:
         first, second = self._derivatives()
         linear = self.root.second()
         if first is not None:
-            linear = self.order.scale(linear, first, chosen=self.chosen)
-        if second is None:
-            return linear
-        tangent = self.root.tangent()
-        squares = self.order.of_product(tangent, tangent)
-        return self.order.total([linear, self.order.scale(squares, second, chosen=self.chosen)])
+            linear = self.order.scale(linear, first)
+        if second is not None:
+            tangent = self.root.tangent()
+            squares = self.order.of_product(tangent, tangent)
+            linear = self.order.total([linear, self.order.scale(squares, second)])
+        return self.order.within(linear, self.through())
 
 
 _ONE = object()
@@ -117,7 +123,7 @@ def entrywise(
     carried = [each for each in operands if isinstance(each, Carried)]
     roots = {id(_root(each)): _root(each) for each in carried}
     length = 1 + max(each.length if isinstance(each, Entrywise) else 0 for each in carried)
-    if len(roots) == 1 and length > _LONGEST_CHAIN:
+    if len(roots) == 1 and (length > _LONGEST_CHAIN or _parts_leave_out(equation, carried)):
         roots = {id(each): each for each in carried}
     if len(roots) == 1 and carried[0].value.shape == value.shape:
         (root,) = roots.values()
@@ -129,12 +135,11 @@ def entrywise(
                 for each in operands
             ))  # fmt: skip
 
-        inside = [each for each in carried if isinstance(each, Entrywise) and each is not root]
         bent = form.degree == "smooth" and not _divides(equation, operands)
         curved = (
             bent
             or (form.degree == "bilinear" and len(carried) > 1)
-            or any(each.curved for each in inside)
+            or any(isinstance(e, Entrywise) and e is not root and e.curved for e in carried)
         )
         return Entrywise(
             value,
@@ -142,15 +147,46 @@ def entrywise(
             apply,
             _factor(equation, operands, root, small),
             curved=curved,
-            chosen=form.degree == "piecewise" or any(each.chosen for each in inside),
             length=length if root is not carried[0] else 1,
             order=order,
+            kept=_kept(equation, operands, root) if order.conditions else None,
         )
     return _of_several(equation, form, operands, value, call, order)
 
 
 def _root(operand: Carried) -> Carried:
     return operand.root if isinstance(operand, Entrywise) else operand
+
+
+def _parts_leave_out(equation: Any, carried: Sequence[Carried]) -> bool:
+    """Whether an operand may have no derivative where its own condition leaves out the root."""
+    several = len(carried) > 1 and equation.primitive.name != "select_n"
+    return several and any(isinstance(e, Entrywise) and e.kept is not None for e in carried)
+
+
+def _kept(equation: Any, operands: Sequence[Any], root: Carried) -> Any:
+    """Where the root matters, entry by entry."""
+
+    def own(operand: Any) -> Any:
+        return operand.kept if isinstance(operand, Entrywise) and operand is not root else None
+
+    return _let_through(equation, operands, own)
+
+
+def _let_through(equation: Any, operands: Sequence[Any], own: Callable[[Any], Any]) -> Any:
+    """Where an operation depends on its operands, given the mask of each that is carried."""
+    parts = [
+        both(_case(equation, operands, place), own(each))
+        for place, each in enumerate(operands)
+        if isinstance(each, Carried)
+    ]
+    every = len(parts) == len(operands) - 1 and all(own(e) is None for e in operands[1:])
+    return None if equation.primitive.name == "select_n" and every else either(parts)
+
+
+def _case(equation: Any, operands: Sequence[Any], place: int) -> Any:
+    """Where a selection takes an operand, None of other operations."""
+    return chosen(operands[0], place - 1) if equation.primitive.name == "select_n" else None
 
 
 def _divides(equation: Any, operands: Sequence[Any]) -> bool:
@@ -198,7 +234,6 @@ def _of_several(
     places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
     values = [value_of(each) for each in operands]
     known: dict[Any, Any] = {}
-    chosen = form.degree == "piecewise"
 
     def with_(place: int, at: Any, rest: Sequence[Any]) -> list[Any]:
         return [at if k == place else each for k, each in enumerate(rest)]
@@ -235,23 +270,33 @@ def _of_several(
         )
 
     def scaled(directions: Directions, factor: Any) -> Directions:
-        one = isinstance(factor, int) and factor == 1
-        return directions if one else scale(directions, factor, chosen=chosen)
+        return directions if isinstance(factor, int) and factor == 1 else scale(directions, factor)
+
+    def mask(place: int) -> Any:
+        if not order.conditions:
+            return None
+        return both(_case(equation, operands, place), operands[place].through())
+
+    def at(place: int) -> Directions:
+        found, own = scaled(lifted(place), first(place)), mask(place)
+        return found if own is None else within(found, own)
 
     def tangent() -> Directions:
-        return total([scaled(lifted(place), first(place)) for place in places])
+        return total([at(place) for place in places])
 
     def second_order() -> Any:
         terms = [
-            order.scale(operands[place].second(), first(place), chosen=chosen) for place in places
+            order.within(order.scale(operands[place].second(), first(place)), mask(place))
+            for place in places
         ]
         if form.degree in ("smooth", "bilinear"):
             for number, i in enumerate(places):
                 for j in places[number:]:
                     factor = second(i, j)
                     if factor is not None:
-                        both = order.of_product(lifted(i), lifted(j))
-                        terms.append(order.scale(both, factor if i == j else 2 * factor))
+                        pair = order.of_product(lifted(i), lifted(j))
+                        term = order.scale(pair, factor if i == j else 2 * factor)
+                        terms.append(order.within(term, both(mask(i), mask(j))))
         return order.total(terms)
 
     rank = value.ndim
@@ -260,4 +305,10 @@ def _of_several(
               for s in operands[place].seen)
         for place in places
     ])  # fmt: skip
-    return Carried(value, seen, tangent, second_order)
+
+    def through() -> Any:
+        if not order.conditions:
+            return None
+        return _let_through(equation, operands, lambda each: each.through())
+
+    return Carried(value, seen, tangent, second_order, through)

@@ -18,10 +18,10 @@ from ._run import carry
 if TYPE_CHECKING:
     from jaxtyping import Array
 
-SUM, EACH = Order(keep=False), Order(keep=True)
 
-
-def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[Array, Array]:
+def forward_laplacian(
+    program: Any, inputs: Sequence[Any], which: int, *, conditions: bool = False
+) -> tuple[Array, Array]:
     """Value and Laplacian of a scalar field by one of its inputs.
 
     Args:
@@ -29,6 +29,7 @@ def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[
             inputs alone.
         inputs: of the program.
         which: the one to differentiate by, `[N, *in]`.
+        conditions: what a selection leaves out is zero even where it is not finite.
 
     Raises:
         Refusal: an operation that forward mode does not go through.
@@ -37,19 +38,19 @@ def forward_laplacian(program: Any, inputs: Sequence[Any], which: int) -> tuple[
         Monte Carlo with forward Laplacian"; the directions, dense there, are shared by colours
         here (Curtis, Powell and Reid 1974).
     """
-    xs = inputs[which]
-    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), SUM)
+    xs, order = inputs[which], Order(keep=False, conditions=conditions)
+    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), order)
     value = value_of(out)
     term = out.second() if isinstance(out, Carried) else None
     return value, _or_zeros(term, value)
 
 
 def forward_hessian_diagonal(
-    program: Any, inputs: Sequence[Any], which: int
+    program: Any, inputs: Sequence[Any], which: int, *, conditions: bool = False
 ) -> tuple[Array, Array]:
     """Value and second derivatives by each entry of one input, as `forward_laplacian`."""
-    xs = inputs[which]
-    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), EACH)
+    xs, order = inputs[which], Order(keep=True, conditions=conditions)
+    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), order)
     value = value_of(out)
     term = out.second() if isinstance(out, Carried) else None
     if term is None:

@@ -99,8 +99,19 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
         ]
         return _inexact(apply_all(*arrays), inexact)
 
+    def throughs() -> list[Any] | None:
+        masks = [operands[place].through() for place in places]
+        counted = order.conditions and form.degree == "linear" and equation.primitive.name != "fft"
+        if not counted or any(mask is None for mask in masks):
+            return None
+        counts = [
+            jnp.broadcast_to(mask, values[place].shape).astype(values[place].dtype)
+            for mask, place in zip(masks, places, strict=True)
+        ]
+        return [count > 0 for count in _inexact(apply_all(*counts), inexact)]
+
     return carried_outputs(
-        outs, inexact, seen, lambda: tangents(lambda each: each.tangent()), seconds
+        outs, inexact, seen, lambda: tangents(lambda each: each.tangent()), seconds, throughs
     )
 
 
@@ -117,6 +128,7 @@ def carried_outputs(
     seen: Sequence[tuple[Seen, ...]],
     tangents: Callable[[], Any],
     seconds: Callable[[], Any],
+    throughs: Callable[[], Any] = lambda: None,
 ) -> list[Any]:
     """Outputs whose derivatives are computed together, at the first use of one."""
     known: dict[str, Any] = {}
@@ -137,6 +149,7 @@ def carried_outputs(
                 own,
                 lambda place=place: once("tangents", tangents, place),
                 lambda place=place: once("seconds", seconds, place),
+                lambda place=place: once("throughs", throughs, place),
             )
         )
         place += 1

@@ -18,5 +18,8 @@ as relu has them, stay where they are. What is not followed: conditions on entri
 for all of a row by chance, those of rows in a rule of `jax.custom_jvp`, and `while` loops.
 """
 
+from ._axes import links as links
+from ._axes import pairs as pairs
+from ._poles import has_pole as has_pole
 from ._repeated import with_own_conditions as with_own_conditions
 from ._rewrite import with_finite_factors as with_finite_factors
