@@ -1,14 +1,20 @@
-"""What the autoencoders of the contractive family are."""
+"""What the autoencoders of the contractive family are, whatever the framework that runs them."""
 
 from __future__ import annotations
 
 import dataclasses
+import itertools
 import math
+from typing import TYPE_CHECKING
 
 from ._activations import activation, initializer
 from ._checks import positive_integer, positive_integers
+from ._layers import Bias, Dense, Layer, Net
 from ._vectors import vectors
 from .conv import CHANNELS_LAST, ConvLayout
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -53,6 +59,39 @@ class AutoencoderSpec:
     def features(self) -> int:
         """The number of entries of one example."""
         return math.prod(self.input_shape)
+
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name, the decoder's counted backwards."""
+        found: dict[str, Layer] = {}
+        pairs = list(enumerate(itertools.pairwise((self.features, *self.hidden)), start=1))
+        for index, (into, out) in pairs:
+            found[f"encoder_{index}"] = Dense(into, out, self.initializer)
+        for index, (into, out) in reversed(pairs):
+            found[f"decoder_{index}"] = (
+                Bias(into) if self.tied else Dense(out, into, self.initializer)
+            )
+        found["classifier"] = Dense(self.hidden[-1], self.num_classes, self.initializer)
+        return found
+
+    def kernels(self, net: Net) -> list[Float[Array, "into out"]]:
+        """Those of the encoder, in order."""
+        return [net.kernel(f"encoder_{index + 1}") for index in range(len(self.hidden))]
+
+    def encode(self, net: Net, xs: Float[Array, "..."]) -> Float[Array, "... H"]:
+        """The hidden units of a batch or an example."""
+        hs = self.vectors(xs, batched=net.batched)
+        for index in range(1, len(self.hidden) + 1):
+            hs = activation(self.activation)(net.apply(f"encoder_{index}", hs))
+        return hs
+
+    def decode(self, net: Net, hs: Float[Array, "... H"]) -> Float[Array, "... D"]:
+        """The logits of the reconstruction."""
+        for index in reversed(range(1, len(self.hidden) + 1)):
+            if self.tied:
+                hs = hs @ net.kernel(f"encoder_{index}").T
+            hs = net.apply(f"decoder_{index}", hs)
+            hs = activation(self.activation)(hs) if index > 1 else hs
+        return hs
 
     def vectors(self, xs, *, batched: bool = True):
         """Each example as a vector, images in the canonical order: what is reconstructed.

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from jacreg._nearest import unknown
 
+from ._layers import is_stateful
 from ._networks import NETWORKS, Network, check_framework, network_class
 from ._weights import Weights, draw_weights, place_weights
 from .conv import ConvLayout
@@ -29,8 +30,8 @@ def build(
 
     Arguments:
       name: one of `models.names()`.
-      framework: "nnx", "linen" or "equinox"; nnx where None, or the network's own where it has
-        one alone.
+      framework: "nnx", "linen" or "equinox"; where None nnx, or Equinox for a network that nnx
+        has not.
       layout: the order of the axes of images and kernels, a `ConvLayout` or three strings;
         NHWC, HWIO, NHWC where None. Images come in the layout's own order; Equinox networks
         take one example, the layout less its batch axis.
@@ -38,7 +39,8 @@ def build(
       options: those of the network's specification, such as `num_classes`, `dropout` or
         `input_shape` (spatial sizes, then channels, whatever the layout).
 
-    Returns: an nnx or Equinox module, or the pair (module, variables) for linen.
+    Returns: an nnx or Equinox module; for linen the pair (module, variables), and in Equinox for
+    a network with running statistics (a ResNet) the pair (model, state).
 
     Raises: ValueError for an unknown name, framework or option (it names the known ones and the
     nearest) or for a value out of range, TypeError for one of the wrong type.
@@ -84,6 +86,8 @@ def construct(
         return constructor(spec, key=key)
     import equinox as eqx
 
+    if is_stateful(spec):
+        constructor = eqx.nn.make_with_state(constructor)
     # Only the shapes of the network's own draw are needed here, so nothing is drawn.
     return place_weights(eqx.filter_eval_shape(constructor, spec, key=key), weights)
 

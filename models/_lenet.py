@@ -4,10 +4,16 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ._activations import activation
 from ._checks import check_images, dropout_rate, positive_integer, positive_integers
-from .conv import CHANNELS_LAST, ConvLayout, Lowering
+from ._layers import Convolution, Dense, Layer, Net, own_axes
+from .conv import CHANNELS_LAST, ConvLayout, Lowering, flatten
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -47,22 +53,48 @@ class LeNetSpec:
         if min(shape[:2]) < 12:
             raise ValueError(f"LeNet' needs images of at least 12 x 12, got input_shape {shape}.")
 
-    def kernel_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The layers in order, with the shape of each kernel in the canonical order."""
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name: Glorot-uniform kernels, as in the paper."""
         height, width, channels = self.input_shape
         flat = math.prod((size // 2 - 4) // 2 for size in (height, width)) * 16
+
+        def convolution(into, out, layout, padding):
+            return Convolution(
+                into,
+                out,
+                5,
+                layout,
+                padding=padding,
+                init="glorot_uniform",
+                lowering=self.lowering,
+            )
+
         return {
-            "conv_1": (5, 5, channels, 6),
-            "conv_2": (5, 5, 6, 16),
-            "dense_1": (flat, 120),
-            "dense_2": (120, 84),
-            "dense_3": (84, self.num_classes),
+            "conv_1": convolution(channels, 6, self.layout, 2),
+            "conv_2": convolution(6, 16, self.layout.following, "VALID"),
+            "dense_1": Dense(flat, 120, "glorot_uniform"),
+            "dense_2": Dense(120, 84, "glorot_uniform"),
+            "dense_3": Dense(84, self.num_classes, "glorot_uniform"),
         }
 
-    @property
-    def initializer(self) -> str:
-        """Glorot-uniform kernels, as in the paper; biases start at 0."""
-        return "glorot_uniform"
+    def forward(self, net: Net, xs: Float[Array, "..."]) -> Float[Array, "... K"]:
+        """The logits of a batch or an example of images."""
+        self.check(xs, batched=net.batched)
+        *hidden, last = self.stages(net)
+        for index, stage in enumerate(hidden):
+            xs = stage(xs) if index < 2 else net.drop(stage(xs))
+        return last(xs)
+
+    def stages(self, net: Net) -> list[Callable]:
+        """The layers as functions; in evaluation their composition is the network."""
+        act, axes = activation(self.activation), own_axes(net, self.layout.outputs)
+        return [
+            lambda xs: net.pooled("conv_1", xs, self.activation, 2),
+            lambda hs: net.pooled("conv_2", hs, self.activation, 2),
+            lambda hs: act(net.apply("dense_1", flatten(hs, axes))),
+            lambda hs: act(net.apply("dense_2", hs)),
+            lambda hs: net.apply("dense_3", hs),
+        ]
 
     def check(self, xs, *, batched: bool) -> None:
         """Raises TypeError or ValueError where the images are not what the network takes."""

@@ -11,28 +11,29 @@ import jax
 import jax.numpy as jnp
 
 import jacreg
+from jacreg._lipschitz._group_sort import max_min
 from jacreg._lipschitz._layers import draw_aol, draw_sll
 from jacreg._lipschitz._layout import Convolution
 
 from ._checks import check_images, positive_integer, positive_integers
-from .conv import CHANNELS_LAST, ConvLayout, add_bias, conv, transpose_axes
+from ._layers import Net, dtype, own_axes
+from .conv import CHANNELS_LAST, ConvLayout, add_bias, conv, flatten, transpose_axes
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
-    from ._weights import Weights
-
 LAYERS = ("sll", "aol")
 
 
-class Layer(NamedTuple):
-    """One layer with parameters.
+class LipschitzLayer(NamedTuple):
+    """One layer with parameters, a `models._layers.Layer`.
 
     Attributes:
       kind: "halving" (2x2 with strides of 2), "residual", "convolution" (3x3 both) or "dense".
       into, out: channels or features.
       layout: of images; None for a dense layer.
       paired: whether MaxMin follows.
+      constrained: whether its Lipschitz constant is 1 for any weights.
     """
 
     kind: str
@@ -40,6 +41,7 @@ class Layer(NamedTuple):
     out: int
     layout: ConvLayout | None = None
     paired: bool = False
+    constrained: bool = True
 
     @property
     def window(self) -> int:
@@ -52,10 +54,25 @@ class Layer(NamedTuple):
         return 2 if self.kind == "halving" else 1
 
     @property
-    def kernel_shape(self) -> tuple[int, ...]:
-        """Of the kernel in the canonical order."""
-        dims = 0 if self.layout is None else len(self.layout.spatial_dims)
-        return (*(self.window,) * dims, self.into, self.out)
+    def kernel_axes(self) -> tuple[str, str]:
+        """The kernel's own and canonical axes."""
+        layout = self.layout
+        return ("IO", "IO") if layout is None else (layout.kernel, layout.canonical.kernel)
+
+    def draw(self, key: Array) -> dict[str, Array]:
+        """Initial arrays: convolutions of norm 1, and zeros for biases and scales."""
+        numbers = None if self.layout is None else self.layout.canonical.dimension_numbers
+        if numbers is not None and self.kind != "residual":
+            window = Convolution.of("draw", numbers, self.window, self.strides)
+            kernel = draw_aol(window, self.into, self.out, key, dtype())
+        else:
+            dims = 0 if numbers is None else len(numbers[0]) - 2
+            shape = (*(self.window,) * dims, self.into, self.out)
+            kernel = draw_sll(shape, prod(shape[:-1]), key, dtype())
+        found = {"kernel": kernel, "bias": jnp.zeros(self.out, dtype())}
+        if self.kind == "residual" and self.constrained:
+            found["scale"] = jnp.zeros(self.out, dtype())
+        return found
 
 
 @dataclasses.dataclass(frozen=True)
@@ -113,45 +130,37 @@ class LipschitzCNNSpec:
                 "is too small for."
             )
 
-    def layers(self) -> dict[str, Layer]:
-        """The layers in order."""
+    def layers(self) -> dict[str, LipschitzLayer]:
+        """The layers with parameters by name, in order."""
         found, into, layout = {}, self.input_shape[-1], self.layout
-        kind = "residual" if self.layer == "sll" else "convolution"
+        inner = "residual" if self.layer == "sll" else "convolution"
+
+        def add(name, kind, out, layout=None, paired=True):
+            found[name] = LipschitzLayer(kind, into, out, layout, paired, self.constrained)
+
         for stage, width in enumerate(self.widths, start=1):
-            found[f"halving_{stage}"] = Layer("halving", into, width, layout, paired=True)
-            layout = layout.following
+            add(f"halving_{stage}", "halving", width, layout)
+            into, layout = width, layout.following
             for block in range(1, self.blocks + 1):
-                name = f"{kind}_{stage}_{block}"
-                found[name] = Layer(kind, width, width, layout, paired=kind == "convolution")
-            into = width
-        sides = [-(-side // 2 ** len(self.widths)) for side in self.input_shape[:-1]]
-        found["dense_1"] = Layer("dense", prod(sides) * into, self.hidden, paired=True)
-        found["dense_2"] = Layer("dense", self.hidden, self.num_classes)
+                paired = inner == "convolution"
+                add(f"{inner}_{stage}_{block}", inner, width, layout, paired)
+        into *= prod(-(-side // 2 ** len(self.widths)) for side in self.input_shape[:-1])
+        add("dense_1", "dense", self.hidden)
+        into = self.hidden
+        add("dense_2", "dense", self.num_classes, paired=False)
         return found
 
-    def kernel_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The layers in order, with the shape of each kernel in the canonical order."""
-        return {name: layer.kernel_shape for name, layer in self.layers().items()}
-
-    def draw_weights(self, key: Array) -> Weights:
-        """Initial parameters: convolutions of norm 1, and zeros for biases and scales."""
-        layers, dtype = self.layers(), jax.dtypes.canonicalize_dtype(float)
-        found: Weights = {}
-        for each, (name, layer) in zip(
-            jax.random.split(key, len(layers)), layers.items(), strict=True
-        ):
-            shape = layer.kernel_shape
-            if layer.kind in ("halving", "convolution"):
-                assert layer.layout is not None
-                numbers = layer.layout.canonical.dimension_numbers
-                window = Convolution.of("draw", numbers, layer.window, layer.strides)
-                kernel = draw_aol(window, layer.into, layer.out, each, dtype)
-            else:
-                kernel = draw_sll(shape, prod(shape[:-1]), each, dtype)
-            found[name] = {"kernel": kernel, "bias": jnp.zeros(layer.out, dtype)}
-            if layer.kind == "residual" and self.constrained:
-                found[name]["scale"] = jnp.zeros(layer.out, dtype)
-        return found
+    def forward(self, net: Net, xs: Float[Array, "..."]) -> Float[Array, "... K"]:
+        """The logits of a batch or an example of images."""
+        self.check(xs, batched=net.batched)
+        axes = own_axes(net, self.layout.outputs)
+        for name, layer in self.layers().items():
+            if name == "dense_1":
+                xs = flatten(xs, axes)
+            xs = net.apply(name, xs)
+            if layer.paired:
+                xs = max_min(xs, axis=axes.index("C") if layer.layout else -1)
+        return xs
 
     def lipschitz_bound(self, layers: Sequence[Any], network: Any) -> Float[Array, ""]:
         """The network's constant: its layers' own, or what the program of its batches shows."""

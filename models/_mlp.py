@@ -5,11 +5,17 @@ from __future__ import annotations
 import dataclasses
 import itertools
 import math
+from collections.abc import Callable
+from typing import TYPE_CHECKING
 
 from ._activations import activation, initializer
 from ._checks import dropout_rate, noise_scale, positive_integer, positive_integers
+from ._layers import Dense, Layer, Net
 from ._vectors import vectors
 from .conv import CHANNELS_LAST, ConvLayout
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -51,11 +57,29 @@ class MLPSpec:
         activation(self.activation)
         initializer(self.initializer)
 
-    def kernel_shapes(self) -> dict[str, tuple[int, ...]]:
-        """The layers in order, with the shape `(in, out)` of each kernel."""
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name."""
         widths = (math.prod(self.input_shape), *self.hidden, self.num_classes)
-        pairs = enumerate(itertools.pairwise(widths), start=1)
-        return {f"dense_{index}": pair for index, pair in pairs}
+        return {
+            f"dense_{index}": Dense(*pair, self.initializer)
+            for index, pair in enumerate(itertools.pairwise(widths), start=1)
+        }
+
+    def forward(self, net: Net, xs: Float[Array, "..."]) -> Float[Array, "... K"]:
+        """The outputs of a batch or an example of vectors, or of images in the layout."""
+        hs = net.noise(self.vectors(xs, batched=net.batched))
+        *hidden, last = self.layers()
+        for name in hidden:
+            hs = net.noise(net.drop(activation(self.activation)(net.apply(name, hs))))
+        return net.apply(last, hs)
+
+    def stages(self, net: Net) -> list[Callable]:
+        """The layers as functions; in evaluation their composition is the network."""
+        *hidden, last = self.layers()
+        act = activation(self.activation)
+        stages: list[Callable] = [lambda hs, name=name: act(net.apply(name, hs)) for name in hidden]
+        first, *others = *stages, lambda hs: net.apply(last, hs)
+        return [lambda xs: first(self.vectors(xs, batched=net.batched)), *others]
 
     def vectors(self, xs, *, batched: bool):
         """Each example as a vector, images in the canonical order.

@@ -3,10 +3,20 @@
 from __future__ import annotations
 
 import dataclasses
+import itertools
+from typing import TYPE_CHECKING
+
+import jax
+import jax.numpy as jnp
 
 from ._activations import activation, initializer
 from ._checks import check_images, positive_integer, positive_integers
+from ._condition import Shifts, shift_layers
+from ._layers import Convolution, Dense, Layer, Net, own_axes
 from .conv import CHANNELS_LAST, ConvLayout
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
 
 
 @dataclasses.dataclass(frozen=True)
@@ -38,10 +48,28 @@ class ScoreConvSpec:
         if positive_integer("kernel_size", self.kernel_size) % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
 
-    def check(self, x) -> None:
-        """Raises TypeError or ValueError where the image is not what the network takes."""
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name."""
+        channels = (self.input_shape[-1], *self.widths, self.input_shape[-1])
+        layouts = stack_layouts(self.layout, len(channels) - 1)
+        pairs = zip(itertools.pairwise(channels), layouts, strict=True)
+        found: dict[str, Layer] = {
+            f"conv_{index}": Convolution(into, out, self.kernel_size, layout)
+            for index, ((into, out), layout) in enumerate(pairs, start=1)
+        }
+        return found | shift_layers(self.conditional, dict(zip(found, self.widths, strict=False)))
+
+    def forward(
+        self, net: Net, xs: Float[Array, "..."], ts: Float[Array, "..."] | None = None
+    ) -> Float[Array, "..."]:
+        """The score of a batch of images or of one; `ts` is the condition, one number each."""
         any_size = (*(None for _ in self.input_shape[:-1]), self.input_shape[-1])
-        check_images("The score network", x, self.layout, any_size, batched=False)
+        check_images("The score network", xs, self.layout, any_size, batched=net.batched)
+        act = activation(self.activation)
+        shifts = Shifts(net, self.conditional, ts, own_axes(net, self.layout.outputs))
+        for index in range(1, len(self.widths) + 1):
+            xs = act(shifts(f"conv_{index}", xs))
+        return net.apply(f"conv_{len(self.widths) + 1}", xs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -77,9 +105,41 @@ class ScoreUNetSpec:
                 f"its sizes must be divisible by {factor}, got input_shape {self.input_shape}."
             )
 
-    def check(self, x) -> None:
-        """Raises TypeError or ValueError where the image is not what the network takes."""
-        check_images("The score network", x, self.layout, self.input_shape, batched=False)
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name; levels are counted from 1, below the image's own."""
+        layout, inner, channels = self.layout, self.layout.following, self.input_shape[-1]
+        found: dict[str, Layer] = {"first": Convolution(channels, self.widths[0], 3, layout)}
+        pairs = list(enumerate(itertools.pairwise(self.widths), start=1))
+        for level, (fine, coarse) in pairs:
+            found[f"down_{level}"] = Convolution(fine, coarse, 2, inner, strides=2)
+            found[f"low_{level}"] = Convolution(coarse, coarse, 3, inner)
+        # Spread by 2 with a window of 2: every output sees one input, sizes double.
+        spread = ((1, 1),) * len(layout.spatial_dims)
+        for level, (fine, coarse) in pairs:
+            found[f"up_{level}"] = Convolution(
+                coarse, fine, 2, inner, input_dilation=2, padding=spread
+            )
+            found[f"join_{level}"] = Convolution(2 * fine, fine, 3, inner)
+        out = ConvLayout(layout.outputs, layout.kernel, layout.inputs)
+        found["last"] = Convolution(self.widths[0], channels, 1, out)
+        shifted = ("first", *(f"down_{level}" for level, _ in pairs))
+        return found | shift_layers(self.conditional, dict(zip(shifted, self.widths, strict=True)))
+
+    def forward(
+        self, net: Net, xs: Float[Array, "..."], ts: Float[Array, "..."] | None = None
+    ) -> Float[Array, "..."]:
+        """The score of a batch of images or of one; `ts` is the condition, one number each."""
+        check_images("The score network", xs, self.layout, self.input_shape, batched=net.batched)
+        act, axes = activation(self.activation), own_axes(net, self.layout.outputs)
+        shifts = Shifts(net, self.conditional, ts, axes)
+        hs, skips = act(shifts("first", xs)), []
+        for level in range(1, len(self.widths)):
+            skips.append(hs)
+            hs = act(net.apply(f"low_{level}", act(shifts(f"down_{level}", hs))))
+        for level in reversed(range(1, len(self.widths))):
+            both = [skips.pop(), act(net.apply(f"up_{level}", hs))]
+            hs = act(net.apply(f"join_{level}", jnp.concatenate(both, axes.index("C"))))
+        return net.apply("last", hs)
 
 
 @dataclasses.dataclass(frozen=True)
@@ -110,6 +170,49 @@ class ScoreMLPSpec:
         object.__setattr__(self, "hidden", positive_integers("hidden", self.hidden))
         activation(self.activation)
         initializer(self.initializer)
+
+    def layers(self) -> dict[str, Layer]:
+        """The layers with parameters by name."""
+        (features,) = self.input_shape
+        widths = (features, *self.hidden, 1 if self.potential else features)
+        found: dict[str, Layer] = {
+            f"dense_{index}": Dense(*pair, self.initializer)
+            for index, pair in enumerate(itertools.pairwise(widths), start=1)
+        }
+        return found | shift_layers(self.conditional, dict(zip(found, self.hidden, strict=False)))
+
+    def forward(
+        self, net: Net, xs: Float[Array, "... D"], ts: Float[Array, "..."] | None = None
+    ) -> Float[Array, "... D"]:
+        """The score of a batch of vectors or of one; `ts` is the condition, one number each."""
+        if jnp.shape(xs)[net.batched :] != self.input_shape or jnp.ndim(xs) != 1 + net.batched:
+            what = "a batch of vectors" if net.batched else "one vector"
+            raise ValueError(
+                f"The score network takes {what} of shape {self.input_shape}, got "
+                f"{jnp.shape(xs)}.{'' if net.batched else ' Use jax.vmap for a batch.'}"
+            )
+        if not self.potential:
+            return self.outputs(net, xs, ts)
+        # Each row's potential depends on that row alone, so the sum's gradient is each one's.
+        return jax.grad(lambda xs: jnp.sum(self.outputs(net, xs, ts)))(xs)
+
+    def outputs(
+        self, net: Net, xs: Float[Array, "... D"], ts: Float[Array, "..."] | None
+    ) -> Float[Array, "... K"]:
+        """What the dense layers return: the score, or the potential `[..., 1]`."""
+        act = activation(self.activation)
+        shifts = Shifts(net, self.conditional, ts, own_axes(net, "NC"))
+        for index in range(1, len(self.hidden) + 1):
+            xs = act(shifts(f"dense_{index}", xs))
+        return net.apply(f"dense_{len(self.hidden) + 1}", xs)
+
+
+def stack_layouts(layout: ConvLayout, depth: int) -> list[ConvLayout]:
+    """The layouts of a stack whose last output has the axes of its first input."""
+    if depth == 1:
+        return [ConvLayout(layout.inputs, layout.kernel, layout.inputs)]
+    last = ConvLayout(layout.outputs, layout.kernel, layout.inputs)
+    return [layout, *[layout.following] * (depth - 2), last]
 
 
 def check_image_spec(spec) -> None:

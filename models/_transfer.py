@@ -10,7 +10,7 @@ import jax
 
 from ._build import construct
 from ._networks import NETWORKS, check_framework
-from ._weights import framework_of, read_weights, spec_of
+from ._weights import framework_of, module_of, read_weights
 from .conv import ConvLayout
 
 
@@ -26,20 +26,20 @@ def transfer(
     is in train mode as after `models.build`; its dropout, if any, starts at a fixed key.
 
     Arguments:
-      model: a `lenet`, `mlp` or `lipschitz_cnn` of `models.build`; for linen the pair
-        (module, variables).
+      model: a network of `models.build` that several frameworks have; for linen the pair
+        (module, variables), for an Equinox ResNet the pair (model, state).
       framework: "nnx", "linen" or "equinox".
       layout: the new layout; the model's own where None.
 
-    Returns: an nnx or Equinox module, or the pair (module, variables) for linen.
+    Returns: what `models.build` returns for the framework; running statistics go along.
 
     Raises: ValueError for an unknown framework or one without this network, or for a layout of
     other spatial letters; TypeError for what is no network of `models.build`.
     """
     check_framework(framework)
     source = framework_of(model)
-    spec = spec_of(model)
-    class_name = type(model[0] if source == "linen" else model).__name__
+    module = module_of(model)
+    spec, class_name = module.spec, type(module).__name__
     network = next(each for each in NETWORKS.values() if each.class_name == class_name)
     if len(network.frameworks) == 1:
         raise ValueError(f"{class_name} exists in {source} alone, so it cannot be transferred.")

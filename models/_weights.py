@@ -1,7 +1,7 @@
-"""The parameters of a network apart from its framework and layout.
+"""The arrays of a network apart from its framework and layout.
 
-A dictionary by layer, each `{"kernel": ..., "bias": ...}` with convolution kernels in the
-canonical order (spatial, in, out) and dense kernels as (in, out); some have a "scale" too.
+A dictionary by layer, each a dictionary by name: a "kernel" in the canonical order (spatial, in,
+out; dense ones in, out), a "bias", a "scale", and the running "mean" and "var" of a normalisation.
 """
 
 from __future__ import annotations
@@ -11,31 +11,28 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from ._activations import initializer
-from .conv import ConvLayout, transpose_axes
+from ._layers import is_stateful
+from .conv import transpose_axes
 
 Weights = dict[str, dict[str, jax.Array]]
+PARTS = ("kernel", "bias", "scale", "mean", "var")
 
 
 def draw_weights(spec: Any, key: jax.Array) -> Weights:
-    """Initial parameters: the specification's own draw, or kernels by its initialiser."""
-    if hasattr(spec, "draw_weights"):
-        return spec.draw_weights(key)
-    shapes = spec.kernel_shapes()
-    keys = jax.random.split(key, len(shapes))
-    init, dtype = initializer(spec.initializer), jax.dtypes.canonicalize_dtype(float)
+    """Initial arrays of a specification's layers, each by a key of its own."""
+    layers = spec.layers()
+    keys = jax.random.split(key, len(layers))
     return {
-        name: {"kernel": init(key, shape, dtype), "bias": jnp.zeros(shape[-1], dtype)}
-        for key, (name, shape) in zip(keys, shapes.items(), strict=True)
+        name: layer.draw(each) for each, (name, layer) in zip(keys, layers.items(), strict=True)
     }
 
 
 def framework_of(model: Any) -> str:
-    """The framework of a network: a (module, variables) pair is linen.
+    """The framework of a network, or of the pair of one with its arrays.
 
-    Raises: TypeError for anything but a network that `models.build` makes in three frameworks.
+    Raises: TypeError for anything but a network that `models.build` makes.
     """
-    module = model[0] if isinstance(model, tuple) and len(model) == 2 else model
+    module = module_of(model)
     package = type(module).__module__.split(".")
     frameworks = {"nnx": "nnx", "linen": "linen", "eqx": "equinox"}
     if package[0] != __package__ or len(package) < 2 or package[1] not in frameworks:
@@ -44,101 +41,66 @@ def framework_of(model: Any) -> str:
             f"(module, variables), got {type(model).__name__}."
         )
     framework = frameworks[package[1]]
-    if (framework == "linen") != isinstance(model, tuple):
+    if framework == "linen" and module is model:
         raise TypeError("A linen network is the pair (module, variables); give both.")
+    if framework == "equinox" and (module is model) == is_stateful(module.spec):
+        raise TypeError(
+            "An Equinox network with running statistics is the pair (model, state) of "
+            "models.build; give both. Any other is the model alone."
+        )
     return framework
 
 
-def spec_of(model: Any) -> Any:
-    """The specification that a network was made from."""
-    return (model[0] if isinstance(model, tuple) else model).spec
+def module_of(model: Any) -> Any:
+    """The module of a network, which is it or the first of a pair."""
+    return model[0] if isinstance(model, tuple) and len(model) == 2 else model
 
 
 def read_weights(model: Any) -> Weights:
-    """The parameters of a network in the canonical order."""
-    framework, kernel_axes = framework_of(model), _kernel_axes(spec_of(model))
+    """The arrays of a network, kernels in the canonical order."""
+    framework, module = framework_of(model), module_of(model)
+    layers = module.spec.layers()
     if framework == "linen":
-        layers = {name: model[1]["params"][name] for name in kernel_axes}
+        own = {name: model[1]["params"][name] for name in layers}
     elif framework == "nnx":
-        layers = {
-            name: {part: getattr(layer, part)[...] for part in _parts(layer)}
-            for name, layer in model.named_layers().items()
+        own = {
+            name: {
+                part: getattr(made, part)[...]
+                for part in PARTS
+                if getattr(made, part, None) is not None
+            }
+            for name, made in module.named_layers().items()
         }
     else:
-        layers = {name: _equinox_arrays(layer) for name, layer in model.named_layers().items()}
-    return {
-        name: {
-            **{part: jnp.asarray(array) for part, array in layers[name].items()},
-            "kernel": _permute(layers[name]["kernel"], *axes),
-        }
-        for name, axes in kernel_axes.items()
-    }
+        from .eqx._arrays import read_arrays
+
+        state = None if module is model else model[1]
+        own = {name: read_arrays(made, state) for name, made in module.named_layers().items()}
+    return {name: _permuted(own[name], layer.kernel_axes) for name, layer in layers.items()}
 
 
 def place_weights(model: Any, weights: Weights) -> Any:
-    """The network with these parameters; an nnx module is changed and returned."""
-    framework, kernel_axes = framework_of(model), _kernel_axes(spec_of(model))
+    """The network with these arrays; an nnx module is changed and returned."""
+    framework, module = framework_of(model), module_of(model)
     own = {
-        name: {**weights[name], "kernel": _permute(weights[name]["kernel"], *reversed(axes))}
-        for name, axes in kernel_axes.items()
+        name: _permuted(weights[name], layer.kernel_axes and layer.kernel_axes[::-1])
+        for name, layer in module.spec.layers().items()
     }
     if framework == "linen":
-        module, variables = model
-        return module, {**variables, "params": own}
+        return module, {**model[1], "params": own}
     if framework == "nnx":
-        for name, layer in model.named_layers().items():
-            for part in _parts(layer):
-                getattr(layer, part)[...] = own[name][part]
+        for name, made in module.named_layers().items():
+            for part, array in own[name].items():
+                getattr(made, part)[...] = array
         return model
-    return _place_equinox(model, own)
+    from .eqx._arrays import place_arrays
+
+    return place_arrays(model, own)
 
 
-def _parts(layer: Any) -> tuple[str, ...]:
-    """What a layer has of kernel, bias and scale, an Equinox layer's `weight` being its kernel."""
-    return ("kernel", "bias", "scale") if hasattr(layer, "scale") else ("kernel", "bias")
-
-
-def _kernel_axes(spec: Any) -> dict[str, tuple[str, str]]:
-    """For each layer its kernel's own and canonical axes; dense kernels have one order."""
-    layout: ConvLayout = spec.layout
-    convolution = (layout.kernel, layout.canonical.kernel)
-    return {
-        name: ("IO", "IO") if len(shape) == 2 else convolution
-        for name, shape in spec.kernel_shapes().items()
-    }
-
-
-def _permute(kernel: jax.Array, source: str, target: str) -> jax.Array:
-    return transpose_axes(jnp.asarray(kernel), source, target)
-
-
-def _equinox_field(layer: Any, part: str) -> str:
-    return part if part != "kernel" or hasattr(layer, "kernel") else "weight"
-
-
-def _transposed(layer: Any, array: Any) -> Any:
-    # Dense layers of Equinox keep (out, in); they call it a weight, as convolutions may.
-    return array if hasattr(layer, "kernel") or array.ndim != 2 else array.T
-
-
-def _equinox_arrays(layer: Any) -> dict[str, jax.Array]:
-    arrays = {part: getattr(layer, _equinox_field(layer, part)) for part in _parts(layer)}
-    return {**arrays, "kernel": _transposed(layer, arrays["kernel"])}
-
-
-def _place_equinox(model: Any, own: Weights) -> Any:
-    import equinox as eqx
-
-    def leaves(model):
-        return [
-            getattr(layer, _equinox_field(layer, part))
-            for layer in model.named_layers().values()
-            for part in _parts(layer)
-        ]
-
-    values = [
-        _transposed(layer, own[name][part]) if part == "kernel" else own[name][part]
-        for name, layer in model.named_layers().items()
-        for part in _parts(layer)
-    ]
-    return eqx.tree_at(leaves, model, values)
+def _permuted(arrays: dict[str, Any], axes: tuple[str, str] | None) -> dict[str, jax.Array]:
+    """The arrays with the kernel's axes brought from one order to the other."""
+    arrays = {part: jnp.asarray(array) for part, array in arrays.items()}
+    if axes is not None:
+        arrays["kernel"] = transpose_axes(arrays["kernel"], *axes)
+    return arrays

@@ -299,7 +299,7 @@ def test_differences_name_the_paths():
 def test_the_framework_is_the_networks_first_where_it_is_left_out():
     config = tables()
     assert parse(config, "x.toml").model.framework == "nnx"
-    config["model"] = {"name": "score_mlp"}
+    config["model"] = {"name": "flow"}
     assert parse(config, "x.toml").model.framework == "equinox"
     config["model"]["framework"] = "linen"
     assert "model.framework" in message(config)

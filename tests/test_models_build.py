@@ -35,12 +35,13 @@ def test_lenet_is_the_papers():
 
 def test_mlp_expresses_the_official_example():
     model = models.build("mlp", key=KEY)
-    assert [layer.kernel.shape for layer in model.layers] == [(784, 200), (200, 200), (200, 10)]
+    kernels = [layer.kernel[...] for layer in model.named_layers().values()]
+    assert [kernel.shape for kernel in kernels] == [(784, 200), (200, 200), (200, 10)]
     xs = jnp.ones((2, 28, 28, 1))
     hidden = xs.reshape(2, 784)
-    for layer in model.layers[:-1]:
-        hidden = jnp.maximum(hidden @ layer.kernel[...], 0)
-    np.testing.assert_allclose(model(xs), hidden @ model.layers[-1].kernel[...], rtol=1e-5)
+    for kernel in kernels[:-1]:
+        hidden = jnp.maximum(hidden @ kernel, 0)
+    np.testing.assert_allclose(model(xs), hidden @ kernels[-1], rtol=1e-5)
 
 
 def test_equal_keys_give_equal_networks_and_others_do_not():
@@ -88,10 +89,10 @@ def test_an_empty_batch_and_bfloat16():
 
 def test_resnet18_has_eighteen_layers():
     spec = {"widths": (2, 2, 3, 3), "input_shape": (8, 8, 3)}
-    model = models.build("resnet18", key=KEY, **spec)
-    assert len(model.blocks) == 8
-    strides = [block.first.conv.strides for block in model.blocks]
+    layers = models.build("resnet18", key=KEY, **spec).named_layers()
+    strides = [layer.strides for name, layer in layers.items() if name.endswith("_first")]
     assert strides == [1, 1, 2, 1, 2, 1, 2, 1]
+    assert sum(name.endswith("_second") for name in layers) == 8
     full = jax.eval_shape(lambda: nnx.state(models.build("resnet18", key=KEY), nnx.Param))
     count = sum(leaf.size for leaf in jax.tree.leaves(full))
     assert count == 11_173_962  # the parameters of ResNet-18 with the CIFAR stem
@@ -103,7 +104,7 @@ def test_resnet18_has_eighteen_layers():
         ("lenett", {}, ValueError, "Unknown network 'lenett'. Did you mean 'lenet'"),
         ("lenet", {"framework": "equinx"}, ValueError, "Did you mean 'equinox'"),
         ("lenet", {"framework": "torch"}, ValueError, "Known: equinox, linen, nnx"),
-        ("resnet18", {"framework": "linen"}, ValueError, "exists in nnx, not in linen"),
+        ("resnet18", {"framework": "linen"}, ValueError, "exists in nnx, equinox, not in linen"),
         (
             "lenet",
             {"dropuot": 0.5},
@@ -165,5 +166,9 @@ def test_bad_transfers():
     with pytest.raises(TypeError, match="pair"):
         models.transfer(module, "nnx")
     resnet = models.build("resnet_small", key=KEY, widths=(2,), blocks=(1,))
-    with pytest.raises(ValueError, match="ResNet exists in nnx alone"):
+    with pytest.raises(ValueError, match="ResNet exists in nnx and equinox, not in linen"):
         models.transfer(resnet, "linen")
+    with pytest.raises(TypeError, match=r"the pair \(model, state\)"):
+        models.transfer(models.transfer(resnet, "equinox")[0], "nnx")
+    with pytest.raises(ValueError, match="DifferentialMLP exists in nnx alone"):
+        models.transfer(models.build("differential_mlp", key=KEY), "equinox")

@@ -39,7 +39,7 @@ def test_noise_reaches_the_input_and_every_hidden_layer_but_not_the_output():
     options = {"input_shape": (4,), "hidden": (5,), "num_classes": 1, "activation": "identity"}
     model = models.build("mlp", key=KEY, noise=0.3, **options)
     ys = model(jnp.zeros((40000, 4)))[:, 0]
-    first, second = (layer.kernel[...] for layer in model.layers)
+    first, second = (layer.kernel[...] for layer in model.named_layers().values())
     expected = 0.09 * (jnp.sum((first @ second) ** 2) + jnp.sum(second**2))
     # The relative error of a variance of n draws is sqrt(2 / n) = 0.7 %.
     np.testing.assert_allclose(jnp.var(ys), expected, rtol=0.035)

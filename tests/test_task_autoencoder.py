@@ -17,6 +17,7 @@ from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import make_problem
 
 BASE_MODEL = {"name": "autoencoder", "hidden": [12]}
+FRAMEWORKS = ["nnx", "equinox"]
 KEYS = (jax.random.key(1), jax.random.key(2))
 
 
@@ -54,19 +55,20 @@ def first_metrics(made):
     return objective(made.params, made.state, xs, targets, KEYS, jnp.int32(0))[1][1], xs
 
 
-def test_the_closed_form_is_the_exact_penalty_of_the_encoder():
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_the_closed_form_is_the_exact_penalty_of_the_encoder(framework):
     table = [{"name": "dense_contractive", "weight": 1}, {"name": "contractive", "weight": 1}]
-    metrics, _ = first_metrics(problem(table))
+    metrics, _ = first_metrics(problem(table, model={**BASE_MODEL, "framework": framework}))
     closed, exact = metrics["penalty/dense_contractive"], metrics["penalty/contractive"]
     np.testing.assert_allclose(closed, exact, rtol=1e-5)
 
 
-def test_weight_decay_is_the_squared_norm_of_the_kernels():
-    made = problem([{"name": "weight_decay", "weight": 1}], model={
-        "name": "autoencoder", "hidden": [12, 5]
-    })  # fmt: skip
-    kernels = [leaf for leaf in jax.tree.leaves(made.params["encoder"]) if leaf.ndim == 2]
-    assert len(kernels) == 2
+@pytest.mark.parametrize("framework", FRAMEWORKS)
+def test_weight_decay_is_the_squared_norm_of_the_kernels(framework):
+    table = {"name": "autoencoder", "hidden": [12, 5], "framework": framework}
+    made = problem([{"name": "weight_decay", "weight": 1}], model=table)
+    kernels = module_of(made, model=table).kernels()
+    assert [kernel.shape for kernel in kernels] == [(64, 12), (12, 5)]
     truth = sum(float(np.sum(np.square(kernel, dtype=np.float64))) for kernel in kernels)
     np.testing.assert_allclose(first_metrics(made)[0]["penalty/weight_decay"], truth, rtol=1e-5)
 
@@ -206,14 +208,16 @@ def test_saturation_counts_the_units_near_an_end(activation):
     np.testing.assert_allclose(found["test/saturation"], truth, rtol=1e-4)
 
 
+@pytest.mark.parametrize("framework", FRAMEWORKS)
 @pytest.mark.parametrize("hidden", [[6], [6, 3]])
-def test_the_norm_is_that_of_the_dense_jacobian(hidden):
-    table = {"name": "autoencoder", "hidden": hidden}
+def test_the_norm_is_that_of_the_dense_jacobian(hidden, framework):
+    table = {"name": "autoencoder", "hidden": hidden, "framework": framework}
     made = problem(model=table)
     found = made.evaluate(made.params, made.state, True)["test/jacobian_norm"]
     module = module_of(made, model=table)
     test = data.load(config().data).test
     xs, _ = made.prepare({"inputs": test.inputs[:10]})
-    rows = jax.vmap(jax.jacrev(lambda x: module.encode(x[None])[0]))(xs)
+    one = module.encode if framework == "equinox" else lambda x: module.encode(x[None])[0]
+    rows = jax.vmap(jax.jacrev(one))(xs)
     truth = np.mean(np.linalg.norm(np.asarray(rows, np.float64).reshape(10, -1), axis=-1))
     np.testing.assert_allclose(found, truth, rtol=1e-5)

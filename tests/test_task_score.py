@@ -220,7 +220,7 @@ class TestLosses:
         def mean(name, **options):
             forward = make_forward(field, Matching(name, **options))
             run = jax.jit(
-                lambda params: forward(params, None, xs, None, KEYS[0], frozenset()).losses
+                lambda params: forward(params, model.state, xs, None, KEYS[0], frozenset()).losses
             )
             losses = np.asarray(run(model.params), np.float64)
             return losses.mean(), losses.std() / len(losses) ** 0.5
@@ -317,7 +317,8 @@ class TestMeasures:
         dataset = data.load(made.data)
         found = make_problem(made, dataset)
         metrics = found.evaluate(found.params, found.state, True)
-        weight, bias = found.params.layers[0].weight, found.params.layers[0].bias
+        layer = found.params["dense_1"]
+        weight, bias = layer["kernel"][...].T, layer["bias"][...]
         xs = dataset.test.inputs.astype(np.float64)
         mean, std = np.array([1.0, 0.0]), np.array([2.0, 0.5])
         ours = (((xs - mean) / std) @ np.asarray(weight, np.float64).T + bias) / std

@@ -64,8 +64,11 @@ def listing() -> str:
         for name, row in rows.items():
             says = (row.__doc__ or "").strip().splitlines()
             lines.append(f"  {name:<{width}}{says[0] if says else ''}")
-            keys = model_keys(name) if title == "model.name" else keys_of(row)
-            lines += [f"  {'':<{width}}  {option}" for option in _options(keys)]
+            of_model = title == "model.name"
+            options = _options(model_keys(name) if of_model else keys_of(row))
+            if of_model:
+                options.insert(0, f"framework: {', '.join(NETWORKS[name].frameworks)}")
+            lines += [f"  {'':<{width}}  {option}" for option in options]
         blocks.append("\n".join(lines))
     return "\n\n".join(blocks)
 

@@ -16,7 +16,7 @@ import models
 from models._networks import NETWORKS
 from train.errors import ConfigError, shown
 from train.expect import Key, keys_of
-from train.own import applied, is_target, own_functional
+from train.own import applied, is_target, own_functional, taken_apart
 from train.precision import computed_in
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ def model_keys(name: str) -> dict[str, Key]:
 
 
 def completed(config: Model) -> Model:
-    """Return the section with its framework filled in, the network's first.
+    """Return the section with its framework filled in, nnx where the network exists there.
 
     Raises:
         ConfigError: the network does not exist in the framework, or does not take the layout or
@@ -81,6 +81,7 @@ class BuiltModel:
         axes: the order of the data's axes N, H, W, C that `apply` takes.
         name: for messages.
         merge: `(params, state) -> model`, the framework's own object with these parameters.
+        per_example: whether that object is called on one example.
     """
 
     params: PyTree
@@ -89,11 +90,16 @@ class BuiltModel:
     axes: tuple[int, ...] | None
     name: str
     merge: Callable[[Any, Any], Any]
+    per_example: bool = False
 
     @property
     def channel_axis(self) -> int:
         """Where the channels are, counted with the batch axis."""
         return -1 if self.axes is None else self.axes.index(3)
+
+    def batched(self, method: Callable[..., Any]) -> Callable[..., Any]:
+        """Return a method of what `merge` gives as a function of batches, N first."""
+        return jax.vmap(method) if self.per_example else method
 
     def arrange(self, dataset: Dataset) -> Dataset:
         """Return the data set with its axes in the order that `apply` takes."""
@@ -173,17 +179,16 @@ def build_model(
     else:
         functional = _network(config, layout, dataset, num_outputs, key)
         apply = functional.apply
-    axes = None
+    axes, per_example = None, config.framework == "equinox"
     apply = computed_in(apply, precision)
     # A model of one's own takes the data as it is, unless it asks for an order.
     if len(dataset.input_shape) == 3 and (config.target is None or config.layout is not None):
         order = "N" + layout.inputs.replace("N", "")
         axes = tuple("NHWC".index(letter) for letter in order)
-        per_example = config.framework == "equinox" or config.target is not None
-        if layout.batch_axis != 0 and not per_example:
+        if layout.batch_axis != 0 and not per_example and config.target is None:
             apply = _batch_first(apply, layout.batch_axis)
     return BuiltModel(
-        functional.params, functional.state, apply, axes, config.name, functional.merge
+        functional.params, functional.state, apply, axes, config.name, functional.merge, per_example
     )
 
 
@@ -220,26 +225,19 @@ def _layout(config: Model) -> Any:
 
 
 def _functional(built: Any, framework: str | None) -> Any:
-    if framework == "nnx":
-        import jacreg.nnx
-
-        return jacreg.nnx.functional(built)
     if framework == "linen":
         import jacreg.linen
 
-        module, variables = built
-        return jacreg.linen.functional(module, variables)
-    import jacreg.eqx
-
-    return (
-        jacreg.eqx.functional(*built) if isinstance(built, tuple) else jacreg.eqx.functional(built)
-    )
+        return jacreg.linen.functional(*built)
+    return taken_apart(built)[0]
 
 
 def _batch_first(apply: Callable[..., Any], batch_axis: int) -> Callable[..., Any]:
-    """Let a network whose batch axis is elsewhere take batches with N first."""
+    """Let a network whose batch axis is elsewhere take batches with N first, and give them."""
 
-    def moved(params: Any, state: Any, xs: Any, **options: Any) -> Any:
-        return apply(params, state, jnp.moveaxis(xs, 0, batch_axis), **options)
+    def moved(params: Any, state: Any, xs: Any, *args: Any, **options: Any) -> Any:
+        ys, state = apply(params, state, jnp.moveaxis(xs, 0, batch_axis), *args, **options)
+        # Images come in the order of the inputs; logits have N first.
+        return (jnp.moveaxis(ys, batch_axis, 0) if ys.ndim == xs.ndim else ys), state
 
     return moved

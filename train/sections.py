@@ -68,7 +68,7 @@ class Data:
 class Model:
     """A network of `models.build`, its framework and layout; other keys are the network's own.
 
-    `framework` is nnx where it is left out, or the first that the network exists in.
+    `framework` is nnx where it is left out, or Equinox for a network that nnx has not.
 
     Or a class of one's own: `target = "package.module:Name"`, with `options = {...}` for its
     constructor, which gets `rngs=` (nnx) or `key=` (Equinox) beside them. `name` is then the

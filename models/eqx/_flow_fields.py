@@ -10,10 +10,10 @@ import jax.numpy as jnp
 
 from .._activations import activation
 from .._flow_fields import FlowConvSpec, FlowSpec
+from .._score import stack_layouts
 from ..conv import add_bias
 from ._conv import Conv
 from ._dense import dense
-from ._score_conv import stack_layouts
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

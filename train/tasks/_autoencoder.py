@@ -82,36 +82,36 @@ def autoencoder(
         params: Any, state: Any, xs: Any, targets: Any, key: Array, needs: frozenset[str]
     ) -> Pass:
         module = model.merge(params, state)
+        encode = model.batched(module.encode)
         hidden = lin = kernels = dense = None
         if "lin" in needs:
-            lin = jacreg.linearize(module.encode, xs)
+            lin = jacreg.linearize(encode, xs)
             # The clean pass serves the penalty; without corruption the reconstruction too.
             hidden = lin.value if corruption.name == "none" else None
         if "kernels" in needs:
-            kernels = [layer.kernel[...] for layer in module.encoder.layers]
+            kernels = module.kernels()
         if "dense" in needs:
-            clean = module.encode(xs)
-            dense = DenseEncoder(clean, module.encoder.layers[0].kernel[...], activation)
+            clean = encode(xs)
+            dense = DenseEncoder(clean, module.kernels()[0], activation)
             hidden = clean if corruption.name == "none" else None
         if hidden is None:
-            hidden = module.encode(corrupt(xs, key))
-        return Pass(
-            losses(module.decode(hidden), xs), state, Sources(lin, kernels=kernels, dense=dense)
-        )
+            hidden = encode(corrupt(xs, key))
+        outputs = model.batched(module.decode)(hidden)
+        return Pass(losses(outputs, xs), state, Sources(lin, kernels=kernels, dense=dense))
 
     def finetune(
         params: Any, state: Any, xs: Any, labels: Any, key: Array, needs: frozenset[str]
     ) -> Pass:
-        logits = model.merge(params, state).classify(xs)
+        logits = model.batched(model.merge(params, state).classify)(xs)
         return Pass(optax.softmax_cross_entropy_with_integer_labels(logits, labels), state)
 
     # The closed form knows these.
-    one_layer = len(module.encoder.layers) == 1 and activation in ("sigmoid", "tanh", "softplus")
+    one_layer = len(module.spec.hidden) == 1 and activation in ("sigmoid", "tanh", "softplus")
 
     def rows(count: int) -> tuple[Any]:
         return (vectors(dataset.train.inputs[:count]),)
 
-    resolve = Resolver(module.encode, rows)
+    resolve = Resolver(model.batched(module.encode), rows)
     terms = make_terms(
         setting.penalty,
         max(1, first_steps),
@@ -132,7 +132,9 @@ def autoencoder(
         return (found | measure_classifier(params, state)) if finetuned else found
 
     seen = evaluation.first(dataset.test, max(1, geometry_examples)).inputs
-    geometry = make_geometry(lambda weights: model.merge(*weights).encode, vectors(seen))
+    geometry = make_geometry(
+        lambda weights: model.batched(model.merge(*weights).encode), vectors(seen)
+    )
 
     def after_pretraining(params: Any, state: Any) -> dict[str, float]:
         found = measure_encoder(params, state, True)
@@ -217,8 +219,8 @@ def _make_encoder_measure(
     @jax.jit
     def reconstruction(weights: Any, inputs: Any) -> dict[str, Array]:
         module, xs = model.merge(*weights), vectors(inputs)
-        hidden = module.encode(xs)
-        found = {"reconstruction": losses(module.decode(hidden), xs)}
+        hidden = model.batched(module.encode)(xs)
+        found = {"reconstruction": losses(model.batched(module.decode)(hidden), xs)}
         if module.spec.activation in _RANGES:
             low, high = _RANGES[module.spec.activation]
             margin = _SATURATED * (high - low)
@@ -229,11 +231,12 @@ def _make_encoder_measure(
     @jax.jit
     def norm(weights: Any, inputs: Any) -> dict[str, Array]:
         module, xs = model.merge(*weights), vectors(inputs)
+        encode = model.batched(module.encode)
         if one_layer:
-            kernel, name = module.encoder.layers[0].kernel[...], module.spec.activation
-            squared = jacreg.losses.dense_contractive_penalty(module.encode(xs), kernel, name)
+            kernel, name = module.kernels()[0], module.spec.activation
+            squared = jacreg.losses.dense_contractive_penalty(encode(xs), kernel, name)
         else:
-            lin = jacreg.linearize(module.encode, xs)
+            lin = jacreg.linearize(encode, xs)
             squared = jacreg.frobenius_squared(lin, jacreg.Exact(64))
         return {"jacobian_norm": jnp.sqrt(squared)}
 
@@ -262,7 +265,7 @@ def _make_classifier_measure(
 
     @jax.jit
     def measured(weights: Any, inputs: Any, labels: Any) -> dict[str, Array]:
-        logits = model.merge(*weights).classify(vectors(inputs))
+        logits = model.batched(model.merge(*weights).classify)(vectors(inputs))
         return {
             "accuracy": (jnp.argmax(logits, -1) == labels).astype(jnp.float32),
             "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
