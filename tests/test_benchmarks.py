@@ -1,6 +1,7 @@
 """The frame of the benchmarks: readings, verdicts, records, the table. No time is asserted."""
 
 import dataclasses
+import importlib
 from pathlib import Path
 
 import jax.numpy as jnp
@@ -10,7 +11,8 @@ import pytest
 from benchmarks import _clock, _comparison, _table
 from benchmarks.__main__ import main
 from benchmarks._comparison import Comparison, PeerMissing, assert_equal, counted, peer, timed
-from benchmarks.works import WORKS
+from benchmarks.works import WORKS, training_step
+from benchmarks.works._classifiers import CLASSES, mlp
 
 
 def row(**changes):
@@ -134,3 +136,25 @@ class TestTable:
 def test_every_work_is_there_and_has_a_title():
     for name in WORKS:
         assert len(_table.title(name)) > 10
+
+
+def test_every_work_imports_without_its_peers():
+    for name in WORKS:
+        assert callable(importlib.import_module(f"benchmarks.works.{name}").compare)
+
+
+def test_the_recipe_by_hand_is_the_penalty():
+    """What `training_step` times beside each other, of the smallest network."""
+    net = mlp(4, (6, 5, CLASSES))
+    ours, by_hand, plain = (
+        training_step._gradient(loss, net)
+        for loss in (
+            training_step._ours(net.ours),
+            training_step._by_hand(net.plain),
+            training_step._plain(net.plain),
+        )
+    )
+    assert training_step._agreement(ours, by_hand) < 1e-5
+    assert [each.shape for each in ours[1]] == [(5, 6), (5,), (CLASSES, 5), (CLASSES,)]
+    with pytest.raises(AssertionError, match="differ by"):
+        training_step._agreement(ours, plain)

@@ -6,6 +6,7 @@ Its first docstring line is its title. The order here is that of the table.
 
 WORKS: tuple[str, ...] = (
     "training_step",
+    "cheaper_steps",
     "divergence",
     "laplacian",
     "per_example_jacobian",

@@ -8,10 +8,8 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 
 import jacreg
-from jacreg._probes import draw
 from train import data
 from train.config import load
 from train.objective import Objective
@@ -21,7 +19,7 @@ from train.step import StepKeys, init_state, make_step
 from train.tasks import make_problem
 
 CONFIG = Path(__file__).resolve().parents[2] / "configs" / "quickstart.toml"
-BATCH, CLASSES = 100, 10
+BATCH = 100
 PLAIN = "penalty.0.weight=0"
 
 
@@ -74,11 +72,6 @@ class Step:
             self._programs[objective] = lowered.compile()
         return self._programs[objective]
 
-    @property
-    def flops(self) -> float:
-        """XLA's own count for one step."""
-        return float((self._compiled().cost_analysis() or {})["flops"])
-
     def __call__(self) -> Any:
         """Take one step."""
         self.state = self._compiled()(self.state, self.xs, self.labels, self.keys)
@@ -95,19 +88,6 @@ class Step:
 
         return call
 
-    def gradient(self) -> tuple[float, Any]:
-        """Return the objective and its gradient at the start values, with the run's first key."""
-        objective = jax.jit(jax.value_and_grad(self.problem.objective, has_aux=True))
-        params, state = self.problem.params, self.problem.state
-        (loss, _), grads = objective(params, state, self.xs, self.labels, self.keys, jnp.int32(0))
-        return float(loss), grads
-
-    def probe(self) -> np.ndarray:
-        """Return the probes of that gradient, of length 1 an example, `[N, K]`."""
-        logits = jnp.zeros((self.xs.shape[0], CLASSES))
-        probes = draw(jax.random.fold_in(self.keys.penalty, 0), logits, "sphere")
-        return np.asarray(probes) / CLASSES**0.5
-
 
 def _subsampled(problem: Problem, fraction: float, weight: float) -> Callable[..., Any]:
     """Return the plain objective and the penalty on some rows, as `subsample` is documented."""
@@ -122,12 +102,3 @@ def _subsampled(problem: Problem, fraction: float, weight: float) -> Callable[..
         return loss + weight * penalty, aux
 
     return total
-
-
-def named(params: Any) -> dict[str, np.ndarray]:
-    """Return a LeNet's arrays as `{"conv_1.kernel": ...}`."""
-    found = {}
-    for path, leaf in jax.tree_util.tree_leaves_with_path(params):
-        words = [str(getattr(each, "key", getattr(each, "name", ""))) for each in path]
-        found[".".join(word for word in words if word and word != "value")] = np.asarray(leaf)
-    return found

@@ -1,8 +1,9 @@
-"""A training step of LeNet', plain and with one projection.
+"""A training step with and without the Jacobian penalty.
 
-Ours is the compiled step of `python -m train configs/quickstart.toml`, data on the device; the
-peer is PyTorch with equal weights, the same batch and the same optimiser. Loss and gradient are
-compared first, with the same probes. Both use the threads that they take by default.
+Four classifiers as tutorials write them (`_classifiers.py`), SGD with momentum, data on the device.
+The peers take the same step from equal weights: PyTorch with the criterion's own lines, and
+`jax.vjp` inside the loss, as one writes it by hand in the network's framework. With the same
+probes loss and gradient are compared first. All use the threads that they take by default.
 """
 
 from __future__ import annotations
@@ -10,158 +11,160 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+import jacreg
 from benchmarks._clock import in_turns
 from benchmarks._comparison import Comparison, assert_equal, counted, peer, timed
-from benchmarks.works._lenet_step import BATCH, PLAIN, Step, named
+from benchmarks.works._classifiers import CLASSES, Classifier, Fn, flax_cnn, lenet, mlp, strided
+from benchmarks.works._dense_nets import temporary_mib
 from train.allocator import settle_allocator
-from train.run import use_compilation_cache
 
+_BATCH = 64
+_WEIGHT, _RATE, _MOMENTUM = 0.01, 1e-3, 0.9
 _TOLERANCE = 1e-3  # float32, two derivatives
-_STEPS = 8  # of a call where a step in eight has the penalty
+_KEY = jax.random.key(3)
+# A network, and the largest ratios to PyTorch and to the recipe by hand that reach the aims.
+_ROWS: tuple[tuple[Callable[[int], Classifier], float, float], ...] = (
+    (flax_cnn, 0.7, 0.8),
+    (lenet, 0.7, 0.7),
+    (strided, 0.7, 0.6),
+    (mlp, 0.5, 0.8),
+)
+_ONE = "training step with one projection"
+_PLAIN = "training step without penalty"
+
+Loss = Callable[[Any, Any, Any, Any], Any]
 
 
 def compare() -> list[Comparison]:
-    """Return the rows."""
-    torch, version = peer("torch")
-    from benchmarks.works import _torch_lenet
+    """Return the rows of each network."""
+    settle_allocator()  # for all, as `python -m train` does
+    return [row for build, *most in _ROWS for row in _compare(build(_BATCH), most[0], most[1])]
 
-    use_compilation_cache()
-    settle_allocator()  # for all, as the command does
-    plain, penalised = Step(PLAIN), Step()
-    sparse, subsampled = Step(f"penalty.0.every={_STEPS}"), Step(fraction=1 / 8)
-    some_rows = Step("penalty.0.fraction=0.125")
-    weights = named(penalised.problem.params)
-    batch = np.asarray(penalised.xs), np.asarray(penalised.labels)
-    their_plain = _torch_lenet.Step(weights, *batch, 0.0)
-    theirs = _torch_lenet.Step(weights, *batch, penalised.weight)
-    agreed = _agreement(plain, their_plain), _agreement(penalised, theirs)
-    calls: dict[str, Any] = {
-        "plain": plain,
-        "penalised": penalised,
-        "their plain": their_plain,
-        "theirs": theirs,
-        "plain, several": plain.several(_STEPS),
-        "every": sparse.several(_STEPS),
-        "subsampled": subsampled,
-        "fraction": some_rows,
+
+def _compare(net: Classifier, most_torch: float, most_by_hand: float) -> list[Comparison]:
+    _, version = peer("torch")
+    from benchmarks.works import _torch_step
+
+    losses = {"plain": _plain(net.plain), "by hand": _by_hand(net.plain), "ours": _ours(net.ours)}
+    their_plain = _torch_step.Step(net, 0.0, _RATE, _MOMENTUM)
+    theirs = _torch_step.Step(net, _WEIGHT, _RATE, _MOMENTUM)
+    agreed = {
+        "by hand": _agreement(_gradient(losses["ours"], net), _gradient(losses["by hand"], net)),
+        "theirs": _agreement(_gradient(losses["ours"], net), theirs.gradient(_probe())),
+        "their plain": _agreement(_gradient(losses["plain"], net), their_plain.gradient(_probe())),
     }
-    compiled = _compiled(torch, _torch_lenet.Step(weights, *batch, 0.0, compiled=True))
-    if compiled is not None:
-        calls["their compiled"] = compiled
-    times = in_turns(calls, rounds=11, rest=0.3)
-    setting = f"LeNet', batch {BATCH}"
-    one = "training step with one projection"
-    plain_work = "training step without penalty"
-    rows = [
-        timed(times, "penalised", "theirs", work=one, setting=setting, most=0.6,
-              peer=f"{version}, {theirs.name}", agreement=agreed[1]),
-        timed(times, "penalised", "plain", work=one, setting=setting, most=2.1,
-              peer="our step without penalty", floor="2.11 by FLOPs"),
-        timed(times, "plain", "their plain", work=plain_work, setting=setting, most=1.0,
-              peer=version, agreement=agreed[0]),
-    ]  # fmt: skip
-    if compiled is not None:
-        rows.append(
-            timed(times, "plain", "their compiled", work=plain_work, setting=setting,
-                  peer=f"{version}, torch.compile", agreement=agreed[0])
-        )  # fmt: skip
-    rows += [
-        timed(times, "every", "plain, several", setting=setting, most=1.2,
-              work=f"{_STEPS} steps, one of them with the projection, every({_STEPS})",
-              peer="our steps without penalty", floor="1.14 by FLOPs"),
-        timed(times, "subsampled", "plain", setting=setting, most=1.2,
-              work="training step with one projection of subsample(1/8)",
-              peer="our step without penalty", floor="1.20 by FLOPs"),
-        timed(times, "fraction", "plain", setting=setting, most=1.2,
-              work="the same by penalty.fraction = 1/8, which shares the forward pass",
-              peer="our step without penalty", floor="1.14 by FLOPs"),
-        _flops(setting),
-    ]  # fmt: skip
-    return rows
-
-
-def _agreement(ours: Step, theirs: Any) -> float:
-    """Return the largest relative difference of the losses and gradients."""
-    from benchmarks.works._torch_lenet import as_torch
-
-    loss, grads = ours.gradient()
-    their_loss, their_grads = theirs.gradient(ours.probe())
-    converted = as_torch(named(grads))
-    differences = [assert_equal(loss, their_loss, _TOLERANCE)]
-    for name, grad in their_grads.items():
-        differences.append(assert_equal(converted[name], grad, _TOLERANCE))
-    return max(differences)
-
-
-def _compiled(torch: Any, step: Any) -> Any:
-    """Return the step where `torch.compile` works on this machine, else None.
-
-    It cannot be differentiated twice, so there is none with the penalty.
-    """
-    try:
-        step()
-    except (RuntimeError, OSError, torch._dynamo.exc.TorchDynamoException) as error:
-        print(f"        torch.compile: {type(error).__name__}, left out")
-        return None
-    return step
-
-
-def _flops(setting: str) -> Comparison:
-    """Return XLA's count of both steps by the definition of the convolutions, as a ratio."""
-    definition = 'model.lowering="definition"'
-    plain, penalised = Step(PLAIN, definition), Step(definition)
-    return counted(
-        penalised.flops / plain.flops, 2.0, "x",
-        work="FLOPs of a step with one projection over those without", setting=setting,
-        peer="what two products with the Jacobian need",
-        note="XLA's count, convolutions as defined",
-    )  # fmt: skip
-
-
-def growth() -> list[dict[str, Any]]:
-    """Return the time of a step against batch, projections, width and depth."""
-    mlp = 'model.name="mlp"'
-    settle_allocator()
+    steps = {name: _Step(net, loss) for name, loss in losses.items()}
+    calls = {**steps, "theirs": theirs, "their plain": their_plain}
+    times = in_turns(calls, rounds=7, rest=0.3)
+    setting, own = net.setting, "our step without penalty"
+    by_hand = "jax.vjp inside the loss, by hand"
+    mib = {name: temporary_mib(step.compiled) for name, step in steps.items()}
     return [
-        _series("A training step of LeNet'", "batch", (25, 100, 400), lambda n: ((), {"batch": n})),
-        _series(
-            "LeNet', batch 100",
-            "projections",
-            (1, 2, 4, 8),
-            lambda n: ((f"penalty.0.method={{name='projection',num_probes={n}}}",), {}),
-            plain=False,
-        ),
-        _series(
-            "MLP 784-n-n-10, batch 100",
-            "width",
-            (64, 128, 256, 512),
-            lambda n: ((mlp, f"model.hidden=[{n},{n}]"), {}),
-        ),
-        _series(
-            "MLP of width 128, batch 100",
-            "depth",
-            (1, 2, 4, 8),
-            lambda n: ((mlp, f"model.hidden=[{','.join(['128'] * n)}]"), {}),
-        ),
-    ]
+        timed(times, "ours", "theirs", work=_ONE, setting=setting, most=most_torch,
+              peer=f"{version}, {theirs.name}", agreement=agreed["theirs"]),
+        timed(times, "ours", "by hand", work=_ONE, setting=setting, most=most_by_hand,
+              peer=by_hand, agreement=agreed["by hand"]),
+        timed(times, "ours", "plain", work=_ONE, setting=setting, most=2.1, peer=own,
+              floor=f"{_flops(net):.2f} by FLOPs"),
+        timed(times, "plain", "their plain", work=_PLAIN, setting=setting, most=1.0,
+              peer=version, agreement=agreed["their plain"]),
+        counted(mib["ours"], mib["by hand"], "MiB", work="its temporary memory", setting=setting,
+                most=1.0, peer=by_hand, agreement=agreed["by hand"]),
+    ]  # fmt: skip
 
 
-def _series(
-    title: str,
-    label: str,
-    points: tuple[int, ...],
-    step: Callable[[int], tuple[tuple[str, ...], dict[str, Any]]],
-    plain: bool = True,
-) -> dict[str, Any]:
-    lines: dict[str, list[list[float]]] = {}
-    for point in points:
-        overrides, others = step(point)
-        steps = {"penalised": Step(*overrides, **others)}
-        if plain:
-            steps["plain"] = Step(PLAIN, *overrides, **others)
-        times = in_turns(steps, rounds=5)
-        for name in steps:
-            lines.setdefault(name, []).append([point, 1000 * times.median(name)])
-    return {"title": title, "x": label, "y": "ms", "lines": lines}
+def _plain(function: Callable[[Any], Fn]) -> Loss:
+    """The task's loss alone; no jacreg in it."""
+
+    def loss(params: Any, xs: Any, labels: Any, key: Any) -> Any:
+        return _task(function(params)(xs), labels)
+
+    return loss
+
+
+def _ours(function: Callable[[Any], Fn]) -> Loss:
+    def loss(params: Any, xs: Any, labels: Any, key: Any) -> Any:
+        lin = jacreg.linearize(function(params), xs)
+        penalty = jacreg.losses.jacobian_penalty(lin, key=key)
+        return _task(lin.value, labels) + _WEIGHT * jnp.mean(penalty)
+
+    return loss
+
+
+def _by_hand(function: Callable[[Any], Fn]) -> Loss:
+    """The recipe in a few lines of JAX, with the same probes."""
+
+    def loss(params: Any, xs: Any, labels: Any, key: Any) -> Any:
+        logits, pull = jax.vjp(function(params), xs)
+        normal = jax.random.normal(key, logits.shape)
+        unit = normal / jnp.linalg.norm(normal, axis=1, keepdims=True)
+        (rows,) = pull(unit)
+        penalty = CLASSES * jnp.sum(rows**2) / (2 * len(xs))
+        return _task(logits, labels) + _WEIGHT * penalty
+
+    return loss
+
+
+def _task(logits: Any, labels: Any) -> Any:
+    return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, labels))
+
+
+class _Step:
+    """A training step, compiled once, that goes on from its own state, always on the same rows."""
+
+    def __init__(self, net: Classifier, loss: Loss) -> None:
+        optimizer = optax.sgd(_RATE, momentum=_MOMENTUM)
+
+        def step(params: Any, state: Any, key: Any, xs: Any, labels: Any) -> Any:
+            key, probe_key = jax.random.split(key)
+            gradient = jax.grad(loss)(params, xs, labels, probe_key)
+            updates, state = optimizer.update(gradient, state, params)
+            return optax.apply_updates(params, updates), state, key
+
+        # A copy: what is donated must not be another step's start.
+        params = jax.tree.map(jnp.copy, net.params)
+        self.state = (params, optimizer.init(params), jax.random.key(0))
+        self.batch = net.xs, net.labels
+        jitted = jax.jit(step, donate_argnums=(0, 1))
+        self.compiled = jitted.lower(*self.state, *self.batch).compile()
+
+    def __call__(self) -> Any:
+        """Take one step."""
+        self.state = self.compiled(*self.state, *self.batch)
+        return self.state
+
+
+def _gradient(loss: Loss, net: Classifier) -> tuple[float, list[np.ndarray]]:
+    """The loss and its gradient at the start, in PyTorch's axes."""
+    value, gradient = jax.jit(jax.value_and_grad(loss))(net.params, net.xs, net.labels, _KEY)
+    return float(value), net.layers(gradient)
+
+
+def _probe() -> np.ndarray:
+    """The probes of that gradient, of length 1 an example, `[N, K]`."""
+    normal = np.asarray(jax.random.normal(_KEY, (_BATCH, CLASSES)))
+    return normal / np.linalg.norm(normal, axis=1, keepdims=True)
+
+
+def _agreement(
+    ours: tuple[float, list[np.ndarray]], theirs: tuple[float, list[np.ndarray]]
+) -> float:
+    """The largest relative difference of the losses and of each layer's gradient."""
+    pairs = zip((ours[0], *ours[1]), (theirs[0], *theirs[1]), strict=True)
+    return max(assert_equal(*pair, _TOLERANCE) for pair in pairs)
+
+
+def _flops(net: Classifier) -> float:
+    """XLA's count of the gradient by hand over the plain one, convolutions as defined."""
+    function = net.defined or net.plain
+
+    def count(loss: Loss) -> float:
+        lowered = jax.jit(jax.grad(loss)).lower(net.params, net.xs, net.labels, _KEY)
+        return float((lowered.compile().cost_analysis() or {})["flops"])
+
+    return count(_by_hand(function)) / count(_plain(function))

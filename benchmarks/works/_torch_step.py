@@ -6,7 +6,7 @@ facebookresearch/jacobian_regularizer), else the few lines of the paper's algori
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import numpy as np
@@ -14,43 +14,7 @@ import torch
 from torch import nn
 from torch.nn import functional
 
-_LAYERS = ("conv_1", "conv_2", "dense_1", "dense_2", "dense_3")
-
-
-class LeNet(nn.Module):
-    """LeNet' with equal weights: images `[N, 1, 28, 28]` to logits."""
-
-    def __init__(self, weights: Mapping[str, np.ndarray]) -> None:
-        super().__init__()
-        self.conv_1, self.conv_2 = nn.Conv2d(1, 6, 5, padding=2), nn.Conv2d(6, 16, 5)
-        self.dense_1, self.dense_2 = nn.Linear(400, 120), nn.Linear(120, 84)
-        self.dense_3 = nn.Linear(84, 10)
-        with torch.no_grad():
-            for name, value in as_torch(weights).items():
-                layer, kind = name.split(".")
-                getattr(getattr(self, layer), kind).copy_(torch.from_numpy(value.copy()))
-
-    def forward(self, xs: torch.Tensor) -> torch.Tensor:
-        """Return the logits."""
-        hs = functional.max_pool2d(torch.tanh(self.conv_1(xs)), 2)
-        hs = functional.max_pool2d(torch.tanh(self.conv_2(hs)), 2).flatten(1)
-        return self.dense_3(torch.tanh(self.dense_2(torch.tanh(self.dense_1(hs)))))
-
-
-def as_torch(arrays: Mapping[str, np.ndarray]) -> dict[str, np.ndarray]:
-    """Bring our arrays (weights or gradients) to PyTorch's axes, which flatten channels first."""
-    found = {}
-    for layer in _LAYERS:
-        kernel = arrays[f"{layer}.kernel"]
-        if kernel.ndim == 4:
-            kernel = kernel.transpose(3, 2, 0, 1)
-        else:
-            if layer == "dense_1":
-                kernel = kernel.reshape(5, 5, 16, -1).transpose(2, 0, 1, 3).reshape(400, -1)
-            kernel = kernel.T
-        found[f"{layer}.weight"] = np.ascontiguousarray(kernel)
-        found[f"{layer}.bias"] = np.ascontiguousarray(arrays[f"{layer}.bias"])
-    return found
+from benchmarks.works._classifiers import Classifier
 
 
 class _Projection(nn.Module):
@@ -80,27 +44,25 @@ class Step:
     """A training step that goes on from its own weights, always on the same rows.
 
     Args:
-        weights: ours, by name.
-        xs, labels: our batch, `[N, 28, 28, 1]`.
+        net: the network, with its weights and batch.
         weight: of the penalty, 0 for none.
+        rate, momentum: of SGD.
         compiled: the network's passes by `torch.compile`.
     """
 
     def __init__(
-        self,
-        weights: Mapping[str, np.ndarray],
-        xs: np.ndarray,
-        labels: np.ndarray,
-        weight: float,
-        compiled: bool = False,
+        self, net: Classifier, weight: float, rate: float, momentum: float, compiled: bool = False
     ) -> None:
-        self.network = LeNet(weights)
-        self.xs = torch.from_numpy(np.array(xs).transpose(0, 3, 1, 2).copy())
-        self.labels = torch.from_numpy(np.array(labels).astype(np.int64))
+        self.network = _network(nn.Sequential(*net.modules(nn)), net.layers(net.params))
+        xs = np.array(net.xs)
+        if xs.ndim == 4 and not net.channels_first:
+            xs = xs.transpose(0, 3, 1, 2).copy()
+        self.xs = torch.from_numpy(xs)
+        self.labels = torch.from_numpy(np.array(net.labels).astype(np.int64))
         self.weight = weight
         self.criterion, self.name = criterion()
         self.apply: Callable[..., Any] = torch.compile(self.network) if compiled else self.network
-        self.optimizer = torch.optim.SGD(self.network.parameters(), 0.1, momentum=0.9)
+        self.optimizer = torch.optim.SGD(self.network.parameters(), rate, momentum=momentum)
 
     def loss(self) -> torch.Tensor:
         """Return the objective."""
@@ -115,7 +77,7 @@ class Step:
         self.loss().backward()
         self.optimizer.step()
 
-    def gradient(self, probe: np.ndarray) -> tuple[float, dict[str, np.ndarray]]:
+    def gradient(self, probe: np.ndarray) -> tuple[float, list[np.ndarray]]:
         """Return the objective and its gradient with these probes, `[N, K]` of length 1."""
         drawn = self.criterion._random_vector
         self.criterion._random_vector = lambda C, B: torch.from_numpy(probe.copy())
@@ -125,8 +87,14 @@ class Step:
             loss.backward()
         finally:
             self.criterion._random_vector = drawn
-        grads = {name: each.grad for name, each in self.network.named_parameters()}
+        grads = [each.grad for each in self.network.parameters() if each.grad is not None]
+        found = [grad.numpy().copy() for grad in grads]
         self.optimizer.zero_grad()
-        return float(loss.detach()), {
-            name: grad.numpy().copy() for name, grad in grads.items() if grad is not None
-        }
+        return float(loss.detach()), found
+
+
+def _network(network: nn.Module, weights: Sequence[np.ndarray]) -> nn.Module:
+    with torch.no_grad():
+        for parameter, weight in zip(network.parameters(), weights, strict=True):
+            parameter.copy_(torch.from_numpy(np.array(weight)))
+    return network
