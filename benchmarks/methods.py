@@ -25,17 +25,16 @@ def _kernel(shape: tuple[int, ...], seed: int) -> Any:
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape) / fan**0.5, jnp.float32)
 
 
-def _convolutions(
-    depth: int, width: int = 16, *, time: float | None = None
-) -> Callable[[Any], Any]:
-    """A field; with a time, that is one more channel in front of every layer."""
-    widths, more = [3, *[width] * (depth - 1), 3], int(time is not None)
-    kernels = [_kernel((3, 3, a + more, b), i) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))]  # fmt: skip  # noqa: E501, RUF007
+def _convolutions(depth: int, width: int = 16, channels: int = 3) -> Callable[[Any], Any]:
+    """A field on images: 3x3 SAME convolutions with tanh between them."""
+    widths = [channels, *[width] * (depth - 1), channels]
+    kernels = [
+        _kernel((3, 3, a, b), i)
+        for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))  # noqa: RUF007
+    ]
 
     def field(xs: Any) -> Any:
         for number, kernel in enumerate(kernels):
-            if time is not None:
-                xs = jnp.concatenate([xs, jnp.full((*xs.shape[:-1], 1), time)], -1)
             xs = jax.lax.conv_general_dilated(
                 xs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
             )
