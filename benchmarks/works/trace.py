@@ -13,6 +13,7 @@ import jacreg
 from benchmarks._clock import in_turns
 from benchmarks._comparison import Comparison, counted, peer, timed
 from benchmarks.works._dense_nets import Net, mlp, temporary_mib
+from benchmarks.works._estimates import deviation_of_ratio, root_mean_square, unbiased
 from jacreg._one_by_one import one_by_one
 
 _BATCH, _SIZE, _PRODUCTS, _KEYS = 16, 128, 24, 256
@@ -33,15 +34,15 @@ def compare() -> list[Comparison]:
         times = in_turns(calls)
         errors = {n: (each - truth) ** 2 for n, each in samples.items()}
         for n in theirs:
-            _unbiased(samples[n] - samples["ours"], n)
+            unbiased(samples[n] - samples["ours"], n)
             same = {
                 "setting": f"{net.setting}, {_PRODUCTS} products",
                 "peer": n,
                 "agreement": float(abs(np.mean(samples[n] - samples["ours"])) / np.mean(truth)),
             }
             looped = _LOOPED if name == "XTrace" else ""
-            root = [float(np.sqrt(np.mean(errors[m]))) for m in ("ours", n)]
-            deviation = _deviation_of_ratio(errors["ours"], errors[n])
+            root = [root_mean_square(errors[m]) for m in ("ours", n)]
+            deviation = deviation_of_ratio(errors["ours"], errors[n])
             rows.append(
                 counted(
                     root[0], root[1], "error", work=f"{name}, root mean square error", most=1.1,
@@ -179,20 +180,3 @@ def _call(estimate: Callable[[Any, Any], Any], net: Net) -> Callable[[], Any]:
     key = jax.random.key(2)
     compiled = jax.jit(estimate).lower(net.xs, key).compile()
     return lambda: compiled(net.xs, key)
-
-
-def _unbiased(differences: np.ndarray, name: str) -> None:
-    """The estimates must have one mean, within five standard errors of the difference."""
-    means = differences.mean(axis=1)
-    error = means.std(ddof=1) / len(means) ** 0.5
-    assert abs(means.mean()) <= 5 * error, (
-        f"{name}: means differ by {means.mean():.3g} +- {error:.2g}"
-    )
-
-
-def _deviation_of_ratio(ours: np.ndarray, theirs: np.ndarray) -> float:
-    """One standard error of the ratio of root mean squares, keys as independent draws."""
-    first, second = ours.mean(axis=1), theirs.mean(axis=1)
-    ratio = (first.mean() / second.mean()) ** 0.5
-    relative = [each.var(ddof=1) / each.mean() ** 2 / len(each) for each in (first, second)]
-    return float(0.5 * ratio * sum(relative) ** 0.5)
