@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from ._activations import activation, initializer
 from ._checks import positive_integer, positive_integers
-from ._layers import Bias, Dense, Layer, Net
+from ._layers import Bias, Dense, Layer, OpenNet
 from ._vectors import vectors
 from .conv import CHANNELS_LAST, ConvLayout
 
@@ -73,18 +73,18 @@ class AutoencoderSpec:
         found["classifier"] = Dense(self.hidden[-1], self.num_classes, self.initializer)
         return found
 
-    def kernels(self, net: Net) -> list[Float[Array, "into out"]]:
+    def kernels(self, net: OpenNet) -> list[Float[Array, "into out"]]:
         """Those of the encoder, in order."""
         return [net.kernel(f"encoder_{index + 1}") for index in range(len(self.hidden))]
 
-    def encode(self, net: Net, xs: Float[Array, "..."]) -> Float[Array, "... H"]:
+    def encode(self, net: OpenNet, xs: Float[Array, "..."]) -> Float[Array, "... H"]:
         """The hidden units of a batch or an example."""
         hs = self.vectors(xs, batched=net.batched)
         for index in range(1, len(self.hidden) + 1):
             hs = activation(self.activation)(net.apply(f"encoder_{index}", hs))
         return hs
 
-    def decode(self, net: Net, hs: Float[Array, "... H"]) -> Float[Array, "... D"]:
+    def decode(self, net: OpenNet, hs: Float[Array, "... H"]) -> Float[Array, "... D"]:
         """The logits of the reconstruction."""
         for index in reversed(range(1, len(self.hidden) + 1)):
             if self.tied:

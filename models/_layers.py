@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 import jax
 import jax.numpy as jnp
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 
+@runtime_checkable
 class Layer(Protocol):
     """A description of one layer.
 
@@ -36,6 +37,7 @@ class Layer(Protocol):
         ...
 
 
+@runtime_checkable
 class Net(Protocol):
     """A network's layers in one framework, during one call.
 
@@ -47,10 +49,6 @@ class Net(Protocol):
 
     def apply(self, name: str, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """What the layer of that name makes of its inputs."""
-        ...
-
-    def kernel(self, name: str) -> Float[Array, "..."]:
-        """The kernel of the layer of that name, a dense one as `(in, out)`."""
         ...
 
     def pooled(
@@ -65,6 +63,15 @@ class Net(Protocol):
 
     def noise(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Gaussian noise of the specification's scale, in training alone."""
+        ...
+
+
+@runtime_checkable
+class OpenNet(Net, Protocol):
+    """A network whose kernels can be read too, as in nnx and Equinox."""
+
+    def kernel(self, name: str) -> Float[Array, "..."]:
+        """The kernel of the layer of that name, a dense one as `(in, out)`."""
         ...
 
 

@@ -37,7 +37,7 @@ class Autoencoder(Network):
         """Those of the encoder, in order."""
         return self.spec.kernels(Net(self))
 
-    def encode(self, xs: Float[Array, "N ..."]) -> Float[Array, "N H"]:
+    def encode(self, xs: Float[Array, "..."]) -> Float[Array, "N H"]:
         """The hidden units of a batch of vectors, or of images in the layout."""
         return self.spec.encode(Net(self), xs)
 
@@ -45,11 +45,11 @@ class Autoencoder(Network):
         """The logits of the reconstruction; `jax.nn.sigmoid` makes them pixels in [0, 1]."""
         return self.spec.decode(Net(self), hidden)
 
-    def classify(self, xs: Float[Array, "N ..."]) -> Float[Array, "N K"]:
+    def classify(self, xs: Float[Array, "..."]) -> Float[Array, "N K"]:
         """The logits of the classifier on the hidden units, for the fine-tuning."""
         return Net(self).apply("classifier", self.encode(xs))
 
-    def __call__(self, xs: Float[Array, "N ..."]) -> Float[Array, "N D"]:
+    def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "N D"]:
         """The logits of the reconstruction of `spec.vectors(xs)`."""
         return self.decode(self.encode(xs))
 
