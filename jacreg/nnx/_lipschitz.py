@@ -186,7 +186,7 @@ class AOLConv(OneLipschitz):
         self.bias = nnx.Param(jnp.zeros(out_features, param_dtype)) if use_bias else None
         self.in_features, self.out_features = in_features, out_features
 
-    def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
+    def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the convolution of a batch in the layout's order."""
         bias = None if self.bias is None else self.bias[...]
         return aol_convolution(xs, self._numbers(), bias, self.convolution).astype(xs.dtype)
@@ -240,7 +240,7 @@ class SLLConv(OneLipschitz):
         self.bias = nnx.Param(jnp.zeros(features, param_dtype))
         self.features = features
 
-    def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, " N *out"]:
+    def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the residual layer's output, in the layout's order."""
         ys = sll_convolution(xs, self._numbers(), self.bias[...], self.convolution)
         return ys.astype(xs.dtype)
