@@ -77,7 +77,9 @@ def test_a_small_file_of_a_huge_picture(tmp_path):
 
 
 @pytest.mark.slow
-def test_random_kills(tmp_path):
+def test_random_kills(tmp_path, monkeypatch):
+    # A kill may leave a torn program, which is not for the suite's folder.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     found = _kills.run_kills(tmp_path, 3, seed=1, subjects=_kills.SUBJECTS[:1])
     assert found["failed_runs"] == 0
     assert found["kills"] == 3

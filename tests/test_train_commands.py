@@ -7,6 +7,7 @@ import sys
 import time
 from pathlib import Path
 
+import jax
 import numpy as np
 import pytest
 from scipy import stats
@@ -17,6 +18,7 @@ from train.__main__ import main
 from train.config import dump, load
 from train.errors import ConfigError
 from train.reproduce import __main__ as reproduce
+from train.run import use_compilation_cache
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("train_cache")
@@ -128,8 +130,10 @@ class TestTrain:
 
 
 @pytest.mark.slow
-def test_killed_and_started_again(config_file, tmp_path):
+def test_killed_and_started_again(config_file, tmp_path, monkeypatch):
     """kill -9 at any moment, then the same command: bit for bit the undisturbed run."""
+    # A kill may leave a torn program, which is not for the suite's folder.
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
     command = [sys.executable, "-m", "train", config_file, "training.steps=3000"]
     command += ["training.checkpoint_every=200", "training.log_every=50"]
 
@@ -246,6 +250,21 @@ class TestPairs:
         assert picture.read_bytes()[:4] == b"\x89PNG"
         for shown in ("no penalty", "Jacobian penalty", "ms a step", "times smaller"):
             assert shown in out
+
+
+@pytest.mark.parametrize("given", [None, "of-the-user"])
+def test_compiled_programs_go_where_jax_was_told(given, tmp_path, monkeypatch):
+    names = ("jax_compilation_cache_dir", "jax_persistent_cache_min_compile_time_secs")
+    before = {name: getattr(jax.config, name) for name in names}
+    monkeypatch.setenv("JACREG_CACHE", str(tmp_path))
+    try:
+        jax.config.update(names[0], given)
+        use_compilation_cache()
+        found = [getattr(jax.config, name) for name in names]
+    finally:
+        for name in names:
+            jax.config.update(name, before[name])
+    assert found == ([given, before[names[1]]] if given else [str(tmp_path / "xla"), 0.3])
 
 
 def test_percent_for_accuracies_alone():

@@ -1,11 +1,8 @@
 """What the tests of training share: a config that trains in a second."""
 
-import jax
 import pytest
-from jax.experimental.compilation_cache import compilation_cache
 
 from train.config import parse
-from train.run import use_compilation_cache
 
 BASE = {
     "experiment": {"name": "tiny", "seed": 3},
@@ -34,13 +31,7 @@ def tiny(**sections):
 
 @pytest.fixture(scope="module")
 def train_cache(tmp_path_factory):
-    """A cache folder of the test module's own, for data sets and compiled programs."""
-    patch = pytest.MonkeyPatch()
-    patch.setenv("JACREG_CACHE", str(tmp_path_factory.mktemp("cache")))
-    old = jax.config.jax_compilation_cache_dir
-    use_compilation_cache()
-    compilation_cache.reset_cache()
-    yield
-    jax.config.update("jax_compilation_cache_dir", old)
-    compilation_cache.reset_cache()
-    patch.undo()
+    """A cache folder of the test module's own for data sets; programs stay in the suite's."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JACREG_CACHE", str(tmp_path_factory.mktemp("cache")))
+        yield

@@ -219,6 +219,11 @@ def show(reporter: Reporter, summary: Mapping[str, Any]) -> None:
 
 
 def use_compilation_cache() -> None:
-    """Keep compiled programs in the user's cache folder, so that a second run starts at once."""
+    """Keep compiled programs in the user's cache folder, so that a second run starts at once.
+
+    A folder that JAX was given already (`JAX_COMPILATION_CACHE_DIR`) stays, with its thresholds.
+    """
+    if jax.config.jax_compilation_cache_dir:  # pyright: ignore[reportAttributeAccessIssue]
+        return
     jax.config.update("jax_compilation_cache_dir", str(cache_dir() / "xla"))
     jax.config.update("jax_persistent_cache_min_compile_time_secs", 0.3)
