@@ -7,7 +7,7 @@ import equinox as eqx
 import jax
 import numpy as np
 import pytest
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
 import jacreg
 import train
@@ -17,7 +17,7 @@ from train.methods import make_method
 
 ROOT = Path(__file__).resolve().parents[1]
 CHOOSE = "penalty.0.method={name='choose', budget=3}"
-pytestmark = pytest.mark.usefixtures("train_cache")
+pytestmark = pytest.mark.usefixtures("train_cache", "undrawn")
 
 
 @pytest.fixture(scope="module")

@@ -14,6 +14,8 @@ from train.run import run
 CONFIGS = Path(__file__).resolve().parents[1] / "configs"
 SHARED = Path(__file__).resolve().parents[2] / "shared" / "data" / "mnist"
 ALL = sorted(CONFIGS.rglob("*.toml"))
+# Of each kind of picture one: drawing takes longer than the shortest of these runs.
+DRAWN = ("batch-norm", "equilibrium", "flow", "flow-images", "mdeq", "nnx", "regression", "score")
 SMOKE = sorted((CONFIGS / "smoke").glob("*.toml"))
 
 
@@ -39,9 +41,15 @@ def test_names_are_unique():
 @pytest.mark.usefixtures("train_cache")
 @pytest.mark.parametrize("path", SMOKE, ids=lambda path: path.stem)
 def test_smoke(path, tmp_path):
-    summary = run(load(path), tmp_path)
+    summary = run(load(path), tmp_path, pictures=path.stem in DRAWN)
     assert summary["status"] == "finished"
     assert all(np.isfinite(value) for value in summary["metrics"].values())
+    recorded, drawn = (
+        {found.stem for found in (tmp_path / "figures").glob(f"*.{kind}")}
+        for kind in ("npz", "png")
+    )
+    assert path.stem in ("autoencoder", "resnet18") or recorded
+    assert drawn == (recorded | {"curves"} if path.stem in DRAWN else set())
 
 
 @pytest.mark.slow

@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
 from train.__main__ import main
 from train.config import dump, parse
@@ -56,6 +56,7 @@ def test_it_trains_and_is_recorded(target, options, layout, tmp_path, capsys):
     assert restore(tmp_path).config == config
 
 
+@pytest.mark.usefixtures("undrawn")
 def test_from_the_folder_where_the_command_runs(tmp_path, monkeypatch, capsys):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr(sys, "path", [each for each in sys.path if each])

@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from train_setup import BASE, train_cache  # noqa: F401
+from train_setup import BASE, train_cache, undrawn  # noqa: F401
 
 from train import data, records
 from train.config import parse
@@ -97,7 +97,7 @@ def test_corruptions(name):
         assert abs(np.std(found - 1) - 0.5) < 5 * 0.5 / (2 * xs.size) ** 0.5
 
 
-@pytest.mark.usefixtures("train_cache")
+@pytest.mark.usefixtures("train_cache", "undrawn")
 class TestRuns:
     def test_phases_and_a_restart_in_the_second(self, tmp_path):
         options = {"pretrain_steps": 20}

@@ -12,14 +12,14 @@ import optax
 import own_models
 import pytest
 from flax import linen, nnx
-from train_setup import train_cache  # noqa: F401
+from train_setup import train_cache, undrawn  # noqa: F401
 
 import jacreg
 import train
 from train import records
 from train.errors import InterruptedRun, UserError, WorkdirError
 
-pytestmark = pytest.mark.usefixtures("train_cache")
+pytestmark = pytest.mark.usefixtures("train_cache", "undrawn")
 
 RNG = np.random.default_rng(0)
 CENTERS = 3 * RNG.normal(size=(3, 6))

@@ -9,7 +9,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
 from train import loop, records
 from train.errors import ConfigError, DataError, DivergedError, InterruptedRun, WorkdirError
@@ -37,6 +37,7 @@ def assert_same_run(workdir, summary, whole):
     assert (workdir / "metrics.jsonl").read_text() == (reference / "metrics.jsonl").read_text()
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestRecords:
     def test_a_workdir_holds_what_a_report_needs(self, whole):
         workdir, summary = whole
@@ -127,6 +128,7 @@ def crash_at(monkeypatch, save_number, *, tear=False):
 
 
 class TestResuming:
+    @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize("save_number", [1, 3])
     def test_after_a_crash(self, whole, tmp_path, monkeypatch, save_number):
         with monkeypatch.context() as patch:
@@ -138,6 +140,7 @@ class TestResuming:
             file.write('{"step": 29, "train/loss": 1.0}\n{"step": 30, "tra')
         assert_same_run(tmp_path, run(tiny(), tmp_path), whole)
 
+    @pytest.mark.usefixtures("undrawn")
     def test_after_the_newest_checkpoint_is_torn(self, whole, tmp_path, monkeypatch, capsys):
         with monkeypatch.context() as patch:
             crash_at(patch, 2, tear=True)
@@ -158,7 +161,9 @@ class TestResuming:
                 run(tiny(), tmp_path)
         assert not (tmp_path / "summary.json").exists()
         assert_same_run(tmp_path, run(tiny(), tmp_path), whole)
+        assert (tmp_path / "figures" / "curves.png").exists()
 
+    @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_writes_a_checkpoint_and_leaves(self, whole, tmp_path, monkeypatch, number):
         take = loop.Loop._rows
@@ -178,6 +183,7 @@ class TestResuming:
         assert [path.name for path in (tmp_path / "checkpoints").iterdir()] == ["11"]
         assert_same_run(tmp_path, run(tiny(), tmp_path), whole)
 
+    @pytest.mark.usefixtures("undrawn")
     def test_dropout_and_momentum_come_back_too(self, tmp_path, monkeypatch):
         config = tiny(model={"dropout": 0.3}, optimizer={"name": "adam", "learning_rate": 0.01})
         expected = run(config, tmp_path / "whole")
@@ -189,6 +195,7 @@ class TestResuming:
         assert again["params_sha256"] == expected["params_sha256"]
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestRefusals:
     def test_a_changed_config(self, whole):
         workdir, _ = whole
@@ -262,6 +269,7 @@ def _without_none(sections):
     return parse({**BASE, **sections, "model": model}, "tiny")
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestDevices:
     def test_the_batch_over_two_devices_gives_the_same_numbers(self, whole, tmp_path):
         if jax.device_count() < 2:
@@ -294,6 +302,7 @@ class TestDivergence:
         assert all(np.isfinite(list(line.values())).all() for line in lines(tmp_path))
 
 
+@pytest.mark.usefixtures("undrawn")
 class TestSmallSets:
     def test_fewer_examples_than_a_batch(self, tmp_path, capsys):
         config = tiny(data={"samples_per_class": 1}, training={"steps": 3})

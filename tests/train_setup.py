@@ -35,3 +35,9 @@ def train_cache(tmp_path_factory):
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("JACREG_CACHE", str(tmp_path_factory.mktemp("cache")))
         yield
+
+
+@pytest.fixture
+def undrawn(monkeypatch):
+    """Pictures take longer than a short run: where nothing is said of them none is drawn."""
+    monkeypatch.setattr("train.figures.draw_run", lambda workdir: [])
