@@ -46,18 +46,17 @@ def trace_all(dtype=jnp.float32, key=None):
     return failed
 
 
-def test_no_rank_is_promoted():
-    with jax.numpy_rank_promotion("raise"):
-        assert trace_all() == {}
-
-
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16", "float64"])
-def test_no_dtype_is_promoted(dtype):
-    with jax.enable_x64(dtype == "float64"), jax.numpy_dtype_promotion("strict"):
+def test_no_rank_and_no_dtype_is_promoted(dtype):
+    with (
+        jax.enable_x64(dtype == "float64"),
+        jax.numpy_rank_promotion("raise"),
+        jax.numpy_dtype_promotion("strict"),
+    ):
         assert trace_all(jnp.dtype(dtype)) == {}
 
 
-def test_no_rank_and_no_dtype_in_double_precision():
+def test_no_rank_where_double_precision_is_on():
     with jax.enable_x64(True), jax.numpy_rank_promotion("raise"):
         assert trace_all() == {}
 
