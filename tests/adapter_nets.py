@@ -9,22 +9,12 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 import numpy as np
-import pytest
 from flax import linen as nn
 from flax import nnx
 
 import jacreg.eqx
 import jacreg.linen
 import jacreg.nnx
-
-
-@pytest.fixture
-def quick_compilation():
-    """These networks run once and compile for long: spend nothing on fast code."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
 
 FRAMEWORKS = ("nnx", "linen", "equinox")
 SIZE, CHANNELS, WIDTH, CLASSES = 4, 2, 3, 5

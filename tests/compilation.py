@@ -1,20 +1,9 @@
-"""Spend nothing on fast code where a program runs once: its compilation is the test's time."""
+"""Less work for each of the thousands of programs that the suite compiles."""
 
 import threading
 
-import jax
-import pytest
-
 # Programs that are lowered in one MLIR context before it is thrown away with all it has interned.
 _PROGRAMS_A_CONTEXT = 200
-
-
-@pytest.fixture
-def quick_compilation():
-    """Compile without most optimisations; numbers stay those of the same program."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
 
 
 def share_contexts() -> None:

@@ -12,8 +12,6 @@ import pytest
 import jacreg
 import jacreg.eqx
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 XS = jax.random.normal(jax.random.key(1), (64, 3)) + 2
 KEY = jax.random.key(0)
 

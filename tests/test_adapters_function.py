@@ -10,8 +10,7 @@ import pytest
 
 import jacreg
 
-pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
-quick_compilation = nets.quick_compilation
+pytestmark = pytest.mark.usefixtures("x64")
 each_framework = pytest.mark.parametrize("framework", nets.FRAMEWORKS)
 each_statistics = pytest.mark.parametrize("statistics", ["running", "batch"])
 

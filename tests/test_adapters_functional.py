@@ -9,8 +9,6 @@ import pytest
 
 import jacreg
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 each_framework = pytest.mark.parametrize("framework", nets.FRAMEWORKS)
 
 

@@ -1,6 +1,5 @@
 """Particular to linen: any flag, fields or arguments, and the lifted transformations."""
 
-import adapter_nets as nets
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,8 +10,6 @@ from flax.core import freeze
 import jacreg
 import jacreg.linen
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 XS = jax.random.normal(jax.random.key(1), (64, 3)) + 2
 KEY = jax.random.key(0)
 

@@ -11,8 +11,6 @@ from flax.errors import TraceContextError
 import jacreg
 import jacreg.nnx
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 XS = nets.images(6, np.float32)
 KEY = jax.random.key(0)
 

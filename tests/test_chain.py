@@ -5,13 +5,10 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from chains import conv, dense, held, kernels, loop_products, net, numbers
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._chain import _examples, chain_trace
 from jacreg._chain._twins import first_twins
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 UNEVEN = [numbers(3, 2, 2, 3), numbers(1, 4, 3, 4), numbers(5, 3, 4, 3), numbers(2, 2, 3, 2)]
 TWO, FOUR = kernels(2), kernels(4)

@@ -5,12 +5,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from chains import conv, loop_products, net, numbers
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._chain import _examples, chain_trace
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N = 3
 TIMES = 0.1 + np.arange(N) / 7

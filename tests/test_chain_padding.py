@@ -6,13 +6,12 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from chains import held, numbers
-from compilation import quick_compilation  # noqa: F401
 from flax import linen as nn
 from jax import lax
 
 import jacreg
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 XS = numbers(2, 5, 6, 2)
 

@@ -4,14 +4,13 @@ import jax
 import jax.numpy as jnp
 import pytest
 from chains import kernels, numbers
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
 import jacreg
 from jacreg._chain import chain_trace
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def products(jaxpr):

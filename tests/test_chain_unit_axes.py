@@ -6,14 +6,11 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from chains import conv, held, numbers
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 import jacreg.eqx
 import models
 from jacreg._chain import chain_trace
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 INTO, OUT = numbers(3, 3, 1, 3), numbers(3, 3, 3, 1)
 ROWS = numbers(3, 1, 3), numbers(2, 3, 1)

@@ -7,7 +7,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from local_functions import (
     RECTANGULAR,
     SQUARE,
@@ -25,8 +24,6 @@ from local_functions import (
 import jacreg
 from jacreg._coloring import _apply, _coloring
 from jacreg._dependence import _rules_linear, _windows
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHAPE = (2, 6, 6, 3)
 

@@ -4,12 +4,11 @@ The whole product takes minutes and is marked slow; one function for each pair r
 """
 
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from functions import BY_NAME
 from pairs_automatic import PAIRS
 from quantities import conform, problem
 
-pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def sampled(pair):

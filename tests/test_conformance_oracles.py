@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from functions import BY_NAME
 from quantities import KEY, N, problem
 
@@ -15,7 +14,7 @@ from jacreg._probes import draw
 stochtrace, funm, decomp = (
     pytest.importorskip(f"matfree.{name}") for name in ("stochtrace", "funm", "decomp")
 )
-pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def _flat_probe(lin, side, key=KEY):

@@ -2,7 +2,6 @@
 
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from conformance_dynamics import EQUILIBRIUM, FLOW
 from conformance_layers import eqx_rows, linen_rows, nnx_rows
 from conformance_rows import LIBRARY, LOSSES
@@ -19,7 +18,7 @@ ROWS = {
 }
 
 
-@pytest.mark.usefixtures("x64", "quick_compilation")
+@pytest.mark.usefixtures("x64")
 @pytest.mark.parametrize("package", ROWS)
 def test_rows(package):
     for module in PACKAGES[package][1]:

@@ -7,14 +7,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 
 import jacreg
 from jacreg import _convolution
 from jacreg._flops import count_flops
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 LAYOUTS = [("NHWC", "HWIO", "NHWC"), ("NCHW", "OIHW", "NHWC"), ("HWNC", "IHOW", "CNHW")]
 CONVOLUTIONS = {

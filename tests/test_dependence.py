@@ -4,14 +4,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from local_functions import RECTANGULAR, SQUARE, conv
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
 from jacreg._dependence import _read
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 ALL = {**SQUARE, **RECTANGULAR}
 # Over these the true pattern is a union over inputs or branches that few draws show.

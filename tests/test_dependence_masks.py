@@ -4,13 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 RNG = np.random.default_rng(0)
 W, V = RNG.normal(size=(8, 8)), RNG.normal(size=(8, 8))
 BLOCKS = np.kron(np.eye(4), np.ones((2, 2))) > 0

@@ -5,7 +5,6 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 from jax.extend.core import primitives
 from jax.interpreters import ad
@@ -14,7 +13,7 @@ import jacreg
 from jacreg._coloring._reading import dependence_of
 from jacreg._dependence._operand import rule_of
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 # Reasons for none, and the names of the primitives.
 _REASONS = {

@@ -4,15 +4,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 from local_functions import conv, reverse_only
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
 from jacreg._dependence import _operand, _pattern, _reshape
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 SHAPE = (1, 4, 4, 2)
 

@@ -23,20 +23,11 @@ def blocks(text):
     ]
 
 
-@pytest.fixture
-def quick_compilation():
-    """What a page computes is small: most of its time is XLA's."""
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
-    jax.config.update("jax_disable_most_optimizations", False)
-
-
 def with_code():
     return [page for page in PAGES if blocks(page.read_text())]
 
 
 @pytest.mark.parametrize("page", with_code(), ids=lambda page: page.stem)
-@pytest.mark.usefixtures("quick_compilation")
 def test_the_code_of_a_page_runs(page, monkeypatch, tmp_path):
     for module in NEEDS:
         pytest.importorskip(module)

@@ -6,7 +6,6 @@ import pkgutil
 import re
 from pathlib import Path
 
-import jax
 import pytest
 from conformance_rows import NO_ROW
 from pairs_automatic import PAIRS
@@ -55,16 +54,12 @@ def test_an_example(package):
 def test_the_examples_run(package):
     finder, runner = doctest.DocTestFinder(), doctest.DocTestRunner(verbose=False)
     wrong, ran = [], 0
-    jax.config.update("jax_disable_most_optimizations", True)
-    try:
-        for module in modules(package):
-            for test in finder.find(module, module.__name__):
-                if test.examples:
-                    test.globs = {"__name__": "__main__"}
-                    runner.run(test, out=wrong.append, clear_globs=True)
-                    ran += 1
-    finally:
-        jax.config.update("jax_disable_most_optimizations", False)
+    for module in modules(package):
+        for test in finder.find(module, module.__name__):
+            if test.examples:
+                test.globs = {"__name__": "__main__"}
+                runner.run(test, out=wrong.append, clear_globs=True)
+                ran += 1
     assert not wrong, "\n".join(wrong)
     assert ran >= len({id(getattr(facade(package), n)) for n in public(facade(package))})
 

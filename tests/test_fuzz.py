@@ -3,13 +3,12 @@
 import jax
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from benchmarks.fuzz import _hold, fuzz
 from benchmarks.fuzz._program import write_program
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "x64")
+pytestmark = pytest.mark.usefixtures("x64")
 
 
 def test_a_program_is_its_seed():

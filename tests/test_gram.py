@@ -6,11 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N, SIZE = 2, 7
 RNG = np.random.default_rng(0)

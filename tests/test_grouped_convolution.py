@@ -6,13 +6,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import lax
 
 import jacreg
 from jacreg import _convolution
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 # Channels in and out, groups, spatial axes, parameters of the convolution.
 CASES = {

@@ -4,11 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 XS = jnp.asarray([[1.0, -1.0, 0.5], [-2.0, 3.0, -0.25]])
 MIX = jnp.asarray(np.random.default_rng(0).normal(size=(3, 3)), jnp.float32)

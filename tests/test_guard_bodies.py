@@ -8,12 +8,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._guard import with_finite_factors
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 XS = RNG.normal(size=(2, 3))

@@ -8,11 +8,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 XS = (np.abs(RNG.normal(size=(3, 3))) + 0.2) * np.asarray([1, -1, 1])[:, None]

@@ -8,13 +8,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax import export
 
 import jacreg
 from jacreg._guard import with_finite_factors, with_own_conditions
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 VALID = np.asarray([True, False, True])

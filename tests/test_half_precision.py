@@ -8,10 +8,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from every_call import CALLS, Net, batch, prepare
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 MIX = np.random.default_rng(2).normal(size=(8, 8)) / 3
 TAPS = np.random.default_rng(3).normal(size=(3, 1, 2)) / 2

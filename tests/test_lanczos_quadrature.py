@@ -6,13 +6,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._lanczos_quadrature import quadrature
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
-
 
 KEY = jax.random.key(0)
 RNG = np.random.default_rng(0)

@@ -6,7 +6,6 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from flax import nnx
 
 import jacreg.eqx
@@ -15,7 +14,6 @@ import jacreg.nnx
 KEY = jax.random.key(3)
 XS = jax.random.normal(KEY, (3, 6, 6, 2))
 MOST = 1 + 1e-5
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 
 def _nnx():

@@ -1,6 +1,5 @@
 """SpectralNormalized: the true operator norm is one, for every kind of layer, and stays it."""
 
-import adapter_nets as nets
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -14,8 +13,6 @@ import jacreg.nnx
 import models.eqx
 import models.nnx
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 R = nnx.Rngs(0)
 

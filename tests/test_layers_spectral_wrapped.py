@@ -1,6 +1,5 @@
 """SpectralNormalized in linen, and around layers that write to their own variables."""
 
-import adapter_nets as nets
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +13,6 @@ import jacreg.linen
 import jacreg.nnx
 import models.linen
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 KEY = jax.random.key(0)
 LINEN = {
     "dense": (nn.Dense(4), (5,), 0),

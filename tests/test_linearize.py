@@ -4,11 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 W = np.random.default_rng(0).normal(size=(6, 4))
 

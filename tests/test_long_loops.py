@@ -6,11 +6,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 STEPS = 20_000
 W, IN, OUT = (np.random.default_rng(0).normal(size=size) / 3 for size in ((8, 8), (3, 8), (8, 5)))

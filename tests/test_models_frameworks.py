@@ -4,7 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from flax import nnx
 
 import jacreg
@@ -14,8 +13,6 @@ import models
 import models.eqx
 import models.nnx
 from models.conv import transpose_axes
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 KEY = jax.random.key(0)
 IMAGES = {"input_shape": (4, 6, 2)}

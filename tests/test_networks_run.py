@@ -4,7 +4,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from train_setup import train_cache  # noqa: F401
 
 from train import records
@@ -13,7 +12,7 @@ from train.errors import InterruptedRun
 from train.loop import Loop
 from train.run import run
 
-pytestmark = pytest.mark.usefixtures("quick_compilation", "train_cache")
+pytestmark = pytest.mark.usefixtures("train_cache")
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke"
 FEW = ["training.steps=4", "training.log_every=2", "training.checkpoint_every=2"]

@@ -6,14 +6,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from flax import nnx
 
 import jacreg
 import jacreg.eqx
 import jacreg.nnx
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 RNG = np.random.default_rng(0)
 IMAGES, VECTORS = jnp.ones((1, 8, 8, 2)), jnp.asarray(RNG.normal(size=(1, 6)), jnp.float32)

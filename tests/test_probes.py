@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from jax.sharding import AxisType, NamedSharding
 from jax.sharding import PartitionSpec as P
 
@@ -15,8 +14,6 @@ from jacreg import _probe_groups
 from jacreg._probe_groups import read_plan
 from jacreg._probes import draw, map_probes, sample_probes
 from jacreg._structure import example_dot
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N, SIZE = 4, 6
 RNG = np.random.default_rng(0)

@@ -3,7 +3,6 @@
 import re
 from pathlib import Path
 
-import adapter_nets as nets
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -14,8 +13,7 @@ import pytest
 
 import jacreg
 
-quick_compilation = nets.quick_compilation
-pytestmark = pytest.mark.usefixtures("x64", "quick_compilation")
+pytestmark = pytest.mark.usefixtures("x64")
 MODELS = {**public_models_eqx.MODELS, **public_models_nnx.MODELS, **public_models_linen.MODELS}
 
 

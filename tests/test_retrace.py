@@ -4,13 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 from flax import nnx
 
 import jacreg
 import jacreg.nnx
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 BATCHES = np.random.default_rng(0).normal(size=(3, 4, 6)).astype(np.float32)
 WEIGHTS = jnp.asarray(np.random.default_rng(1).normal(size=(6, 6)), jnp.float32)

@@ -4,12 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from compilation import quick_compilation  # noqa: F401
 
 import jacreg
 from jacreg._side_by_side import all_basis_products
-
-pytestmark = pytest.mark.usefixtures("quick_compilation")
 
 N = 4  # also the number of outputs of some, so that axes that are mixed up still fit
 RNG = np.random.default_rng(0)
