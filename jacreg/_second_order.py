@@ -46,7 +46,7 @@ def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
 
 def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `hessian_diagonal`: all directions at once."""
-    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree, diagonal=True)
+    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree, weighed=True)
 
 
 def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -98,9 +98,18 @@ def _forward(
     combine: Callable[[Linearization, list[Array]], Any],
     *,
     in_parts: bool = False,
-    diagonal: bool = False,
+    weighed: bool = False,
 ) -> Choice:
-    """A forward Laplacian by each leaf of `xs`; the terms add up."""
+    """A forward Laplacian by each leaf of `xs`; the terms add up.
+
+    Args:
+        lin: of the scalar field.
+        term: of the result by one leaf.
+        combine: the terms to the result.
+        in_parts: whether memory asks for some entries after the other.
+        weighed: whether it is weighed wherever there may be a closed form: where each direction has
+            second derivatives of its own it may well take more than other ways.
+    """
     inputs = jax.tree.leaves((lin.xs, *lin.args))
     field = jex.ClosedJaxpr(_first_output(lin.program.jaxpr), list(lin.constants))
     leaves = range(len(jax.tree.leaves(lin.xs)))
@@ -110,7 +119,7 @@ def _forward(
             lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
         )()
 
-    if not in_parts and _is_settled(lin, field.jaxpr, diagonal):
+    if not in_parts and _is_settled(lin, field.jaxpr, weighed):
         return Choice(PATH, 0, _WHY, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))
     try:
         traced = trace()
@@ -130,7 +139,7 @@ def _forward(
     return Choice(PATH, 0, why, cost, lambda key: combine(lin, run()))
 
 
-def _is_settled(lin: Linearization, jaxpr: Any, diagonal: bool) -> bool:
+def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     """Whether all directions at once are known to be possible, and nothing to take less.
 
     Products with the gradient, and colours for them, cost a multiple for no fewer directions.
@@ -144,7 +153,7 @@ def _is_settled(lin: Linearization, jaxpr: Any, diagonal: bool) -> bool:
         check_hessian_readable(lin)
     except Unfit:
         return True
-    return not may_save(lin, diagonal=diagonal)
+    return not (weighed or may_save(lin))
 
 
 def _first_output(jaxpr: Any) -> Any:

@@ -42,16 +42,16 @@ def check_hessian_readable(lin: Linearization) -> None:
     _check(lin.program.linear, _MOST_IN_HESSIAN)
 
 
-def may_save(lin: Linearization, *, diagonal: bool) -> bool:
-    """Whether a closed form of the Hessian may take less than all directions carried forward.
+def may_save(lin: Linearization) -> bool:
+    """Whether a closed form of a Laplacian may take less than all directions carried forward.
 
     Of matrices it takes a row for each entry of the narrowest space between two layers: where none
     is narrower than x, that is the forward Laplacian's own work. Of convolutions there are closed
-    traces that take no row, and no closed diagonal.
+    traces that take no row.
     """
     linear = lin.program.linear
     if contains(linear, is_convolution):
-        return not diagonal
+        return True
     examples = max(known_size(lin.num_examples), 1)
     return _narrowest(linear, set(linear.invars)) // examples < lin.inputs.size
 
