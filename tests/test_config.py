@@ -174,32 +174,30 @@ def test_all_mistakes_are_told_at_once():
     config["optimiser"] = {"name": "adam"}
     config["training"] = {"stesp": 10, "log_every": 0}
     config["penalty"] = [{"name": "jacobian"}, {"name": "jacobain", "weight": 1.0}]
-    with pytest.raises(ConfigError) as raised:
-        parse(config, "x.toml")
-    first, *told = str(raised.value).splitlines()
-    assert first == "x.toml: 5 mistakes."
+    told = message(config)
+    assert told.startswith("x.toml: 5 mistakes. (1) ")
     # In the order of the sections; a misspelt key is not called missing as well.
-    for line, begin in zip(
-        told,
-        (
-            "optimiser: unknown section. The nearest known section is optimizer.",
-            "penalty.0.weight is missing",
-            "penalty.1.name: got 'jacobain' (string), expected one of \"jacobian\"",
-            "training.stesp: unknown key. The nearest known key is training.steps.",
-            "training.log_every: got 0 (integer), expected an integer >= 1.",
-        ),
-        strict=True,
-    ):
-        assert line.startswith(f"  {begin}"), line
+    places = [
+        told.index(begin)
+        for begin in (
+            "(1) optimiser: unknown section. The nearest known section is optimizer.",
+            "(2) penalty.0.weight is missing",
+            "(3) penalty.1.name: got 'jacobain' (string), expected one of \"jacobian\"",
+            "(4) training.stesp: unknown key. The nearest known key is training.steps.",
+            "(5) training.log_every: got 0 (integer), expected an integer >= 1.",
+        )
+    ]
+    assert places == sorted(places)
+    assert "training.steps is missing" not in told
 
 
 def test_of_many_mistakes_the_first_are_told():
     config = tables()
     config["training"] |= {f"wrong{number}": 1 for number in range(9)}
-    with pytest.raises(ConfigError) as raised:
-        parse(config, "x.toml")
-    lines = str(raised.value).splitlines()
-    assert (lines[0], len(lines), lines[-1]) == ("x.toml: 9 mistakes.", 7, "  and 4 more.")
+    told = message(config)
+    assert told.startswith("x.toml: 9 mistakes. (1) training.wrong0: unknown key.")
+    assert "(5) training.wrong4" in told
+    assert told.endswith(" and 4 more.")
 
 
 def test_long_values_and_names_stay_in_a_short_message():

@@ -41,12 +41,14 @@ def parse(tables: Mapping[str, Any], source: str, registries: Registries = REGIS
 
 
 def _told(mistakes: tuple[str, ...]) -> str:
+    """Return one line, whatever a command prints it in."""
     if len(mistakes) == 1:
         return mistakes[0]
-    lines = [each if len(each) <= _LONGEST else f"{each[:_LONGEST]} ..." for each in mistakes]
-    more = len(lines) - _MOST_MISTAKES
-    lines[_MOST_MISTAKES:] = [f"and {more} more."] if more > 0 else []
-    return "\n  ".join([f"{len(mistakes)} mistakes.", *lines])
+    told = [each if len(each) <= _LONGEST else f"{each[:_LONGEST]} ..." for each in mistakes]
+    more = len(told) - _MOST_MISTAKES
+    told[_MOST_MISTAKES:] = [f"and {more} more."] if more > 0 else []
+    numbered = [f"({number}) {each}" for number, each in enumerate(told[:_MOST_MISTAKES], 1)]
+    return " ".join([f"{len(mistakes)} mistakes.", *numbered, *told[_MOST_MISTAKES:]])
 
 
 class _Mistakes:
