@@ -128,14 +128,19 @@ def test_new_rules_lose_no_edge_and_are_not_dense(name):
     xs = jnp.asarray(np.random.default_rng(0).normal(size=SHAPE))
     relation, _, reader = dependence_of(jacreg.linearize(fn, xs))
     # Since jax 0.12 frexp and ldexp stand behind an operation that says nothing of itself.
-    assert set(reader.dense_primitives) <= ({"call_hi_primitive"} if name == "mantissas" else set())
+    hidden = name == "mantissas" and reader.dense_primitives == ["call_hi_primitive"]
+    assert hidden or not reader.dense_primitives
     if name == "unpacked in Python":
         return  # its rows are mixed, on purpose of the plain unpacking
     dense = jax.vmap(jax.jacrev(lambda x: fn(jnp.stack([x, x]))[0]))(xs)
     true = np.asarray(dense).reshape(2, -1, 24).any(0)
     found = relation.matrix().toarray()
     assert not (true & ~found).any()
-    if name not in ("solve", "triangular solve", "triangular solve from the right"):
+    if not hidden and name not in (
+        "solve",
+        "triangular solve",
+        "triangular solve from the right",
+    ):
         np.testing.assert_array_equal(found, true)
     assert not found.all()
 
