@@ -136,11 +136,9 @@ def test_new_rules_lose_no_edge_and_are_not_dense(name):
     true = np.asarray(dense).reshape(2, -1, 24).any(0)
     found = relation.matrix().toarray()
     assert not (true & ~found).any()
-    if not hidden and name not in (
-        "solve",
-        "triangular solve",
-        "triangular solve from the right",
-    ):
+    if hidden:
+        return
+    if name not in ("solve", "triangular solve", "triangular solve from the right"):
         np.testing.assert_array_equal(found, true)
     assert not found.all()
 
