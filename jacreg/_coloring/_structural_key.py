@@ -2,16 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Hashable
-from typing import Any
 
-import jax
-import jax.numpy as jnp
-import numpy as np
-
+from .._dependence import constants_digest
 from .._linearize import Linearization
-from .._traced import is_traced
+from ._linear_program import structural_values
 
 
 def structural_key(lin: Linearization) -> Hashable:
@@ -22,12 +17,4 @@ def structural_key(lin: Linearization) -> Hashable:
     Shapes are part of the program. Integers and booleans that the function closes over or takes as
     arguments may choose entries; where they are traced they are not known, and the key says so.
     """
-    return lin.program.signature, tuple(map(_table, jax.tree.leaves((lin.constants, lin.args))))
-
-
-def _table(leaf: Any) -> bytes | None:
-    if is_traced(leaf) or not isinstance(leaf, np.ndarray | jax.Array):
-        return None
-    if jnp.issubdtype(leaf.dtype, jax.dtypes.extended) or leaf.dtype.kind not in "iub":
-        return None
-    return hashlib.sha256(np.asarray(leaf).tobytes()).digest()
+    return lin.program.signature, constants_digest(structural_values(lin))
