@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from .._dependence import LengthError, LinearProgram, fingerprint, is_structural
+from .._dependence._boolean import Boolean
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._recent import Recent
@@ -130,5 +129,5 @@ def fits(coloring: Coloring, relation: Relation) -> bool:
     if coloring.reverse:
         matrix = matrix.T
     row, column = matrix.entries
-    seen = row.astype(np.int64) * coloring.num_colors + colors[column]
-    return np.unique(seen).size == seen.size
+    shape = (matrix.shape[0], coloring.num_colors)
+    return Boolean.of_entries(row, colors[column], shape).nnz == matrix.nnz

@@ -12,9 +12,9 @@ from functools import reduce
 from typing import Any, NamedTuple
 
 import jax.extend.core as jex
-import numpy as np
 
-from .._dependence import LengthError, Operand, identity, read_equation, with_own_length
+from .._dependence import Factor, LengthError, Operand, identity, read_equation, with_own_length
+from .._dependence._boolean import eye
 from .._memory import is_symbolic
 from .._recent import Recent
 
@@ -152,15 +152,9 @@ def _through(clauses: Clauses, known: Links, exact: bool, sides: Any) -> Clauses
     )
 
 
-def _is_same(factor: Any) -> bool:
-    if len(factor.axes) != 1 or len(factor.inputs) != 1:
-        return False
-    matrix = factor.matrix
-    size, columns = matrix.shape
-    return bool(
-        size == columns == matrix.nnz and np.array_equal(matrix.indices, np.arange(size))
-        and (np.diff(matrix.indptr) == 1).all()
-    )  # fmt: skip
+def _is_same(factor: Factor) -> bool:
+    single = len(factor.axes) == len(factor.inputs) == 1
+    return single and factor.matrix == eye(factor.matrix.shape[0])
 
 
 def _fewest(clauses: Iterable[frozenset[int]]) -> Clauses:
