@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 import jax
@@ -77,6 +77,24 @@ def interpret(
         outs = apply(equation, [read(atom) for atom in equation.invars])
         values.update(zip(equation.outvars, outs, strict=True))
     return [read(atom) for atom in jaxpr.outvars]
+
+
+def on_tangents(
+    jaxpr: Any, along: Sequence[bool] | None = None
+) -> Iterator[tuple[Any, list[bool]]]:
+    """The equations of a linear program that take a tangent, and which operands are tangents.
+
+    Args:
+        jaxpr: linear in its inputs, or in some of them.
+        along: which inputs are tangents; None means all.
+    """
+    given = [True] * len(jaxpr.invars) if along is None else along
+    tangents = {v for v, each in zip(jaxpr.invars, given, strict=True) if each}
+    for equation in jaxpr.eqns:
+        places = [not isinstance(v, jex.Literal) and v in tangents for v in equation.invars]
+        if any(places):
+            tangents.update(equation.outvars)
+            yield equation, places
 
 
 def opened(program: Any) -> tuple[Any, Sequence[Any]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-import jax.extend.core as jex
-
-from ._interpret import CALLS, inner_program, opened
+from ._interpret import CALLS, inner_program, on_tangents, opened
 
 # Linear in all operands, and in one of two. JAX transposes each in every form of it; what else a
 # program may hold (a loop, a scatter whose indices may meet) is tried.
@@ -30,16 +28,7 @@ def is_transposable(jaxpr: Any, along: list[bool] | None = None) -> bool:
         jaxpr: linear in its inputs, or in some of them.
         along: which inputs are tangents; None means all.
     """
-    given = [True] * len(jaxpr.invars) if along is None else along
-    tangents = {v for v, is_tangent in zip(jaxpr.invars, given, strict=True) if is_tangent}
-    for equation in jaxpr.eqns:
-        places = [not isinstance(v, jex.Literal) and v in tangents for v in equation.invars]
-        if not any(places):
-            continue
-        if not _is_transposable(equation, places):
-            return False
-        tangents.update(equation.outvars)
-    return True
+    return all(_is_transposable(*each) for each in on_tangents(jaxpr, along))
 
 
 def _is_transposable(equation: Any, along: list[bool]) -> bool:

@@ -8,7 +8,7 @@ import jax.extend.core as jex
 
 from .._choice import Unfit
 from .._convolution import is_convolution
-from .._interpret import CALLS, contains, inner_program, opened
+from .._interpret import CALLS, contains, inner_program, on_tangents, opened
 from .._linearize import Linearization
 from .._memory import known_entries, known_size
 from .._source import place
@@ -53,26 +53,23 @@ def may_save(lin: Linearization) -> bool:
     if contains(linear, is_convolution):
         return True
     examples = max(known_size(lin.num_examples), 1)
-    return _narrowest(linear, set(linear.invars)) // examples < lin.inputs.size
+    return _narrowest(linear) // examples < lin.inputs.size
 
 
 def _check(linear: Any, most: int) -> None:
-    obstacle = _first_obstacle(linear, set(linear.invars))
+    obstacle = _first_obstacle(linear)
     if obstacle is not None:
         raise Unfit(f"no closed form ({obstacle})")
     if contains(linear, is_convolution) and _depth(linear) > most:
         raise Unfit("no closed form (too many convolutions)")
 
 
-def _first_obstacle(jaxpr: Any, tangents: set[Any]) -> Obstacle | None:
+def _first_obstacle(jaxpr: Any, along: list[bool] | None = None) -> Obstacle | None:
     """The first operation on a tangent that no chain has, None where there is none."""
-    for equation in jaxpr.eqns:
-        if not _meets(equation, tangents):
-            continue
-        tangents.update(equation.outvars)
+    for equation, places in on_tangents(jaxpr, along):
         if equation.primitive.name in CALLS:
             inner, _ = opened(inner_program(equation))
-            obstacle = _first_obstacle(inner, _within(inner, equation, tangents))
+            obstacle = _first_obstacle(inner, places)
             if obstacle is not None:
                 obstacle.place = obstacle.place or place(equation)
                 return obstacle
@@ -83,26 +80,15 @@ def _first_obstacle(jaxpr: Any, tangents: set[Any]) -> Obstacle | None:
     return None
 
 
-def _within(inner: Any, equation: Any, tangents: set[Any]) -> set[Any]:
-    """The tangents among the inputs of the program of a call."""
-    along = zip(inner.invars, equation.invars, strict=True)
-    return {v for v, atom in along if not isinstance(atom, jex.Literal) and atom in tangents}
-
-
-def _meets(equation: Any, tangents: set[Any]) -> bool:
-    return any(not isinstance(v, jex.Literal) and v in tangents for v in equation.invars)
-
-
-def _narrowest(jaxpr: Any, tangents: set[Any]) -> int:
+def _narrowest(jaxpr: Any, along: list[bool] | None = None) -> int:
     """Entries of the smallest array of tangents that is multiplied by what is no number."""
-    found = [known_entries(v.aval.shape) for v in jaxpr.invars if v in tangents]
-    for equation in jaxpr.eqns:
-        if not _meets(equation, tangents):
-            continue
-        tangents.update(equation.outvars)
+    given = [True] * len(jaxpr.invars) if along is None else along
+    entering = zip(jaxpr.invars, given, strict=True)
+    found = [known_entries(v.aval.shape) for v, each in entering if each]
+    for equation, places in on_tangents(jaxpr, along):
         if equation.primitive.name in CALLS:
             inner, _ = opened(inner_program(equation))
-            found.append(_narrowest(inner, _within(inner, equation, tangents)))
+            found.append(_narrowest(inner, places))
         elif equation.primitive.name in _SCALES and all(v.aval.shape for v in equation.invars):
             found.append(known_entries(equation.outvars[0].aval.shape))
     return min(found)
