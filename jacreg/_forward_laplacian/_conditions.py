@@ -8,19 +8,11 @@ are arrays of booleans, or None where no condition says anything.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jax.numpy as jnp
 
-from .._guard import links, pairs
-
-if TYPE_CHECKING:
-    from jaxtyping import Array
-
-
-def chosen(which: Any, case: int) -> Array:
-    """Where a selection takes that case."""
-    return which == case if which.dtype != bool else which if case else ~which
+from .._guard import any_along, links, pairs
 
 
 def both(first: Any, second: Any) -> Any:
@@ -44,9 +36,6 @@ def behind(equation: Any, which: int, mask: Any) -> Any:
     """Of a mask of an operand that of the output, where an operation mixes entries."""
     if mask is None or (known := links(equation, which)) is None:
         return None
-    (shape,) = (atom.aval.shape for atom in equation.outvars)
-    ways = pairs(known[0])
+    (out,) = equation.outvars
     mask = jnp.broadcast_to(mask, equation.invars[which].aval.shape)
-    found = mask.any(axis=tuple(axis for axis in range(mask.ndim) if axis not in ways))
-    found = found.transpose([sorted(ways).index(own) for own in sorted(ways, key=ways.__getitem__)])
-    return jnp.expand_dims(found, [axis for axis in range(len(shape)) if axis not in ways.values()])
+    return any_along(mask, pairs(known[0]), len(out.aval.shape))

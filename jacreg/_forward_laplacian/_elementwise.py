@@ -13,10 +13,11 @@ import jax
 import jax.numpy as jnp
 
 from .._forms import Form
+from .._guard import takes
 from .._interpret import bind
 from ._carried import Carried, Order, value_of
 from ._colors import union
-from ._conditions import both, chosen, either
+from ._conditions import both, either
 from ._directions import Directions, scale, total, with_slots, within
 
 if TYPE_CHECKING:
@@ -186,7 +187,7 @@ def _let_through(equation: Any, operands: Sequence[Any], own: Callable[[Any], An
 
 def _case(equation: Any, operands: Sequence[Any], place: int) -> Any:
     """Where a selection takes an operand, None of other operations."""
-    return chosen(operands[0], place - 1) if equation.primitive.name == "select_n" else None
+    return takes(operands[0], place - 1) if equation.primitive.name == "select_n" else None
 
 
 def _divides(equation: Any, operands: Sequence[Any]) -> bool:

@@ -20,6 +20,8 @@ for all of a row by chance, those of rows in a rule of `jax.custom_jvp`, and `wh
 
 from ._axes import links as links
 from ._axes import pairs as pairs
+from ._masks import takes as takes
+from ._mixing import any_along as any_along
 from ._poles import has_pole as has_pole
 from ._repeated import with_own_conditions as with_own_conditions
 from ._rewrite import with_finite_factors as with_finite_factors

@@ -49,11 +49,14 @@ def chosen(which: Any, case: int, shape: tuple[int, ...], along: Callable[[], Cl
     """Where a selection takes that case."""
 
     def evaluate(values: Values, _: Any) -> Any:
-        found = jnp.asarray(values.read(which))
-        found = found == case if found.dtype != bool else found if case else ~found
-        return jnp.broadcast_to(found, shape)
+        return jnp.broadcast_to(takes(jnp.asarray(values.read(which)), case), shape)
 
     return Mask((), evaluate, along=along, condition=True)
+
+
+def takes(which: Any, case: int) -> Any:
+    """Where the index of a selection, an array of booleans or integers, is that of a case."""
+    return which == case if which.dtype != bool else which if case else ~which
 
 
 def both(*masks: Mask | None) -> Mask | None:

@@ -23,14 +23,14 @@ def behind_mixed(equation: Any, linear: Sequence[bool], masks: Masks) -> Masks:
     """Where the outputs of an operation may differ from zero, of masks of its linear operands."""
     parts: list[list[Mask | None]] = [[] for _ in equation.outvars]
     left = iter(masks)
-    for place, atom in enumerate(equation.invars):
-        if not linear[place]:
+    for place, is_linear in enumerate(linear):
+        if not is_linear:
             continue
         mask = next(left)
         ways = _ways(equation, place, [mask])
         for part, out, way in zip(parts, equation.outvars, ways, strict=True):
             if way is None or way:
-                part.append(_mixed(mask, way, atom.aval, out.aval, backward=False))
+                part.append(_mixed(mask, way, out.aval, backward=False))
     return [_any(part) for part in parts]
 
 
@@ -38,7 +38,7 @@ def before_mixed(equation: Any, place: int, masks: Masks) -> Mask | None:
     """Where an operand has an effect, of masks of the outputs."""
     atom, ways = equation.invars[place], _ways(equation, place, masks)
     return _any([
-        _mixed(mask, way, out.aval, atom.aval, backward=True)
+        _mixed(mask, way, atom.aval, backward=True)
         for mask, out, way in zip(masks, equation.outvars, ways, strict=True)
         if way is None or way
     ])  # fmt: skip
@@ -60,7 +60,7 @@ def met_in_sum(
     if shared and not batch[0]:
         # A matrix of weights.
         return None
-    factor, other = equation.invars[place], equation.invars[1 - place]
+    factor = equation.invars[place]
     if asked is not None:
         asked = before_mixed(equation, place, [asked])
     if through is not None:
@@ -69,7 +69,7 @@ def met_in_sum(
             Link((theirs,), (own,), True)
             for theirs, own in zip(axes[1 - place], axes[place], strict=True)
         ]
-        through = _mixed(through, beside, other.aval, factor.aval, backward=False)
+        through = _mixed(through, beside, factor.aval, backward=False)
     return both(asked, through)
 
 
@@ -84,15 +84,12 @@ def _ways(equation: Any, place: int, masks: Masks) -> Sequence[Links | None]:
     return [None] * len(equation.outvars) if known is None else known
 
 
-def _mixed(
-    mask: Mask | None, known: Links | None, start: Any, end: Any, *, backward: bool
-) -> Mask | None:
+def _mixed(mask: Mask | None, known: Links | None, end: Any, *, backward: bool) -> Mask | None:
     """That of what an operation mixes, along the axes that it does not: where any entry is.
 
     Args:
         mask: of its operand, backward of its output.
         known: how the output sees the operand, if that is known.
-        start: of the type that the mask is of.
         end: of the type that it is to be of.
         backward: from the output to the operand.
 
@@ -106,14 +103,25 @@ def _mixed(
         return None
     ways = pairs(known)
     ways = {out: own for own, out in ways.items()} if backward else ways
+
+    def evaluate(_: Any, parts: list[Any]) -> Any:
+        found = any_along(parts[0], ways, len(end.shape))
+        return match_sharding(jnp.broadcast_to(found, end.shape), end)
+
+    return Mask((mask,), evaluate, along=lambda: clauses)
+
+
+def any_along(mask: Any, ways: dict[int, int], rank: int) -> Any:
+    """Where any entry is, of those that differ in other axes than `ways` has.
+
+    Args:
+        mask: booleans.
+        ways: where an axis of it goes to.
+        rank: of the result; the axes to which none goes have one entry.
+    """
     # Those that are left stand in the order of the start, and go to that of the end.
     kept = [ways[axis] for axis in sorted(ways)]
     order = sorted(range(len(kept)), key=kept.__getitem__)
-    rest = tuple(axis for axis in range(len(start.shape)) if axis not in ways)
-    missing = [axis for axis in range(len(end.shape)) if axis not in kept]
-
-    def evaluate(_: Any, parts: list[Any]) -> Any:
-        found = jnp.transpose(jnp.any(parts[0], axis=rest), order)
-        return match_sharding(jnp.broadcast_to(jnp.expand_dims(found, missing), end.shape), end)
-
-    return Mask((mask,), evaluate, along=lambda: clauses)
+    rest = tuple(axis for axis in range(jnp.ndim(mask)) if axis not in ways)
+    missing = [axis for axis in range(rank) if axis not in kept]
+    return jnp.expand_dims(jnp.transpose(jnp.any(mask, axis=rest), order), missing)
