@@ -142,7 +142,8 @@ def _forward(
 def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     """Whether all directions at once are known to be possible, and nothing to take less.
 
-    Products with the gradient, and colours for them, cost a multiple for no fewer directions.
+    Products with the gradient, and colours for them, take as many directions; of a sum of second
+    derivatives they cost a multiple.
     """
     inputs, of_xs = len(jaxpr.invars), len(jax.tree.leaves(lin.xs))
     depends = [number < of_xs for number in range(inputs)]
