@@ -44,11 +44,13 @@ def _told(mistakes: tuple[str, ...]) -> str:
     """Return one line, whatever a command prints it in."""
     if len(mistakes) == 1:
         return mistakes[0]
-    told = [each if len(each) <= _LONGEST else f"{each[:_LONGEST]} ..." for each in mistakes]
-    more = len(told) - _MOST_MISTAKES
-    told[_MOST_MISTAKES:] = [f"and {more} more."] if more > 0 else []
-    numbered = [f"({number}) {each}" for number, each in enumerate(told[:_MOST_MISTAKES], 1)]
-    return " ".join([f"{len(mistakes)} mistakes.", *numbered, *told[_MOST_MISTAKES:]])
+    told = [f"{len(mistakes)} mistakes."]
+    for number, each in enumerate(mistakes[:_MOST_MISTAKES], 1):
+        told.append(f"({number}) {each if len(each) <= _LONGEST else f'{each[:_LONGEST]} ...'}")
+    more = len(mistakes) - _MOST_MISTAKES
+    if more > 0:
+        told.append(f"and {more} more.")
+    return " ".join(told)
 
 
 class _Mistakes:
@@ -64,6 +66,18 @@ class _Mistakes:
         except ConfigError as error:
             self.noted += error.args
 
+    def unknown(
+        self, names: Iterable[str], known: Iterable[str], kind: str, prefix: str = ""
+    ) -> set[str]:
+        """Note the names that are not known; return those that they were likely meant for.
+
+        What is misspelt is not called missing too.
+        """
+        known = list(known)
+        wrong = [name for name in names if name not in known]
+        self.noted += [_unknown(prefix, name, known, kind) for name in wrong]
+        return {nearest(name, known) for name in wrong}
+
     def check(self) -> None:
         """Raise one error with a message for each mistake, if there is any."""
         if self.noted:
@@ -72,12 +86,7 @@ class _Mistakes:
 
 def _config(tables: Mapping[str, Any], registries: Registries) -> Config:
     mistakes = _Mistakes()
-    # A misspelt section says where its keys went, so that they are not called missing too.
-    misspelt = set()
-    for name in tables:
-        if name not in SECTIONS:
-            mistakes.noted += _unknown(name, name, SECTIONS, "section").args
-            misspelt.add(nearest(name, SECTIONS))
+    misspelt = mistakes.unknown(tables, SECTIONS, "section")
     sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         with mistakes.noting():
@@ -168,11 +177,8 @@ def _table(value: Any) -> dict[str, Any]:
 
 def _values(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> dict[str, Any]:
     """Return a value for every key: the table's, or the default."""
-    mistakes, misspelt = _Mistakes(), set()
-    for name in table:
-        if name not in keys:
-            mistakes.noted += _unknown(f"{path}.{name}", name, keys, "key").args
-            misspelt.add(nearest(name, keys))
+    mistakes = _Mistakes()
+    misspelt = mistakes.unknown(table, keys, "key", f"{path}.")
     values: dict[str, Any] = {}
     for name, key in keys.items():
         with mistakes.noting():
@@ -260,17 +266,15 @@ def _named(value: Any, choice: Choice, path: str) -> Named:
     return named
 
 
-def _unknown(path: str, name: str, known: Iterable[str], kind: str) -> ConfigError:
-    known = list(known)
+def _unknown(prefix: str, name: str, known: list[str], kind: str) -> str:
+    path = f"{prefix}{name}"[:120]
     if not known:
-        return ConfigError(f"{path[:120]}: unknown {kind} {shown(name)}; none is known here.")
-    near = nearest(name, known)
-    prefix = path[: len(path) - len(name)]
+        return f"{path}: unknown {kind} {shown(name)}; none is known here."
     listed = ", ".join(known)
     if len(listed) > 500:
         listed = listed[:496] + " ..."
-    return ConfigError(
-        f"{path[:120]}: unknown {kind}. The nearest known {kind} is {prefix}{near}. "
+    return (
+        f"{path}: unknown {kind}. The nearest known {kind} is {prefix}{nearest(name, known)}. "
         f"Known here: {listed}."
     )
 
