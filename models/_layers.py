@@ -127,6 +127,19 @@ class Convolution:
         """`(key, shape, dtype) -> kernel`, in the layout's own order."""
         return by_layout(initializer(self.init), self.layout)
 
+    @property
+    def options(self) -> dict[str, Any]:
+        """What `Conv` of each framework takes by these names, beside its sizes."""
+        return {
+            "layout": self.layout,
+            "strides": self.strides,
+            "padding": self.padding,
+            "input_dilation": self.input_dilation,
+            "use_bias": self.bias,
+            "kernel_init": self.kernel_init,
+            "lowering": self.lowering,
+        }
+
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:
         shape = (*(self.window,) * len(self.layout.spatial_dims), self.into, self.out)
         kernel = initializer(self.init)(key, shape, dtype())

@@ -140,19 +140,7 @@ def make_layer(layer: Layer, key: jax.Array) -> eqx.Module:
         case described.Dense():
             return dense((layer.into, layer.out), layer.init, key=key)
         case described.Convolution():
-            return Conv(
-                layer.into,
-                layer.out,
-                layer.window,
-                layout=layer.layout,
-                strides=layer.strides,
-                padding=layer.padding,
-                input_dilation=layer.input_dilation,
-                use_bias=layer.bias,
-                kernel_init=layer.kernel_init,
-                lowering=layer.lowering,
-                key=key,
-            )
+            return Conv(layer.into, layer.out, layer.window, **layer.options, key=key)
         case described.BatchNorm():
             axes = layer.axes.replace("N", "")
             return BatchNorm(layer.features, axes, momentum=layer.momentum, epsilon=layer.epsilon)

@@ -60,16 +60,6 @@ def _make(layer: Any, name: str) -> Any:
         case Dense():
             return nn.Dense(layer.out, kernel_init=layer.kernel_init, param_dtype=kind, name=name)
         case Convolution():
-            return Conv(
-                layer.out,
-                (layer.window,) * len(layer.layout.spatial_dims),
-                layout=layer.layout,
-                strides=layer.strides,
-                padding=layer.padding,
-                input_dilation=layer.input_dilation,
-                use_bias=layer.bias,
-                kernel_init=layer.kernel_init,
-                lowering=layer.lowering,
-                name=name,
-            )
+            window = (layer.window,) * len(layer.layout.spatial_dims)
+            return Conv(layer.out, window, **layer.options, name=name)
     raise TypeError(f"No layer of linen for {layer!r}.")

@@ -128,19 +128,7 @@ def make_layer(layer: Layer, rngs: nnx.Rngs) -> nnx.Module:
                 rngs=rngs,
             )
         case Convolution():
-            return Conv(
-                layer.into,
-                layer.out,
-                layer.window,
-                layout=layer.layout,
-                strides=layer.strides,
-                padding=layer.padding,
-                input_dilation=layer.input_dilation,
-                use_bias=layer.bias,
-                kernel_init=layer.kernel_init,
-                lowering=layer.lowering,
-                rngs=rngs,
-            )
+            return Conv(layer.into, layer.out, layer.window, **layer.options, rngs=rngs)
         case BatchNorm():
             norm = nnx.BatchNorm(
                 layer.features,
