@@ -122,6 +122,20 @@ def test_singular_vectors(x64):
     np.testing.assert_allclose(linear_map(triple.right), triple.value * triple.left, atol=1e-9)
 
 
+def test_singular_vectors_carry_no_gradient(x64):
+    start = jnp.ones(3) / np.sqrt(3)
+
+    def triple(kernel, right):
+        refined = refine_leading_triple(lambda x: kernel @ x, right)
+        return refined, leading_triple(lambda x: kernel @ x, 3, key=KEY)
+
+    kernel, direction = jax.random.normal(KEY, (2, 4, 3))
+    for vectors in jax.jit(partial(jax.jvp, triple))((kernel, start), (direction, start[::-1]))[1]:
+        assert float(vectors.value) != 0
+        np.testing.assert_array_equal(vectors.left, 0)
+        np.testing.assert_array_equal(vectors.right, 0)
+
+
 def test_warm_start_follows_a_changing_map(x64):
     linear_map, in_shape = MAPS["same"]()
     kernel = jax.random.normal(KEY, (3, 3, 3, 4))

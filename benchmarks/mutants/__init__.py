@@ -21,6 +21,7 @@ PLANS = "tests/test_plan.py"
 FORMS = "tests/test_forms.py"
 PROBING = "tests/test_probing.py"
 BOUNDS = "tests/test_operator_norm_bound.py"
+SPECTRAL = "tests/test_spectral_norm.py tests/test_operator_norm.py"
 LIPSCHITZ = "tests/test_layers_lipschitz.py"
 FLOWS = "tests/test_flow.py"
 EQUILIBRIA = "tests/test_equilibrium.py"
@@ -295,6 +296,16 @@ MUTANTS = [
            "tests/test_lipschitz_bound.py", "functions"),
     Mutant("_operator_norm.py", "trusted = found.converged[0] &", "trusted =", "tests/test_operator_norm.py",
            "suffice"),
+    # Spectral norms
+    Mutant("_spectral_norm.py", "FlatJacobian(jax.lax.stop_gradient(lin))", "FlatJacobian(lin)", SPECTRAL,
+           "small_finite"),
+    Mutant("_spectral_norm.py", "dense.shape[1] <= dense.shape[2]", "dense.shape[1] > dense.shape[2]", SPECTRAL,
+           "small_finite"),
+    Mutant("_spectral_norm.py", "max(tolerance, 4 * precision)", "max(10 * tolerance, 4 * precision)", SPECTRAL,
+           "costs"),
+    Mutant("_spectral_norm.py", "jnp.where(finite[:, None, None], gram, 0)", "gram", SPECTRAL, "small_finite"),
+    Mutant("_lanczos.py", "(1 + 0.75 * tolerance) ** 2", "(1 + 7.5 * tolerance) ** 2", SPECTRAL, "costs"),
+    Mutant("_operator_norm.py", "unit(jax.lax.stop_gradient(image))", "unit(image)", SPECTRAL, "no_gradient"),
     # 1-Lipschitz layers
     Mutant("_lipschitz/_almost_orthogonal.py", "product * (weights / weights[:, None])", "product",
            LIPSCHITZ, "weighted"),
