@@ -95,6 +95,14 @@ def test_every_quantity_is_that_of_the_function(name):
         )
 
 
+@pytest.mark.parametrize("name", ["check in a custom VJP", "check of the function"])
+def test_the_gram_matrix_of_two_functions(name):
+    mix = jnp.asarray(np.random.default_rng(1).normal(size=(3, 2)), jnp.float32)
+    other = jacreg.linearize(lambda xs: xs @ mix, XS)
+    found = jacreg.gram(jacreg.linearize(FUNCTIONS[name], XS), other)
+    np.testing.assert_allclose(found, SLOPES[:, :, None] * mix, rtol=1e-4, atol=1e-5)
+
+
 def test_a_check_that_fails_raises():
     never = reverse_rule(lambda x, g: eqx.error_if(g, jnp.any(x < 1e6), "as it should"))
     with pytest.raises(Exception, match="as it should"):

@@ -266,6 +266,21 @@ def test_a_colouring_of_another_function_is_refused():
         export.export(jax.jit(call))(jax.ShapeDtypeStruct((length, 12), jnp.float64))
 
 
+def test_colours_are_taken_apart_by_the_function_that_is_exported():
+    """One colour fits any order of the entries, and says nothing of which it is."""
+
+    def ordered(order):
+        return lambda xs: xs[:, order] ** 2
+
+    order, xs = np.random.default_rng(0).permutation(12), batch("masked", 2)
+    coloring = jacreg.color(ordered(np.arange(12)), xs, quantity="jacobian")
+    call = jax.jit(lambda xs: jacreg.jacobian(jacreg.linearize(ordered(order), xs), coloring))
+    (length,) = export.symbolic_shape("b")
+    exported = export.export(call)(jax.ShapeDtypeStruct((length, 12), jnp.float64))
+    expected = 2 * np.asarray(xs)[:, order, None] * np.eye(12)[order]
+    np.testing.assert_allclose(exported.call(xs), expected, rtol=1e-12)
+
+
 def test_a_length_that_is_no_multiple_says_so():
     coloring = jacreg.color(jnp.sin, jnp.ones((2, 12)))
 

@@ -22,7 +22,7 @@ def test_none_is_stale(path):
     source = (ROOT / "jacreg" / path).read_text()
     tree = ast.dump(ast.parse(source))
     for mutant in (m for m in MUTANTS if m.path == path):
-        assert mutant.old in source, mutant
+        assert source.count(mutant.old) == 1, mutant  # else it may be planted in another place
         changed = source.replace(mutant.old, mutant.new, 1)
         assert ast.dump(ast.parse(changed)) != tree, mutant
         files = [part for part in shlex.split(mutant.tests) if part.startswith("tests/")]
