@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from train.reproduce import Asked
-from train.reproduce.timing import timed
+from train.reproduce.timing import core_seconds
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -33,8 +33,8 @@ def laplacians(
         weighted: whether each second derivative has a weight of its own.
 
     Returns:
-        `nested_ms`, `standard_ms`, `collapsed_ms` and `..._mib` a datum, and `error`, the largest
-        difference from the nested derivatives relative to their root mean square.
+        `nested_ms`, `standard_ms`, `collapsed_ms` of the cores and `..._mib` a datum, and `error`,
+        the largest difference from the nested derivatives relative to their root mean square.
     """
     import jax
     import jax.numpy as jnp
@@ -126,7 +126,7 @@ def _collapsed(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], An
 def _costs(
     ways: Mapping[str, Callable[[Any], Any]], xs: Any, batches: Sequence[int]
 ) -> dict[str, float]:
-    """Return milliseconds and MiB of temporary memory a datum, each the slope over the batches."""
+    """Return core milliseconds and MiB of temporary memory a datum: slopes over the batches."""
     import jax
 
     compiled = {
@@ -144,7 +144,7 @@ def _costs(
     # because whatever disturbs a reading adds to it.
     readings = [
         {
-            of: timed(lambda of=of: jax.block_until_ready(compiled[of](xs[: of[1]])))
+            of: core_seconds(lambda of=of: jax.block_until_ready(compiled[of](xs[: of[1]])))
             for of in compiled
         }
         for _ in range(_ROUNDS)
