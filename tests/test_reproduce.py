@@ -352,6 +352,19 @@ class TestReword:
         with pytest.raises(UserError, match=r"broken differ"):
             reword(record, self.papers(lambda claim: claim), {"broken": broken})
 
+    def test_without_the_penalty(self, record, tmp_path):
+        """Which of the claims about it fall: one that does not shows nothing."""
+        broken = tmp_path / "broken"
+        reproduce(fake_paper.paper(), Settings(seeds=3, broken=True), broken, 1)
+        papers = self.papers(lambda claim: dataclasses.replace(claim, about_penalty=True))
+        text = reword(record, papers, {}, broken).read_text()
+        said = "of the 5 claims about the penalty that hold above, 2 fall"
+        assert f"--seeds 3 --break penalty`: {said}" in text
+        assert "Still held: mean, sum, rank." in text
+        assert reword(record, papers, {}).read_text() == text
+        with pytest.raises(UserError, match=r"broken differ"):
+            reword(record, papers, {}, record)
+
     def test_no_report(self, tmp_path):
         with pytest.raises(UserError, match=r"no reproduction\.json"):
             reword(tmp_path, {}, {})
@@ -483,6 +496,7 @@ class TestCommand:
             (["lutter2019", "--workers", "0"], "at least 1"),
             (["lutter2019", "--first-seed", "-1"], "--first-seed: got -1, expected 0 or more"),
             (["lutter2019", "--other", "one thread=/tmp"], "--other goes with --reword"),
+            (["lutter2019", "--without-penalty", "/tmp"], "--without-penalty goes with --reword"),
             (["hoffman2019", "--most-steps", "0"], "--most-steps: got 0, expected at least 1"),
             (["lutter2019", "--data", "mnist"], "expected NAME=PATH"),
             (["lutter2019", "--data", "mnist=/tmp"], "lutter2019 takes none"),

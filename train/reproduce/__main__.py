@@ -83,6 +83,13 @@ def parser() -> argparse.ArgumentParser:
         metavar="WHAT=DIR",
         help="with --reword: the same reproduction with WHAT changed; name the claims that change",
     )
+    made.add_argument(
+        "--without-penalty",
+        type=Path,
+        metavar="DIR",
+        help="with --reword: the same reproduction under --break penalty; name the claims that "
+        "fall there",
+    )
     return made
 
 
@@ -114,10 +121,11 @@ def _main(chosen: argparse.Namespace) -> int:
         return 0
     if chosen.reword is not None:
         others = {what: Path(path) for what, path in _pairs(chosen.other, "--other").items()}
-        print(f"Report: {reword(chosen.reword, PAPERS, others)}")
+        print(f"Report: {reword(chosen.reword, PAPERS, others, chosen.without_penalty)}")
         return 0
-    if chosen.other:
-        raise UserError("--other goes with --reword, the report that it is compared with.")
+    for option, given in (("--other", chosen.other), ("--without-penalty", chosen.without_penalty)):
+        if given:
+            raise UserError(f"{option} goes with --reword, the report that it is compared with.")
     if chosen.name is None:
         raise UserError(f"a NAME is needed: {', '.join(PAPERS)}.")
     if chosen.name not in PAPERS:

@@ -24,7 +24,12 @@ _SAME = ("name", "scale", "broken", "data", "part")
 _ABSENT: dict[str, Any] = {"part": None, "failed": {}, "diverged": {}}
 
 
-def reword(folder: Path, papers: Mapping[str, Any], others: Mapping[str, Path]) -> Path:
+def reword(
+    folder: Path,
+    papers: Mapping[str, Any],
+    others: Mapping[str, Path],
+    without: Path | None = None,
+) -> Path:
     """Write `claims.json` and `report.md` again: sentences and reasons of today, the same numbers.
 
     A claim that the paper has no longer is dropped. Tables and figures stay as they are: they are
@@ -34,6 +39,7 @@ def reword(folder: Path, papers: Mapping[str, Any], others: Mapping[str, Path]) 
         folder: of the report.
         papers: by name, what loads each.
         others: by what was changed, folders of the same reproduction whose outcomes are compared.
+        without: folder of the same reproduction with every penalty weight 0.
 
     Raises:
         UserError: no report, or a claim that its numbers do not judge.
@@ -56,6 +62,8 @@ def reword(folder: Path, papers: Mapping[str, Any], others: Mapping[str, Path]) 
     compared |= {what: _compared(what, other, about, listed) for what, other in others.items()}
     if compared:
         about["others"] = list(compared.values())
+    if without is not None:
+        about["without_penalty"] = _fallen(without, about, listed)
     middle = between((folder / REPORT).read_text())
     lines = [*head(paper, settings, verdicts, about), *middle, *tail(paper, settings, about)]
     records.write_json(folder / CLAIMS, listed)
@@ -100,12 +108,7 @@ def _compared(
     what: str, folder: Path, about: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]
 ) -> dict[str, Any]:
     """Return which claims another folder judges otherwise."""
-    other, theirs = _read(folder)
-    differ = [key for key in _SAME if about[key] != other[key]]
-    if differ:
-        raise UserError(
-            f"--other {what}={folder}: is of another reproduction ({', '.join(differ)} differ)."
-        )
+    other, theirs = _same(f"--other {what}={folder}", folder, about)
     both = [(claim, theirs[claim["id"]]) for claim in claims if claim["id"] in theirs]
     return {
         "what": what,
@@ -119,3 +122,24 @@ def _compared(
             if outcome(claim) != outcome(each)
         ],
     }
+
+
+def _fallen(
+    folder: Path, about: Mapping[str, Any], claims: Sequence[Mapping[str, Any]]
+) -> dict[str, Any]:
+    """Return which claims about the penalty hold in the report and which of them fall there."""
+    other, theirs = _same(f"--without-penalty {folder}", folder, {**about, "broken": True})
+    held = [each["id"] for each in claims if each["about_penalty"] and each["holds"]]
+    outcomes = {id: outcome(theirs[id]) for id in held if id in theirs}
+    return {"command": other["command"], "versions": other.get("versions"), "outcomes": outcomes}
+
+
+def _same(
+    asked: str, folder: Path, about: Mapping[str, Any]
+) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
+    """Return another folder's report, which is of the same reproduction, or raise UserError."""
+    other, theirs = _read(folder)
+    differ = [key for key in _SAME if about[key] != other[key]]
+    if differ:
+        raise UserError(f"{asked}: is of another reproduction ({', '.join(differ)} differ).")
+    return other, theirs

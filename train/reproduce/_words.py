@@ -13,6 +13,7 @@ if TYPE_CHECKING:
     from train.reproduce._settings import Settings
 
 _FALLEN, _OTHERS = "## What did not hold", "## Under other roundings"
+_WITHOUT = "## With every penalty weight 0"
 _LEFT_OUT, _HOW = "## Left out", "## How"
 
 
@@ -51,7 +52,7 @@ def head(
                 line += f" Why: {verdict.claim.why_not or 'not found out.'}"
             lines += [line]
         lines += [""]
-    return [*lines, *_elsewhere(about.get("others", ()))]
+    return [*lines, *_elsewhere(about.get("others", ())), *_without(about.get("without_penalty"))]
 
 
 def _elsewhere(others: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -68,6 +69,19 @@ def _elsewhere(others: Sequence[Mapping[str, Any]]) -> list[str]:
     table = Table("", ["other", "claims that hold", "claims whose outcome changes"], rows)
     said = "The same command, each time with one thing changed that no claim is about."
     return [_OTHERS, "", said, "", *markdown_table(table), ""]
+
+
+def _without(found: Mapping[str, Any] | None) -> list[str]:
+    if not found:
+        return []
+    outcomes = found["outcomes"]
+    stay = [id for id, now in outcomes.items() if now == HELD]
+    said = (
+        f"`{found['command']}`: of the {len(outcomes)} claims about the penalty that hold above, "
+        f"{len(outcomes) - len(stay)} fall, as they must where they show something. "
+        f"Still held: {', '.join(stay) or 'none'}."
+    )
+    return [_WITHOUT, "", said, ""]
 
 
 def tail(paper: Paper, settings: Settings, about: Mapping[str, Any]) -> list[str]:
@@ -97,7 +111,7 @@ def between(report: str) -> list[str]:
     """Return the lines of a report between `head` and `tail`: its tables and figures."""
     lines = report.split("\n")
     starts = [number for number, line in enumerate(lines) if line.startswith("## ")]
-    first = next(number for number in starts if lines[number] not in (_FALLEN, _OTHERS))
+    first = next(number for number in starts if lines[number] not in (_FALLEN, _OTHERS, _WITHOUT))
     last = next(number for number in starts if lines[number] in (_LEFT_OUT, _HOW))
     return lines[first:last]
 
