@@ -10,7 +10,13 @@ from train.config import parse
 from train.data import SCORES
 from train.reproduce import Asked, Settings
 from train.reproduce.papers import PAPERS
-from train.reproduce.papers.ssm2019._measure import all_signs, cost, mixture_score, slices
+from train.reproduce.papers.ssm2019._measure import (
+    all_signs,
+    cost,
+    gradient,
+    mixture_score,
+    slices,
+)
 from train.tasks import make_problem
 
 PAPER = PAPERS["ssm2019"]()
@@ -68,6 +74,16 @@ def test_cost_records_every_loss():
     assert found["exponent/plain"] == 0
     assert found["overhead/plain"] == 1
     assert np.isfinite(found["exponent/sliced-vr"])
+
+
+def test_the_exact_loss_takes_a_product_a_dimension():
+    """As the paper's; what jacreg chooses by itself for this network takes none."""
+    flops = {}
+    for name in ("plain", "exact", "automatic"):
+        step, arguments = gradient(name, 16, 0, 8, 4)
+        flops[name] = jax.jit(step).lower(*arguments).cost_analysis()["flops"]
+    assert flops["automatic"] < 4 * flops["plain"]
+    assert flops["exact"] > 8 * flops["plain"]
 
 
 def tiny(**task):
