@@ -6,18 +6,22 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from train.reproduce import (
     Claim,
     Job,
     Paper,
     Results,
     Settings,
+    Statistic,
     Table,
     computed_ratio,
+    exact,
     geometric_mean,
     measurement,
 )
-from train.reproduce.papers.dangel2025._measure import biharmonics, laplacians
+from train.reproduce.papers.dangel2025._measure import biharmonics, laplacians, memory
 
 _LAPLACIAN, _WEIGHTED, _BIHARMONIC = "laplacian", "weighted", "biharmonic"
 _PLACE = "Table 1: slopes over the batch size, PyTorch on an RTX 6000"
@@ -33,6 +37,11 @@ _TITLES = {
     _WEIGHTED: "weighted Laplacian, 50 inputs",
     _BIHARMONIC: "biharmonic, 5 inputs",
 }
+_COMPILED = (
+    "our protocol: a compiler. XLA writes elementwise operations into one loop, which saves nested "
+    "derivatives most. With that pass off it plans for the Laplacian 2.35 MiB a datum nested, 1.44 "
+    "standard and 0.56 collapsed, 0.24 and 0.39 times; with it 0.55, 0.61 and 0.45."
+)
 _COLORS = {"nested": "C0", "standard": "C1", "collapsed": "C2"}
 _UNITS = {"ms": "time", "mib": "memory"}
 _AXES = {"ms": "core time", "mib": "memory"}
@@ -48,6 +57,17 @@ def _jobs(settings: Settings) -> Sequence[Job]:
                 measurement(arm, seed, laplacians, inputs=50, batches=batches, weighted=weighted)
             )
         jobs.append(measurement(_BIHARMONIC, seed, biharmonics, inputs=5, batches=batches))
+    for arm in _TITLES:
+        jobs.append(
+            measurement(
+                f"memory/{arm}",
+                settings.first_seed,
+                memory,
+                operator=arm,
+                inputs=5 if arm == _BIHARMONIC else 50,
+                batches=batches[:2],
+            )
+        )
     return jobs
 
 
@@ -77,9 +97,10 @@ def _claims(settings: Settings) -> Sequence[Claim]:
                 claim=text[:-1] + " (ours)." if ours else text,
                 place=_PLACE,
                 paper=_paper(arm, unit, than),
-                statistic=computed_ratio(_ratios(arm, than, unit)),
+                statistic=_statistic(arm, than, unit),
                 above=0.0,
                 below=most,
+                why_not=_COMPILED if unit == "mib" else "",
             )
         )
     for arm, title in _TITLES.items():
@@ -96,10 +117,24 @@ def _claims(settings: Settings) -> Sequence[Claim]:
     return claims
 
 
-def _ratios(arm: str, than: str, unit: str) -> Any:
-    return lambda results: (
-        results.metric(arm, f"collapsed_{unit}") / results.metric(arm, f"{than}_{unit}")
-    )
+def _statistic(arm: str, than: str, unit: str) -> Statistic:
+    def ratios(results: Results) -> Any:
+        return _found(results, arm, "collapsed", unit) / _found(results, arm, than, unit)
+
+    if unit == "ms":
+        return computed_ratio(ratios)
+    return exact(lambda results: ratios(results)[0], "planned by the compiler, nothing drawn")
+
+
+def _found(results: Results, arm: str, way: str, unit: str) -> Any:
+    """Return the costs of a way, one a seed; the memory once."""
+    return results.metric(arm if unit == "ms" else f"memory/{arm}", f"{way}_{unit}")
+
+
+def _mean(values: Any) -> float:
+    """Return the geometric mean."""
+    with np.errstate(invalid="ignore"):
+        return float(np.exp(np.log(values).mean()))
 
 
 def _ways(arm: str) -> Sequence[str]:
@@ -112,19 +147,20 @@ def _tables(results: Results) -> Sequence[Table]:
         for unit, name in (("ms", "ms"), ("mib", "MiB")):
             published = _PUBLISHED.get((arm, unit), {})
             for way in _ways(arm):
-                found = geometric_mean(f"{way}_{unit}", arm)(results)
-                base = geometric_mean(f"nested_{unit}", arm)(results).mean
+                found = _mean(_found(results, arm, way, unit))
+                base = _mean(_found(results, arm, "nested", unit))
                 theirs, cell = published.get(way), "-"
                 if theirs is not None:
                     cell = f"{theirs:.3g} ({theirs / published['nested']:.2f})"
-                ours = f"{found.mean:.3g} ({found.mean / base:.2f})"
+                ours = f"{found:.3g} ({found / base:.2f})"
                 rows.append([title, f"{way}, {name}", cell, ours])
     note = (
         "A datum's share: the slope over the batch size. In parentheses, relative to nested. "
         "Theirs ran on one RTX 6000 in PyTorch, ours on the processor that the report names, in "
         "milliseconds that all cores together spend, which other processes hardly change: only "
-        "the ratios compare. Their collapsed biharmonic is one series of fourth order, ours the "
-        "Laplacian of a Laplacian, both collapsed."
+        "the ratios compare. Memory is what XLA plans for temporary arrays, without the fusions in "
+        "which a library keeps its own. Their collapsed biharmonic is one series of fourth order, "
+        "ours the Laplacian of a Laplacian, both collapsed."
     )
     return [Table("Cost of a datum", ["operator", "way", "published", "ours"], rows, note)]
 
@@ -136,10 +172,10 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     figure, axes = pyplot().subplots(2, 3, figsize=(9, 5), sharey=True, layout="constrained")
     for axis, (arm, unit) in zip(axes.flat, panels, strict=True):
         ways = _ways(arm)
-        nested = results.metric(arm, f"nested_{unit}")
+        nested = _found(results, arm, "nested", unit)
         published = _PUBLISHED.get((arm, unit))
         for place, way in enumerate(ways):
-            shares, color = results.metric(arm, f"{way}_{unit}") / nested, _COLORS[way]
+            shares, color = _found(results, arm, way, unit) / nested, _COLORS[way]
             axis.bar(place, shares.mean(), color=color, alpha=0.6, width=0.7)
             axis.plot([place] * len(shares), shares, "o", color=color, ms=4)
             if published:

@@ -1,4 +1,4 @@
-"""Laplacian and biharmonic of a tanh network in four ways: value, time and memory a datum."""
+"""Laplacian and biharmonic of a tanh network in three ways: value, time and memory a datum."""
 
 from __future__ import annotations
 
@@ -15,6 +15,10 @@ if TYPE_CHECKING:
 
 HIDDEN = (768, 768, 512, 512, 1)
 _ROUNDS = 7
+# On a CPU XLA hands runs of operations to a library and plans none of the arrays in between.
+_NO_LIBRARY = {"xla_cpu_experimental_ynn_fusion_type": ""}
+
+Ways = Mapping[str, Callable[[Any], Any]]
 
 
 def laplacians(
@@ -33,22 +37,11 @@ def laplacians(
         weighted: whether each second derivative has a weight of its own.
 
     Returns:
-        `nested_ms`, `standard_ms`, `collapsed_ms` of the cores and `..._mib` a datum, and `error`,
-        the largest difference from the nested derivatives relative to their root mean square.
+        `nested_ms`, `standard_ms`, `collapsed_ms` of the cores a datum, and `error`, the largest
+        difference from the nested derivatives relative to their root mean square.
     """
-    import jax
-    import jax.numpy as jnp
-
-    first, second = jax.random.split(jax.random.key(asked.seed))
-    energy = _network(first, (inputs, *hidden))
-    weights = jax.random.uniform(second, (inputs,), minval=0.5, maxval=1.5)
-    weights = weights if weighted else jnp.ones(inputs)
-    ways = {
-        "nested": jax.vmap(_nested(energy, weights)),
-        "standard": jax.vmap(_standard(energy, weights)),
-        "collapsed": _collapsed(energy, weights if weighted else None),
-    }
-    return _costs(ways, jax.random.normal(second, (max(batches), inputs)), batches)
+    ways = _laplacian_ways(asked.seed, (inputs, *hidden), weighted)
+    return _costs(ways, _points(asked.seed, max(batches), inputs), batches)
 
 
 def biharmonics(
@@ -59,17 +52,67 @@ def biharmonics(
     hidden: Sequence[int] = HIDDEN,
 ) -> Mapping[str, Any]:
     """Take the Laplacian of the Laplacian, both nested or both collapsed; as `laplacians`."""
+    ways = _biharmonic_ways(asked.seed, (inputs, *hidden))
+    return _costs(ways, _points(asked.seed, max(batches), inputs), batches)
+
+
+def memory(
+    asked: Asked,
+    *,
+    operator: str,
+    inputs: int,
+    batches: Sequence[int],
+    hidden: Sequence[int] = HIDDEN,
+) -> Mapping[str, Any]:
+    """Return `..._mib` a datum of the ways of an operator: "laplacian", "weighted", "biharmonic".
+
+    What XLA plans for temporary arrays, the slope over the batches: no chance is in it.
+    """
+    import jax.numpy as jnp
+
+    widths = (inputs, *hidden)
+    if operator == "biharmonic":
+        ways = _biharmonic_ways(asked.seed, widths)
+    else:
+        ways = _laplacian_ways(asked.seed, widths, operator == "weighted")
+    found = {}
+    for name, way in ways.items():
+        bytes_ = [_planned_bytes(way, jnp.ones((batch, inputs))) for batch in batches]
+        found[f"{name}_mib"] = float(np.polyfit(batches, bytes_, 1)[0]) / 2**20
+    return found
+
+
+def _laplacian_ways(seed: int, widths: Sequence[int], weighted: bool) -> Ways:
     import jax
     import jax.numpy as jnp
 
-    first, second = jax.random.split(jax.random.key(asked.seed))
-    energy = _network(first, (inputs, *hidden))
-    ones = jnp.ones(inputs)
-    ways = {
+    first, second = jax.random.split(jax.random.key(seed))
+    energy = _network(first, widths)
+    weights = jax.random.uniform(second, widths[:1], minval=0.5, maxval=1.5)
+    weights = weights if weighted else jnp.ones(widths[0])
+    return {
+        "nested": jax.vmap(_nested(energy, weights)),
+        "standard": jax.vmap(_standard(energy, weights)),
+        "collapsed": _collapsed(energy, weights if weighted else None),
+    }
+
+
+def _biharmonic_ways(seed: int, widths: Sequence[int]) -> Ways:
+    import jax
+    import jax.numpy as jnp
+
+    energy = _network(jax.random.split(jax.random.key(seed))[0], widths)
+    ones = jnp.ones(widths[0])
+    return {
         "nested": jax.vmap(_nested(_nested(energy, ones), ones)),
         "collapsed": _collapsed(_collapsed(energy, None), None),
     }
-    return _costs(ways, jax.random.normal(second, (max(batches), inputs)), batches)
+
+
+def _points(seed: int, count: int, inputs: int) -> Float[Array, "N D"]:
+    import jax
+
+    return jax.random.normal(jax.random.split(jax.random.key(seed))[1], (count, inputs))
 
 
 def _network(key: Array, widths: Sequence[int]) -> Callable[[Float[Array, "*N D"]], Any]:
@@ -123,10 +166,21 @@ def _collapsed(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], An
     return laplacian
 
 
-def _costs(
-    ways: Mapping[str, Callable[[Any], Any]], xs: Any, batches: Sequence[int]
-) -> dict[str, float]:
-    """Return core milliseconds and MiB of temporary memory a datum: slopes over the batches."""
+def _planned_bytes(way: Callable[[Any], Any], xs: Any) -> int:
+    """Return the bytes of temporary arrays, with every one of them planned by XLA itself."""
+    import jax
+
+    lowered = jax.jit(way).lower(xs)
+    try:
+        compiled = lowered.compile(compiler_options=dict(_NO_LIBRARY))
+    except jax.errors.JaxRuntimeError:  # of a release without the library and its option
+        compiled = lowered.compile()
+    found: Any = compiled.memory_analysis()
+    return found.temp_size_in_bytes
+
+
+def _costs(ways: Ways, xs: Any, batches: Sequence[int]) -> dict[str, float]:
+    """Return core milliseconds a datum, the slope over the batches, and the largest error."""
     import jax
 
     compiled = {
@@ -152,8 +206,5 @@ def _costs(
     found = {"error": error}
     for name in ways:
         least = [1e3 * min(reading[name, batch] for reading in readings) for batch in batches]
-        memory: list[Any] = [compiled[name, batch].memory_analysis() for batch in batches]
-        bytes_ = [each.temp_size_in_bytes for each in memory]
         found[f"{name}_ms"] = float(np.polyfit(batches, least, 1)[0])
-        found[f"{name}_mib"] = float(np.polyfit(batches, bytes_, 1)[0]) / 2**20
     return found
