@@ -81,7 +81,8 @@ def random_convolution(seed: int, most: int = 250) -> Convolution:
 def dense_norm(fn, in_shape) -> float:
     """The largest singular value of the map's matrix, in float64."""
     with jax.enable_x64(True):
-        matrix = np.asarray(jax.jacfwd(lambda x: fn(x).ravel())(jnp.zeros(in_shape)))
+        dense = jax.jit(jax.jacfwd(lambda x: fn(x).ravel()))
+        matrix = np.asarray(dense(np.zeros(in_shape)))
     return _norm(matrix.reshape(len(matrix), int(np.prod(in_shape))))
 
 
