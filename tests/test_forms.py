@@ -94,7 +94,9 @@ def test_what_jax_may_not_transpose_is_tried():
     loop = jax.make_jaxpr(lambda x: jax.lax.while_loop(lambda y: False, lambda y: 2 * y, x))
     assert not is_transposable(loop(1.0).jaxpr)
     assert not is_transposable(jax.make_jaxpr(lambda x: 1 / x)(1.0).jaxpr)
-    assert not is_transposable(jax.make_jaxpr(jax.jit(lambda x: x * x))(1.0).jaxpr)
+    product = jax.make_jaxpr(jax.jit(lambda x, y: x * y))(1.0, 1.0).jaxpr
+    assert is_transposable(product, [False, True])
+    assert not is_transposable(product)
 
 
 def _equations(jaxpr):

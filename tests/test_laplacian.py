@@ -57,6 +57,7 @@ def test_memory_is_bounded_by_parts(x64, monkeypatch):
     monkeypatch.setattr(_second_order, "_MOST_ENTRIES", 10)
     with pytest.raises(Unfit, match="memory"):
         _second_order.laplacian_forward(lin, jacreg.Auto(), float("inf"))
+    held = []
     for entries in (1, 40):
         monkeypatch.setattr(_second_order, "AUTOMATIC_ENTRIES", entries)
         ways = (_second_order.laplacian_in_parts, _second_order.diagonal_in_parts)
@@ -64,6 +65,9 @@ def test_memory_is_bounded_by_parts(x64, monkeypatch):
         assert "bound the memory" in sums.reason
         np.testing.assert_allclose(sums.run(None), diagonal.sum(1), rtol=1e-11)
         np.testing.assert_allclose(each.run(None), diagonal, rtol=1e-11)
+        held.append(_second_order._largest(jax.make_jaxpr(lambda run=each.run: run(None))().jaxpr))
+    # One entry of x after the other, and two of the three at once.
+    assert held == [5 * 4 * 1, 5 * 4 * 2]
 
 
 def test_trees_and_auxiliary_outputs(x64):

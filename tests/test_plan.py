@@ -368,6 +368,10 @@ def test_a_hessian_that_nothing_else_can_save_is_not_traced(quantity, monkeypatc
     if quantity is jacreg.hessian_diagonal:
         del fields["dense"]  # products may take less
     lins = {name: jacreg.linearize(fn, xs) for name, (fn, xs) in fields.items()}
+    # What nothing of x enters may be anything.
+    lins["argument"] = jacreg.linearize(
+        lambda xs, ys: _energy(pooled)(xs) * _energy(recurrent)(ys), IMAGES, VECTORS
+    )
     weighed = jacreg.linearize(_energy(recurrent), VECTORS)
     ruled = jacreg.linearize(_energy(lambda xs: jax.nn.softplus(xs @ MIX)), VECTORS)
     monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)

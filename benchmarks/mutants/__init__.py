@@ -28,6 +28,8 @@ FLOWS = "tests/test_flow.py"
 EQUILIBRIA = "tests/test_equilibrium.py"
 EXPORT = "tests/test_export_networks.py"
 MASKS = "tests/test_dependence_masks.py"
+BOOLEAN = "tests/test_boolean.py"
+SECOND = "tests/test_laplacian.py tests/test_plan.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -126,8 +128,7 @@ MUTANTS = [
     Mutant("_lanczos_quadrature.py", "~(coupling > tolerance * largest)", "(coupling < 0)", QUADRATURE),
     Mutant("_lanczos_quadrature.py", "weights / safe**2", "weights / safe", QUADRATURE),
     Mutant("_lanczos_quadrature.py", "* jnp.log(scale[:, 0])", "* 0", QUADRATURE),
-    Mutant("_lanczos_quadrature.py", "where(used[:, None], basis, 0)", "where(True, basis, 0)", QUADRATURE,
-           "exactly"),
+    Mutant("_lanczos_quadrature.py", "diagonal[0] * jnp.eye", "0 * jnp.eye", QUADRATURE, "krylov"),
     Mutant("_lanczos_quadrature.py", "singular = values[-1] <=", "singular = values[-1] <", QUADRATURE),
     Mutant("_hutch_plus_plus.py", "vectors - basis @", "vectors + basis @", LOW_RANK),
     Mutant("_hutch_plus_plus.py", "rest * rest.shape[2] ** -0.5", "rest", LOW_RANK),
@@ -241,6 +242,10 @@ MUTANTS = [
            "return [solution.dependence for solution in right]", PRIMITIVES),
     Mutant("_dependence/_on_numpy.py", "line = np.arange(shape[axis])", "line = np.arange(shape[-1])",
            READING, "program_alone"),
+    # Sparse truth values
+    Mutant("_dependence/_boolean.py", "first.nnz + second.indptr[1:]", "second.indptr[1:]", BOOLEAN),
+    Mutant("_dependence/_boolean.py", "np.append(True, keys[1:] != keys[:-1])", "np.append(True, keys[1:] != 0)", BOOLEAN),
+    Mutant("_dependence/_boolean.py", "(self | other).nnz == self.nnz", "(self | other).nnz == other.nnz", BOOLEAN),
     # Chains
     Mutant("_chain/_twins.py", "in_order and set(params)", "set(params)", CHAINS, "left_out"),
     Mutant("_chain/_mapped.py", "places == np.arange(sizes[1])[:, None, None]", "places >= 0", CHAINS,
@@ -260,6 +265,17 @@ MUTANTS = [
     # Choices
     Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
     Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
+    Mutant("_second_order.py", "elif _largest(traced.jaxpr) > _MOST_ENTRIES", "elif False", SECOND, "by_parts"),
+    Mutant("_second_order.py", "min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr))", "size", SECOND, "by_parts"),
+    Mutant("_second_order.py", "number < of_xs for number", "True for number", SECOND, "can_save"),
+    Mutant("_second_order.py", "outvars=jaxpr.outvars[:1]", "outvars=jaxpr.outvars[-1:]", SECOND, "auxiliary"),
+    Mutant("_transposable.py", "return sum(along) == 1", "return True", FORMS, "transpos"),
+    Mutant("_transposable.py", '{"div": 1, "select_n": 0}', '{"div": 0, "select_n": 0}', FORMS, "transpos"),
+    Mutant("_transposable.py", "return is_transposable(inner, along)", "return is_transposable(inner)", FORMS, "transpos"),
+    Mutant("_interpret.py", "        if any(places):\n            tangents", "        if all(places):\n            tangents", FORMS,
+           "transpos"),
+    Mutant("_interpret.py", "            tangents.update(equation.outvars)\n", "", PLANS, "paths"),
+    Mutant("_interpret.py", "len(jaxpr.invars) if along is None else along", "len(jaxpr.invars)", FORMS, "transpos"),
     # Batches of any length
     Mutant("_dependence/_rules_control.py", " or isinstance(length, StandIn)", "", EXPORT, "chooses"),
     Mutant("_dependence/_read.py", "or not may_be_known(equation)", "", EXPORT, "chooses"),
