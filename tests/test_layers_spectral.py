@@ -16,17 +16,23 @@ import models.nnx
 KEY = jax.random.key(0)
 R = nnx.Rngs(0)
 
+
+def draw(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
 NNX = {
-    "1-D": (lambda: nnx.Conv(3, 4, (5,), rngs=R), (24, 3), {}),
-    "3-D": (lambda: nnx.Conv(2, 2, (2, 3, 2), padding="VALID", rngs=R), (4, 4, 4, 2), {}),
-    "strided": (lambda: nnx.Conv(2, 4, (4, 4), strides=2, padding=((1, 2), (0, 1)), rngs=R),
+    "1-D": (lambda r: nnx.Conv(3, 4, (5,), rngs=r), (24, 3), {}),
+    "3-D": (lambda r: nnx.Conv(2, 2, (2, 3, 2), padding="VALID", rngs=r), (4, 4, 4, 2), {}),
+    "strided": (lambda r: nnx.Conv(2, 4, (4, 4), strides=2, padding=((1, 2), (0, 1)), rngs=r),
                 (9, 8, 2), {}),
-    "dilated": (lambda: nnx.Conv(2, 3, (3, 3), kernel_dilation=2, padding="CIRCULAR", rngs=R),
+    "dilated": (lambda r: nnx.Conv(2, 3, (3, 3), kernel_dilation=2, padding="CIRCULAR", rngs=r),
                 (7, 7, 2), {}),
-    "grouped": (lambda: nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=R), (6, 6, 4), {}),
-    "transposed": (lambda: nnx.ConvTranspose(2, 3, (3, 3), strides=(2, 2), rngs=R), (6, 5, 2), {}),
+    "grouped": (lambda r: nnx.Conv(4, 6, (3, 3), feature_group_count=2, rngs=r), (6, 6, 4), {}),
+    "transposed": (lambda r: nnx.ConvTranspose(2, 3, (3, 3), strides=(2, 2), rngs=r),
+                   (6, 5, 2), {}),
     "any layout": (
-        lambda: models.nnx.Conv(2, 3, 3, layout=("CHWN", "IOHW", "NHWC"), strides=2, rngs=R),
+        lambda r: models.nnx.Conv(2, 3, 3, layout=("CHWN", "IOHW", "NHWC"), strides=2, rngs=r),
         (2, 8, 8),
         {"batch_axis": 3},
     ),
@@ -41,8 +47,27 @@ EQX = {
 
 def dense_norm(fn, shape):
     """Largest singular value of x -> fn(x) - fn(0), by dense SVD."""
-    jacobian = jax.jit(jax.jacobian(fn))(jnp.zeros(shape))
-    return np.linalg.svd(np.asarray(jacobian, np.float64).reshape(-1, int(np.prod(shape))))[1][0]
+    return largest(jax.jit(jax.jacobian(fn))(jnp.zeros(shape)), shape)
+
+
+def largest(jacobian, shape):
+    return np.linalg.norm(np.asarray(jacobian, np.float64).reshape(-1, int(np.prod(shape))), 2)
+
+
+def value_and_jacobian(fn, x):
+    """fn(x), fn(0) and the Jacobian of an affine map, to be called under jit."""
+    return fn(x), fn(0 * x), jax.jacobian(fn)(x)
+
+
+def check_norm_one(normalized, raw, shape):
+    """Values and Jacobians of A x / s + b, and of A x + b."""
+    (value, origin, jacobian), (raw_value, raw_origin, raw_jacobian) = jax.device_get(
+        (normalized, raw)
+    )
+    assert abs(largest(jacobian, shape) - 1) < 0.01
+    expected = (raw_value - raw_origin) / largest(raw_jacobian, shape) + raw_origin
+    np.testing.assert_allclose(value, expected, rtol=0.01, atol=0.01)
+    np.testing.assert_allclose(origin, raw_origin, rtol=0.01, atol=0.01)
 
 
 def one(layer, axis=0):
@@ -53,32 +78,35 @@ def one(layer, axis=0):
 def test_nnx_layer_has_norm_one_after_a_call(name):
     make, shape, options = NNX[name]
     axis = options.get("batch_axis", 0)
-    layer = make()
-    if layer.bias is not None:
-        layer.bias[...] = jnp.linspace(-1, 1, layer.bias[...].size)
-    wrapped = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY, **options)
-    x = jax.random.normal(KEY, shape)
-    nnx.jit(lambda m, x: m(x))(wrapped, jnp.expand_dims(x, axis))
-    wrapped.eval()
-    assert abs(dense_norm(one(wrapped, axis), shape) - 1) < 0.01
-    raw = one(layer, axis)
-    expected = (raw(x) - raw(0 * x)) / dense_norm(raw, shape) + raw(0 * x)
-    np.testing.assert_allclose(one(wrapped, axis)(x), expected, rtol=0.01, atol=0.01)
+
+    @jax.jit
+    def run(x):
+        layer = make(nnx.Rngs(0))
+        if layer.bias is not None:
+            layer.bias[...] = jnp.linspace(-1, 1, layer.bias[...].size)
+        wrapped = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY, **options)
+        wrapped(jnp.expand_dims(x, axis))
+        wrapped.eval()
+        return [value_and_jacobian(one(each, axis), x) for each in (wrapped, layer)]
+
+    check_norm_one(*run(draw(shape)), shape)
 
 
 @pytest.mark.parametrize("name", EQX)
 def test_equinox_layer_has_norm_one_after_a_call(name):
     make, shape = EQX[name]
-    raw = make()
-    layer, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
-        raw, in_shape=shape, key=KEY
-    )
-    x = jax.random.normal(KEY, shape)
-    _, state = eqx.filter_jit(layer)(x, state)
-    evaluate = lambda x: eqx.nn.inference_mode(layer)(x, state)[0]  # noqa: E731
-    assert abs(dense_norm(evaluate, shape) - 1) < 0.01
-    expected = (raw(x) - raw(0 * x)) / dense_norm(raw, shape) + raw(0 * x)
-    np.testing.assert_allclose(evaluate(x), expected, rtol=0.01, atol=0.01)
+
+    @jax.jit
+    def run(x):
+        raw = make()
+        layer, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
+            raw, in_shape=shape, key=KEY
+        )
+        _, state = layer(x, state)
+        evaluate = lambda x: eqx.nn.inference_mode(layer)(x, state)[0]  # noqa: E731
+        return [value_and_jacobian(fn, x) for fn in (evaluate, raw)]
+
+    check_norm_one(*run(draw(shape)), shape)
 
 
 def test_the_frameworks_own_layers_miss_it():
@@ -87,40 +115,45 @@ def test_the_frameworks_own_layers_miss_it():
     assert dense_norm(one(jacreg.nnx.function(layer)), (8, 8, 2)) > 1.2
 
 
-def wrapped_conv(shape=(8, 8, 2)):
+@nnx.jit
+def wrapped_conv():
     return jacreg.nnx.SpectralNormalized(
-        nnx.Conv(2, 3, (3, 3), rngs=nnx.Rngs(1)), in_shape=shape, key=KEY
+        nnx.Conv(2, 3, (3, 3), rngs=nnx.Rngs(1)), in_shape=(8, 8, 2), key=KEY
     )
 
 
 def test_training_follows_moving_parameters_and_evaluation_does_not_update():
     layer, xs = wrapped_conv(), jnp.ones((2, 8, 8, 2))
     call = nnx.jit(lambda m, x: m(x))
-    drift = 0.002 * jax.random.normal(KEY, layer.layer.kernel[...].shape)
+    drift = 0.002 * draw(layer.layer.kernel[...].shape)
     for _ in range(30):
         layer.layer.kernel[...] = layer.layer.kernel[...] + drift
         call(layer, xs)
     followed = layer.vector[...]
     layer.eval()
-    assert abs(dense_norm(one(layer), (8, 8, 2)) - 1) < 0.01
-    layer.layer.kernel[...] = jax.random.normal(KEY, drift.shape)
+    graph = nnx.graphdef(layer)
+    jacobian = jax.jit(
+        lambda state: jax.jacobian(one(nnx.merge(graph, state)))(jnp.zeros((8, 8, 2)))
+    )
+    norm = lambda: largest(jacobian(nnx.state(layer)), (8, 8, 2))  # noqa: E731
+    assert abs(norm() - 1) < 0.01
+    layer.layer.kernel[...] = jnp.asarray(draw(drift.shape, 1))
     call(layer, xs)
     np.testing.assert_array_equal(layer.vector[...], followed)
-    stale = dense_norm(one(layer), (8, 8, 2))
-    assert stale > 1.01  # the kernel is another, the vector is not
+    assert norm() > 1.01  # the kernel is another, the vector is not
     layer.train()
     for _ in range(10):
         call(layer, xs)
     layer.eval()
-    assert abs(dense_norm(one(layer), (8, 8, 2)) - 1) < 0.01
+    assert abs(norm() - 1) < 0.01
 
 
 def test_equinox_inference_does_not_update():
-    layer, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
+    layer, state = eqx.filter_jit(eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized))(
         eqx.nn.Conv2d(2, 3, 3, key=KEY), in_shape=(2, 8, 8), key=KEY
     )
     layer = eqx.tree_at(lambda m: m.layer.weight, layer, replace_fn=lambda w: jnp.roll(w, 1, 2))
-    xs = jnp.ones((4, 2, 8, 8))
+    xs = np.ones((4, 2, 8, 8), np.float32)
 
     def new(statistics):
         fn = jacreg.eqx.function(layer, state, statistics=statistics, return_state=True)
@@ -128,31 +161,41 @@ def test_equinox_inference_does_not_update():
 
     (old,) = jax.tree.leaves(state)
     np.testing.assert_array_equal(new("running"), old)
-    assert jnp.abs(new("batch") - old).max() > 1e-3
-    _, kept = layer(xs[0], state, inference=True)
+    assert np.abs(new("batch") - np.asarray(old)).max() > 1e-3
+    _, kept = eqx.filter_jit(layer)(xs[0], state, inference=True)
     np.testing.assert_array_equal(jax.tree.leaves(kept)[0], old)
 
 
 def test_gradient_goes_through_the_norm_and_not_through_the_vector(x64):
     """The derivative of y = A x / s(A) by central differences of the dense norm."""
-    conv = nnx.Conv(2, 3, (3, 3), param_dtype=jnp.float64, use_bias=False, rngs=nnx.Rngs(2))
     shape = (5, 5, 2)
-    layer = jacreg.nnx.SpectralNormalized(conv, in_shape=shape, key=KEY, num_steps=40)
+
+    @nnx.jit
+    def made():
+        conv = nnx.Conv(2, 3, (3, 3), param_dtype=jnp.float64, use_bias=False, rngs=nnx.Rngs(2))
+        return jacreg.nnx.SpectralNormalized(conv, in_shape=shape, key=KEY, num_steps=40)
+
+    layer = made()
     graphdef, params, rest = nnx.split(layer, nnx.Param, ...)
-    xs = jnp.asarray(np.random.default_rng(0).normal(size=(2, *shape)))
+    xs = np.random.default_rng(0).normal(size=(2, *shape))
 
     def loss(params):
         return (nnx.merge(graphdef, params, rest, copy=True)(xs) ** 2).sum()
 
-    gradient = jax.jit(jax.grad(loss))(params)["layer"]["kernel"][...]
-    kernel = conv.kernel[...]
+    gradient = np.asarray(jax.jit(jax.grad(loss))(params)["layer"]["kernel"][...])
+    kernel = np.asarray(layer.layer.kernel[...])
     direction = np.random.default_rng(1).normal(size=kernel.shape)
 
-    def by_svd(kernel):
+    @jax.jit
+    def dense(kernel):
         run = lambda x: jax.lax.conv_general_dilated(  # noqa: E731
             x, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
         )
-        return (run(xs) ** 2).sum() / dense_norm(one(run), shape) ** 2
+        return (run(xs) ** 2).sum(), jax.jacobian(one(run))(jnp.zeros(shape))
+
+    def by_svd(kernel):
+        squares, jacobian = dense(kernel)
+        return squares / largest(jacobian, shape) ** 2
 
     step = 1e-5
     slope = (by_svd(kernel + step * direction) - by_svd(kernel - step * direction)) / (2 * step)
@@ -170,7 +213,7 @@ def test_inside_the_adapter_with_a_penalty():
         def __call__(self, xs):
             return self.dense(jnp.tanh(self.conv(xs)).reshape(len(xs), -1))
 
-    net, xs = Net(), jax.random.normal(KEY, (3, 8, 8, 2))
+    net, xs = Net(), draw((3, 8, 8, 2))
     before = net.conv.vector[...]
 
     @nnx.jit
@@ -216,28 +259,49 @@ def test_bad_arguments():
 @pytest.mark.parametrize("name", ["strided", "any layout"])
 def test_with_a_bound_the_norm_is_never_above_one(name):
     make, shape, options = NNX[name]
-    layer = make()
     axis = options.get("batch_axis", 0)
-    normalized = jacreg.nnx.SpectralNormalized(
-        layer, in_shape=shape, key=KEY, bound=True, **options
-    )
-    assert float(normalized.lipschitz_bound()) == 1
-    for scale in (1.0, 30.0):  # no step follows the change
+
+    @jax.jit
+    def run(scale):
+        layer = make(nnx.Rngs(0))
+        normalized = jacreg.nnx.SpectralNormalized(
+            layer, in_shape=shape, key=KEY, bound=True, **options
+        )
         layer.kernel[...] = scale * layer.kernel[...]
-        assert 0.99 <= dense_norm(one(normalized, axis), shape) <= 1 + 1e-6
+        bound = normalized.lipschitz_bound()
+        return bound, jax.jacobian(one(normalized, axis))(jnp.zeros(shape))
+
+    for scale in (1.0, 30.0):  # no step follows the change
+        bound, jacobian = run(scale)
+        assert bound == 1
+        assert 0.99 <= largest(jacobian, shape) <= 1 + 1e-6
 
 
 def test_without_a_bound_it_says_how_far_above_one_it_may_be():
     make, shape, _ = NNX["strided"]
-    layer = make()
-    normalized = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY)
-    assert 1 <= float(normalized.lipschitz_bound()) <= 1.01
-    layer.kernel[...] = jax.random.normal(KEY, layer.kernel[...].shape)
-    normalized.eval()
-    found = dense_norm(one(normalized), shape)
-    assert 1.02 < found <= float(normalized.lipschitz_bound()) <= 1.01 * found
-    model, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
-        eqx.nn.Conv2d(2, 3, 3, key=KEY), in_shape=(2, 6, 6), key=KEY, bound=True
-    )
-    assert float(model.lipschitz_bound(state)) == 1
-    assert 0.99 <= dense_norm(lambda x: model(x, state)[0], (2, 6, 6)) <= 1 + 1e-6
+
+    @jax.jit
+    def run():
+        layer = make(nnx.Rngs(0))
+        normalized = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY)
+        before = normalized.lipschitz_bound()
+        layer.kernel[...] = jnp.asarray(draw(layer.kernel[...].shape))
+        normalized.eval()
+        jacobian = jax.jacobian(one(normalized))(jnp.zeros(shape))
+        return before, normalized.lipschitz_bound(), jacobian
+
+    before, bound, jacobian = run()
+    assert 1 <= float(before) <= 1.01
+    found = largest(jacobian, shape)
+    assert 1.02 < found <= float(bound) <= 1.01 * found
+
+    @jax.jit
+    def run_equinox(x):
+        model, state = eqx.nn.make_with_state(jacreg.eqx.SpectralNormalized)(
+            eqx.nn.Conv2d(2, 3, 3, key=KEY), in_shape=(2, 6, 6), key=KEY, bound=True
+        )
+        return model.lipschitz_bound(state), jax.jacobian(lambda x: model(x, state)[0])(x)
+
+    bound, jacobian = run_equinox(draw((2, 6, 6)))
+    assert bound == 1
+    assert 0.99 <= largest(jacobian, (2, 6, 6)) <= 1 + 1e-6

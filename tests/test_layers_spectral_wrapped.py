@@ -22,58 +22,80 @@ LINEN = {
 }
 
 
-def dense_norm(fn, shape):
-    """Largest singular value of x -> fn(x) - fn(0), by dense SVD."""
-    jacobian = jax.jit(jax.jacobian(fn))(jnp.zeros(shape))
-    return np.linalg.svd(np.asarray(jacobian, np.float64).reshape(-1, int(np.prod(shape))))[1][0]
+def draw(shape, seed=0):
+    return np.random.default_rng(seed).standard_normal(shape).astype(np.float32)
+
+
+def largest(jacobian, shape):
+    """Largest singular value of a map on `shape`, by dense SVD."""
+    return np.linalg.norm(np.asarray(jacobian, np.float64).reshape(-1, int(np.prod(shape))), 2)
 
 
 @pytest.mark.parametrize("name", LINEN)
 def test_a_linen_layer_has_norm_one_from_the_start(name):
     layer, shape, axis = LINEN[name]
     module = jacreg.linen.SpectralNormalized(layer, batch_axis=axis)
-    xs = jnp.expand_dims(jax.random.normal(KEY, shape), axis)
-    variables = module.init(KEY, xs, use_running_average=False)
-    fn = jacreg.linen.function(module, variables)
-    assert abs(dense_norm(lambda x: fn(jnp.expand_dims(x, axis))[0], shape) - 1) < 0.01
-    inner = {"params": variables["params"]["layer"]}
-    raw = lambda xs: layer.apply(inner, xs)  # noqa: E731
-    scale = dense_norm(lambda x: raw(jnp.expand_dims(x, axis))[0], shape)
-    expected = (raw(xs) - raw(0 * xs)) / scale + raw(0 * xs)
-    np.testing.assert_allclose(fn(xs), expected, rtol=0.01, atol=0.01)
+
+    @jax.jit
+    def run(x):
+        found = []
+        variables = module.init(KEY, jnp.expand_dims(x, axis), use_running_average=False)
+        inner = {"params": variables["params"]["layer"]}
+        for fn in (
+            jacreg.linen.function(module, variables),
+            lambda xs: layer.apply(inner, xs),
+        ):
+            one = lambda x, fn=fn: fn(jnp.expand_dims(x, axis))[0]  # noqa: E731
+            found.append((one(x), one(0 * x), jax.jacobian(one)(x)))
+        return found
+
+    (value, _, jacobian), (raw, origin, raw_jacobian) = run(draw(shape))
+    assert abs(largest(jacobian, shape) - 1) < 0.01
+    expected = (raw - origin) / largest(raw_jacobian, shape) + origin
+    np.testing.assert_allclose(value, expected, rtol=0.01, atol=0.01)
 
 
 def test_linen_follows_moving_parameters_and_equals_nnx():
-    kernel = jax.random.normal(KEY, (5, 4))
+    kernel, xs = draw((5, 4)), draw((3, 5), 1)
     module = jacreg.linen.SpectralNormalized(nn.Dense(4))
-    xs = jax.random.normal(KEY, (3, 5))
-    variables = module.init(KEY, xs, use_running_average=False)
-    moved = {**variables, "params": {"layer": {"kernel": kernel, "bias": jnp.zeros(4)}}}
-    still = jacreg.linen.function(module, moved, return_state=True)
-    assert dense_norm(lambda x: still(x[None])[0][0], (5,)) > 1.05
-    np.testing.assert_array_equal(
-        still(xs)[1]["batch_stats"]["vector"], variables["batch_stats"]["vector"]
-    )
-    fn = jacreg.linen.function(module, moved, statistics="batch", return_state=True)
-    lin = jacreg.linearize(fn, xs, has_aux=True)
-    plain, state = module.apply(moved, xs, use_running_average=False, mutable=["batch_stats"])
-    np.testing.assert_allclose(lin.value, plain, rtol=1e-5)
-    np.testing.assert_allclose(
-        lin.aux["batch_stats"]["vector"], state["batch_stats"]["vector"], rtol=1e-4, atol=1e-6
-    )
+    init = jax.jit(lambda: module.init(KEY, xs, use_running_average=False))
+    variables = init()
+    params = {"layer": {"kernel": jnp.asarray(kernel), "bias": jnp.zeros(4)}}
     linear = nnx.Linear(5, 4, rngs=nnx.Rngs(0))
-    linear.kernel[...] = kernel
-    layer = jacreg.nnx.SpectralNormalized(linear, in_shape=5, key=KEY)
-    np.testing.assert_allclose(lin.value, layer(xs), rtol=1e-3, atol=1e-4)
+    linear.kernel[...] = params["layer"]["kernel"]
 
-    def loss(params):
-        fn = jacreg.linen.function(module, {**moved, "params": params}, statistics="batch")
+    @jax.jit
+    def run(params):
+        moved = {**variables, "params": params}
+        still = jacreg.linen.function(module, moved, return_state=True)
+        jacobian = jax.jacobian(lambda x: still(x[None])[0][0])(xs[0])
+        fn = jacreg.linen.function(module, moved, statistics="batch", return_state=True)
+        lin = jacreg.linearize(fn, xs, has_aux=True)
+        plain = module.apply(moved, xs, use_running_average=False, mutable=["batch_stats"])
+        of_nnx = jacreg.nnx.SpectralNormalized(nnx.clone(linear), in_shape=5, key=KEY)(xs)
+        return jacobian, still(xs)[1], (lin.value, lin.aux), plain, of_nnx
+
+    jacobian, still, (value, aux), (plain, state), of_nnx = run(params)
+    assert largest(jacobian, (5,)) > 1.05
+    np.testing.assert_array_equal(
+        still["batch_stats"]["vector"], variables["batch_stats"]["vector"]
+    )
+    np.testing.assert_allclose(value, plain, rtol=1e-5)
+    np.testing.assert_allclose(
+        aux["batch_stats"]["vector"], state["batch_stats"]["vector"], rtol=1e-4, atol=1e-6
+    )
+    np.testing.assert_allclose(value, of_nnx, rtol=1e-3, atol=1e-4)
+
+    @jax.jit
+    @jax.grad
+    def gradients(params):
+        fn = jacreg.linen.function(module, {**variables, "params": params}, statistics="batch")
         return jacreg.losses.jacobian_penalty(jacreg.linearize(fn, xs), jacreg.Exact()).mean()
 
-    gradient = jax.grad(loss)(moved["params"])["layer"]["kernel"]
-    assert jnp.abs(gradient).max() > 1e-2
+    gradient = np.asarray(gradients(params)["layer"]["kernel"])
+    assert np.abs(gradient).max() > 1e-2
     # Scaling the kernel changes nothing, so the gradient is orthogonal to it.
-    assert abs((gradient * kernel).sum()) < 1e-3 * jnp.linalg.norm(gradient)
+    assert abs((gradient * kernel).sum()) < 1e-3 * np.linalg.norm(gradient)
 
 
 def test_linen_inside_a_network_with_other_shapes_refused():
@@ -83,10 +105,16 @@ def test_linen_inside_a_network_with_other_shapes_refused():
             normalized = jacreg.linen.SpectralNormalized(nn.Conv(2, (3,)))
             return normalized(jnp.tanh(xs), use_running_average=not train)
 
-    xs = jax.random.normal(KEY, (2, 6, 2))
-    variables = Net().init(KEY, xs, True)
-    lin = jacreg.linearize(jacreg.linen.function(Net(), variables), jnp.zeros_like(xs))
-    dense = np.asarray(jacreg.jacobian(lin)).reshape(2, -1, 12)
+    xs = draw((2, 6, 2))
+
+    @jax.jit
+    def run(xs):
+        variables = Net().init(KEY, xs, True)
+        lin = jacreg.linearize(jacreg.linen.function(Net(), variables), jnp.zeros_like(xs))
+        return variables, jacreg.jacobian(lin)
+
+    variables, jacobian = run(xs)
+    dense = np.asarray(jacobian).reshape(2, -1, 12)
     np.testing.assert_allclose(np.linalg.norm(dense, 2, axis=(1, 2)), 1, rtol=0.01)
     with pytest.raises(ValueError, match=r"made for examples of shape \(6, 2\), got \(7, 2\)"):
         jacreg.linen.function(Net(), variables)(jnp.ones((1, 7, 2)))
@@ -105,24 +133,33 @@ NNX = {
 @pytest.mark.parametrize("name", NNX)
 def test_nnx_weight_norm_writes_its_kernel_and_is_normalised_all_the_same(name):
     make, shape = NNX[name]
-    layer = nnx.WeightNorm(make(), rngs=nnx.Rngs(0))
-    raw = jacreg.nnx.function(layer)
-    one = lambda x: raw(x[None])[0]  # noqa: E731
-    norm = dense_norm(one, shape)
-    np.testing.assert_allclose(jacreg.operator_norm(one, shape, key=KEY), norm, rtol=2e-3)
-    wrapped = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY)
-    wrapped(jnp.ones((1, *shape)))
-    fn = jacreg.nnx.function(wrapped)
-    assert abs(dense_norm(lambda x: fn(x[None])[0], shape) - 1) < 0.01
 
-    def loss(model):
+    @nnx.jit
+    def run(xs):
+        layer = nnx.WeightNorm(make(), rngs=nnx.Rngs(0))
+        raw = jacreg.nnx.function(layer)
+        one = lambda x: raw(x[None])[0]  # noqa: E731
+        norm = jacreg.operator_norm(one, shape, key=KEY)
+        wrapped = jacreg.nnx.SpectralNormalized(layer, in_shape=shape, key=KEY)
+        wrapped(xs)
+        fn = jacreg.nnx.function(wrapped)
+        jacobians = jax.jacobian(one)(xs[0]), jax.jacobian(lambda x: fn(x[None])[0])(xs[0])
+        return wrapped, norm, jacobians
+
+    wrapped, found, (raw_jacobian, jacobian) = run(np.ones((1, *shape), np.float32))
+    np.testing.assert_allclose(found, largest(raw_jacobian, shape), rtol=2e-3)
+    assert abs(largest(jacobian, shape) - 1) < 0.01
+
+    @nnx.jit
+    @nnx.grad
+    def gradients(model):
         lin = jacreg.linearize(
             jacreg.nnx.function(model, statistics="batch"), jnp.ones((1, *shape))
         )
         return jacreg.losses.jacobian_penalty(lin, jacreg.Exact()).mean()
 
-    gradient = nnx.grad(loss)(wrapped)
-    assert max(float(jnp.abs(leaf).max()) for leaf in jax.tree.leaves(gradient)) > 1e-4
+    leaves = jax.tree.leaves(gradients(wrapped))
+    assert max(np.abs(leaf).max() for leaf in leaves) > 1e-4
 
 
 WRITERS = {
