@@ -108,10 +108,10 @@ NEW_RULES = {
     ),
     "subtracted in places": lambda xs: xs.at[:, jnp.array([4, 1, 1])].subtract(xs[:, 3:] ** 2),
     "triangular solve": lambda xs: lax.linalg.triangular_solve(
-        jnp.broadcast_to(jnp.tril(jnp.ones((6, 6))) + jnp.eye(6), (2, 6, 6)), xs, left_side=True
+        jnp.broadcast_to(jnp.triu(jnp.ones((6, 6))) + jnp.eye(6), (2, 6, 6)), xs, left_side=True
     ),
     "triangular solve from the right": lambda xs: lax.linalg.triangular_solve(
-        jnp.broadcast_to(jnp.tril(jnp.ones((4, 4))) + jnp.eye(4), (2, 4, 4)), xs
+        jnp.broadcast_to(jnp.triu(jnp.ones((4, 4))) + jnp.eye(4), (2, 4, 4)), xs
     ),
     "a rule with an integer": lambda xs: times(jnp.arange(1, 5), xs) * xs[:, ::-1],
     "mantissas": lambda xs: jnp.frexp(xs)[0] * jnp.ldexp(xs[:, ::-1], 2),
