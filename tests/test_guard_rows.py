@@ -18,6 +18,7 @@ VALID = np.asarray([True, False, True])
 XS = (np.abs(RNG.normal(size=(3, 3))) + 0.2) * np.where(VALID, 1, -1)[:, None]
 MIX, BACK = RNG.normal(size=(3, 3)), RNG.normal(size=(3, 3))
 KERNEL = RNG.normal(size=(3, 1, 1))
+CUBE = np.random.default_rng(1).normal(size=(3, 3, 3))
 TOKENS = np.concatenate([XS[None], -XS[None, :, ::-1]])
 KEY = jax.random.key(0)
 
@@ -140,10 +141,20 @@ NEIGHBOURS = {
     "in a checkpoint": lambda root: jax.checkpoint(
         lambda xs: jnp.where(good(xs), root(xs) @ MIX, xs)
     ),
+    # The three axes of the result that are not mixed stand in another order.
+    "matrix of each token": behind(lambda h, _: jnp.einsum("natf,tfg->natg", h, CUBE)),
+    # Where rows are left out the other operand is not.
+    "updated": lambda root: lambda xs: jnp.sin(
+        jax.lax.dynamic_update_slice(
+            jnp.where(good(xs), root(xs), 0), jnp.where(xs < 1, xs, 0)[:, :2], (0, 1)
+        )
+    ),
 }  # fmt: skip
 
 
 def inputs(name):
+    if name == "matrix of each token":
+        return jnp.asarray(np.stack([TOKENS, TOKENS[::-1]], axis=1))
     return jnp.asarray(TOKENS if name == "attention" else XS)
 
 
@@ -207,7 +218,7 @@ def test_both_directions_give_the_finite_derivative(name, x64):
 
     dense = truth(NEIGHBOURS[name](safe), xs)
     for each in found(xs):
-        np.testing.assert_allclose(each, dense, rtol=1e-9, atol=1e-12)
+        np.testing.assert_allclose(each.reshape(dense.shape), dense, rtol=1e-9, atol=1e-12)
 
 
 @pytest.mark.parametrize("name", {**MAPS, **NEIGHBOURS})

@@ -28,6 +28,7 @@ FLOWS = "tests/test_flow.py"
 EQUILIBRIA = "tests/test_equilibrium.py"
 EXPORT = "tests/test_export_networks.py"
 MASKS = "tests/test_dependence_masks.py"
+GUARD = "tests/test_guard_rows.py tests/test_guard.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_laplacian.py tests/test_plan.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
@@ -289,6 +290,15 @@ MUTANTS = [
     # Masks
     Mutant("_dependence/_support.py", "return left | right", "return left & right", MASKS),
     Mutant("_dependence/_support.py", "bool(filler)", "False", MASKS),
+    # Guards
+    Mutant("_guard/_mixing.py", "if found and len(found) == len(masks)", "if found", GUARD, "updated"),
+    Mutant("_guard/_mixing.py", "jnp.any(mask, axis=rest)", "jnp.all(mask, axis=rest)", GUARD),
+    Mutant("_guard/_mixing.py", "sorted(range(len(kept)), key=kept.__getitem__)", "list(range(len(kept)))", GUARD,
+           "token"),
+    Mutant("_guard/_mixing.py", "ways = {out: own for own, out in ways.items()} if backward else ways", "pass", GUARD,
+           "token"),
+    Mutant("_guard/_mixing.py", "axes[1 - place], axes[place], strict", "axes[place], axes[1 - place], strict", GUARD),
+    Mutant("_guard/_axes.py", "other < clause", "clause < other", GUARD),
     # Partial colouring
     Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
     Mutant("_coloring/_probing.py", "count = method.num_products // method.num_probes",
