@@ -7,7 +7,7 @@ from math import prod
 
 import numpy as np
 
-from .._dependence import Factor, Operand, Pattern
+from .._dependence import Factor, Operand, Pattern, whole
 from .._dependence._boolean import Boolean, ones
 from .._dependence._pattern import join, with_axes, with_inputs
 
@@ -62,13 +62,13 @@ def relation_of(
     Several leaves become one flat axis on either side.
     """
     if len(outputs) == 1 and len(in_shapes) == 1:
-        relation = _single(outputs[0].dependence.get(0), outputs[0].shape, in_shapes[0])
+        relation = _single(_pattern(outputs[0], 0), outputs[0].shape, in_shapes[0])
     else:
         rows, columns, height, independent = [], [], 0, True
         for output in outputs:
             width = 0
             for leaf, in_shape in enumerate(in_shapes):
-                part = _single(output.dependence.get(leaf), output.shape, in_shape)
+                part = _single(_pattern(output, leaf), output.shape, in_shape)
                 independent = independent and part.rows_independent
                 row, column = part.matrix().entries
                 rows.append(height + row)
@@ -81,6 +81,11 @@ def relation_of(
             matrix.shape[:1], matrix.shape[1:], (Factor((0,), (0,), matrix),), independent
         )
     return relation.transposed() if reverse else relation
+
+
+def _pattern(output: Operand, leaf: int) -> Pattern | None:
+    terms = output.dependence.get(leaf)
+    return whole(terms) if terms else None
 
 
 def _single(pattern: Pattern | None, shape: tuple[int, ...], in_shape: tuple[int, ...]) -> Relation:

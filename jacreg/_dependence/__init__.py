@@ -18,3 +18,4 @@ from ._program import structural_value as structural_value
 from ._read import read_dependence as read_dependence
 from ._read import read_equation as read_equation
 from ._read import read_program as read_program
+from ._terms import whole as whole

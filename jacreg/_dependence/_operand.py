@@ -9,10 +9,11 @@ from typing import Any
 import numpy as np
 
 from .._forms import FORMS
-from ._pattern import Pattern, insert_axis, reduce_axis, union
+from ._pattern import Pattern, insert_axis, reduce_axis
+from ._terms import Terms, united
 
-# Which input leaves a value depends on, and how.
-Dependence = dict[int, Pattern]
+# Which input leaves a value depends on, and how: at least one term of each.
+Dependence = dict[int, Terms]
 
 
 @dataclass(frozen=True)
@@ -114,17 +115,15 @@ def merge(*dependences: Dependence) -> Dependence:
     """Union of what several values of one shape depend on."""
     merged: Dependence = {}
     for dependence in dependences:
-        for leaf, pattern in dependence.items():
-            if pattern.is_empty:
-                continue
-            merged[leaf] = union(merged[leaf], pattern) if leaf in merged else pattern
+        for leaf, terms in dependence.items():
+            merged[leaf] = united((*merged[leaf], *terms)) if leaf in merged else terms
     return merged
 
 
 def each(dependence: Dependence, operation: Callable[[Pattern], Pattern]) -> Dependence:
-    """Apply an operation to the pattern on every leaf, dropping what becomes empty."""
-    changed = {leaf: operation(pattern) for leaf, pattern in dependence.items()}
-    return {leaf: pattern for leaf, pattern in changed.items() if not pattern.is_empty}
+    """Apply an operation to each term of every leaf, dropping what becomes empty."""
+    changed = {leaf: united(map(operation, terms)) for leaf, terms in dependence.items()}
+    return {leaf: terms for leaf, terms in changed.items() if terms}
 
 
 def everything(equation: Equation, *, why: str | None = None) -> list[Dependence]:

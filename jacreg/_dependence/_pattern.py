@@ -170,31 +170,40 @@ def apply_axis(pattern: Pattern, axis: int, relation: Boolean) -> Pattern:
 
 def union(left: Pattern, right: Pattern) -> Pattern:
     """Entries depend on what they did in either; exact unless the joint matrix were too large."""
+    both = product_union(left, right)
+    if both is not None:
+        return both
+    pairs = _pairs(left, right)
+    if pairs is None:
+        return _reduced_union(left, right)
+    shape, in_shape = left.shape, left.in_shape
+    equal = [a for a, b in pairs if same(a, b)]
+    differing = [(a, b) for a, b in pairs if not same(a, b)]
+    sides = [[pair[side] for pair in differing] for side in (0, 1)]
+    if sum(map(joint_entries, sides)) <= _JOINT_ENTRIES:
+        one, other = (join(shape, side) for side in sides)
+        joined = Factor(one.axes, one.inputs, one.matrix | other.matrix)
+        return Pattern(shape, in_shape, (*equal, joined))
+    widened = [Factor(a.axes, a.inputs, a.matrix | b.matrix) for a, b in differing]
+    return Pattern(shape, in_shape, (*equal, *widened))
+
+
+def product_union(left: Pattern, right: Pattern) -> Pattern | None:
+    """The union where it is a product of no more axes together than the two are; None elsewhere."""
     if left is right or left.factors is right.factors:
         return left
-    shape, in_shape = left.shape, left.in_shape
-    pairs = []
-    for axes, inputs in _components(left, right):
-        pairs.append(tuple(_collect(p, axes, inputs) for p in (left, right)))
-    differing = [i for i, (a, b) in enumerate(pairs) if a is None or b is None or not same(a, b)]
-    if any(a is None or b is None for a, b in pairs):
-        return _reduced_union(left, right)
+    pairs = _pairs(left, right)
+    if pairs is None:
+        return None
+    differing = [(a.matrix, b.matrix) for a, b in pairs if not same(a, b)]
+    if all(a.contains(b) for a, b in differing):
+        return left
+    if all(b.contains(a) for a, b in differing):
+        return right
     if len(differing) > 1:
-        if all(pairs[i][0].matrix.contains(pairs[i][1].matrix) for i in differing):
-            return left
-        if all(pairs[i][1].matrix.contains(pairs[i][0].matrix) for i in differing):
-            return right
-        sides = [[pairs[i][side] for i in differing] for side in (0, 1)]
-        if sum(map(joint_entries, sides)) <= _JOINT_ENTRIES:
-            joined = [join(shape, side) for side in sides]
-            both = Factor(joined[0].axes, joined[0].inputs, joined[0].matrix | joined[1].matrix)
-            kept = [a for i, (a, _) in enumerate(pairs) if i not in differing]
-            return Pattern(shape, in_shape, (*kept, both))
-    factors = [
-        a if i not in differing else Factor(a.axes, a.inputs, a.matrix | b.matrix)
-        for i, (a, b) in enumerate(pairs)
-    ]
-    return Pattern(shape, in_shape, tuple(factors))
+        return None
+    factors = (a if same(a, b) else Factor(a.axes, a.inputs, a.matrix | b.matrix) for a, b in pairs)
+    return Pattern(left.shape, left.in_shape, tuple(factors))
 
 
 def merge_axisless(pattern: Pattern) -> Pattern:
@@ -225,6 +234,17 @@ def _components(left: Pattern, right: Pattern) -> list[tuple[tuple[int, ...], tu
                 rest.append((group_axes, group_inputs))
         groups = [*rest, (axes, inputs)]
     return [(tuple(sorted(a)), tuple(sorted(i))) for a, i in groups]
+
+
+def _pairs(left: Pattern, right: Pattern) -> list[tuple[Factor, Factor]] | None:
+    """Both patterns as factors over the same axes and inputs; None where one were too large."""
+    pairs = []
+    for axes, inputs in _components(left, right):
+        own, other = (_collect(pattern, axes, inputs) for pattern in (left, right))
+        if own is None or other is None:
+            return None
+        pairs.append((own, other))
+    return pairs
 
 
 def _collect(pattern: Pattern, axes: tuple[int, ...], inputs: tuple[int, ...]) -> Factor | None:

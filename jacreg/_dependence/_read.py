@@ -41,7 +41,7 @@ def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
         if number < program.first_tangent:
             operands.append(Operand(shape, value=program.values[number]))
         else:
-            operands.append(Operand(shape, {leaf: identity(shape)}))
+            operands.append(Operand(shape, {leaf: (identity(shape),)}))
             leaf += 1
     constants = [_structural(constant) for constant in closed.consts]
     return _run(closed.jaxpr, constants, operands, reader), reader
@@ -131,7 +131,8 @@ def _mixes(operand: Operand) -> bool:
         and all(
             (len(f.axes) == 1 and f.inputs == (0,)) or f.matrix.is_full for f in pattern.factors
         )
-        for pattern in operand.dependence.values()
+        for terms in operand.dependence.values()
+        for pattern in terms
     )
 
 

@@ -10,6 +10,7 @@ from .._interpret import CALLS, inner_program, opened, scan_counts
 from ._length import StandIn, is_stand_in
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import apply_axis, insert_axis, reduce_axis
+from ._terms import whole
 from ._windows import placement, selection
 
 # Longer loops are read once with their carry widened until it no longer changes.
@@ -163,10 +164,11 @@ def _linear_solve(equation: Equation) -> list[Dependence]:
 
 def _settle(step, carry: list[Operand]) -> list[Operand] | None:
     """Widen a carry until one more step adds nothing; None if it does not settle soon."""
+    carry = [Operand(each.shape, _in_one(each.dependence)) for each in carry]
     for _ in range(256):
         after = step(carry)
         grown = [
-            Operand(before.shape, merge(before.dependence, new.dependence))
+            Operand(before.shape, _in_one(merge(before.dependence, new.dependence)))
             for before, new in zip(carry, after, strict=True)
         ]
         if all(_size(a) == _size(b) for a, b in zip(carry, grown, strict=True)):
@@ -175,9 +177,14 @@ def _settle(step, carry: list[Operand]) -> list[Operand] | None:
     return None
 
 
+def _in_one(dependence: Dependence) -> Dependence:
+    """A pattern a leaf, whose size tells whether it has grown."""
+    return {leaf: (whole(terms),) for leaf, terms in dependence.items()}
+
+
 def _size(operand: Operand) -> list[tuple]:
     """What grows when a dependence grows: a union never loses an entry."""
     return [
         (leaf, tuple(sorted((f.axes, f.inputs, int(f.matrix.nnz)) for f in pattern.factors)))
-        for leaf, pattern in sorted(operand.dependence.items())
+        for leaf, (pattern,) in sorted(operand.dependence.items())
     ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,6 +10,7 @@ import numpy as np
 from ._boolean import Boolean, eye, kron, ones
 
 
+@lru_cache(maxsize=512)
 def window(
     out_size: int,
     in_size: int,

@@ -16,6 +16,7 @@ from .._dependence import (
     read_equation,
     read_program,
     structural_value,
+    whole,
     with_own_length,
 )
 from .._dependence._boolean import Boolean
@@ -86,7 +87,7 @@ def _operand(aval: Any, sight: Sight, value: Any) -> Operand:
     if sight is None:
         return Operand(shape, value=structural_value(value))
     return Operand(shape, {
-        leaf: _pattern(shape, seen) for leaf, seen in enumerate(sight) if seen.any()
+        leaf: (_pattern(shape, seen),) for leaf, seen in enumerate(sight) if seen.any()
     })  # fmt: skip
 
 
@@ -100,10 +101,11 @@ def _pattern(shape: tuple[int, ...], seen: Seen) -> Pattern:
 def _seen(operand: Operand, like: tuple[Seen, ...]) -> tuple[Seen, ...]:
     found = []
     for leaf, each in enumerate(like):
-        pattern = operand.dependence.get(leaf)
-        if pattern is None:
+        terms = operand.dependence.get(leaf)
+        if terms is None:
             found.append(np.zeros((1,) * len(operand.shape) + each.shape[-1:], bool))
             continue
+        pattern = whole(terms)
         for axis, size in enumerate(operand.shape):
             if is_stand_in([size]):
                 pattern = insert_axis(reduce_axis(pattern, axis), axis, size)

@@ -13,7 +13,15 @@ from typing import Any, NamedTuple
 
 import jax.extend.core as jex
 
-from .._dependence import Factor, LengthError, Operand, identity, read_equation, with_own_length
+from .._dependence import (
+    Factor,
+    LengthError,
+    Operand,
+    identity,
+    read_equation,
+    whole,
+    with_own_length,
+)
 from .._dependence._boolean import eye
 from .._memory import is_symbolic
 from .._recent import Recent
@@ -105,16 +113,17 @@ def links(equation: Any, which: int) -> list[Links] | None:
 
 def _read(equation: Any, which: int, shapes: Sequence[tuple[int, ...]]) -> list[Links]:
     operands = [
-        Operand(shape, {0: identity(shape)} if place == which else {})
+        Operand(shape, {0: (identity(shape),)} if place == which else {})
         for place, shape in enumerate(shapes)
     ]
     found = [each.dependence.get(0) for each in read_equation(equation, operands)]
+    patterns = [whole(terms) if terms else None for terms in found]
     return [
         [
             Link(each.inputs, each.axes, _is_same(each))
             for each in (pattern.factors if pattern else ())
         ]
-        for pattern in found
+        for pattern in patterns
     ]
 
 
