@@ -31,6 +31,7 @@ MASKS = "tests/test_dependence_masks.py"
 GUARD = "tests/test_guard_rows.py tests/test_guard.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_laplacian.py tests/test_plan.py"
+TERMS = "tests/test_dependence_terms.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
 
@@ -145,16 +146,20 @@ MUTANTS = [
     Mutant("_program.py", 'if mentions(self.linear, "custom_lin") else None', "if False else None", INPUTS,
            "direction"),
     # Colouring
-    Mutant("_coloring/_plan.py", "without_diagonal(f.matrix | f.matrix.T)", "without_diagonal(f.matrix)", COLORING),
+    Mutant("_coloring/_plan.py", "graphs = [without_diagonal(f.matrix | f.matrix.T)", "graphs = [without_diagonal(f.matrix)", COLORING),
+    Mutant("_coloring/_joint.py", "range(2 * reach + 1, size", "range(reach, size", TERMS),
+    Mutant("_coloring/_joint.py", "range(2 * around + 1, size", "range(around, size", TERMS),
+    Mutant("_coloring/_joint.py", "if size % period == 0 and", "if", TERMS),
+    Mutant("_coloring/_joint.py", "color_graph(without_diagonal(matrix | matrix.T))",
+           "color_graph(without_diagonal(matrix))", TERMS),
+    Mutant("_coloring/_greedy.py", "if not (colors[row] == colors[column]).any()", "if True", TERMS),
     Mutant("_coloring/_plan.py", "without_diagonal(matrix.T @ matrix)", "without_diagonal(matrix)", COLORING),
     Mutant("_coloring/_plan.py", "total * max(count, 1) + turned", "total + turned", COLORING),
-    Mutant("_coloring/_plan.py", "without_diagonal(matrix | matrix.T)", "without_diagonal(matrix.T)", COLORING),
     Mutant("_coloring/_plan.py", "turned.num_colors < plan.num_colors", "False", COLORING),
     Mutant("_coloring/_greedy.py", "colors[node] = np.argmax(taken[:most] != step)",
            "colors[node] = np.argmax(taken[:most] != step) % 5", COLORING),
     Mutant("_coloring/_greedy.py", "for round_number in range(_ROUNDS)",
-           "for round_number in range(0)", COLORING,
-           "counts"),
+           "for round_number in range(0)", TERMS),
     Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
            "diagonal_and and conv_net"),
     Mutant("_coloring/_apply.py", "return mask[None] * product", "return product", COLORING,
@@ -202,11 +207,14 @@ MUTANTS = [
     Mutant("_dependence/_pattern.py", "            f = Factor(others, g.inputs, matrix)",
            "            f = Factor(others, g.inputs, g.matrix[:rest])", READING,
            "no_edge and norm"),
-    Mutant("_dependence/_pattern.py", "a.matrix | b.matrix", "a.matrix", READING,
+    Mutant("_dependence/_pattern.py", "a.matrix | b.matrix) for a, b in pairs",
+           "a.matrix) for a, b in pairs", READING,
            "no_edge and residual"),
-    Mutant("_dependence/_pattern.py", "joined[0].matrix | joined[1].matrix",
-           "joined[0].matrix", READING,
+    Mutant("_dependence/_pattern.py", "all(a.contains(b) for a, b in differing)", "differing", TERMS),
+    Mutant("_dependence/_pattern.py", "one.matrix | other.matrix", "one.matrix", READING,
            "no_edge and (coupling or unet)"),
+    Mutant("_dependence/_terms.py", "_with([*kept[:place], *kept[place + 1 :]], both)", "[both]",
+           TERMS),
     Mutant("_dependence/_rules_linear.py", "for axis in reversed(range(len(batch) + len(free)",
            "for axis in reversed(range(len(batch) + len(free) + 1", READING,
            "no_edge and (attention or einsum or merged)"),

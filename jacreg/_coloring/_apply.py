@@ -31,10 +31,11 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
     from .._typing import PyTree
+    from ._plan import Plan
     from ._relation import Relation
 
 
-def _product(flat: FlatJacobian, coloring: Coloring, color: Int[Array, ""]) -> Any:
+def _product(flat: FlatJacobian, coloring: Coloring | Plan, color: Int[Array, ""]) -> Any:
     """Mask of a colour, and the product of the Jacobian with it."""
     side = flat.outputs if coloring.reverse else flat.inputs
     mask = (jnp.asarray(coloring.colors, color.dtype) == color).astype(side.dtype)
@@ -42,7 +43,7 @@ def _product(flat: FlatJacobian, coloring: Coloring, color: Int[Array, ""]) -> A
     return mask, (flat.vjp if coloring.reverse else flat.jvp)(vector)
 
 
-def colored_diagonal(lin: Linearization, coloring: Coloring) -> Float[Array, "N n"]:
+def colored_diagonal(lin: Linearization, coloring: Coloring | Plan) -> Float[Array, "N n"]:
     """Diagonal as one flat vector an example, without checking the function again."""
     flat = FlatJacobian(lin)
 
@@ -86,7 +87,7 @@ def jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
 
 
 def by_colors(
-    lin: Linearization, method: Coloring, compute: Callable[[Linearization], Any]
+    lin: Linearization, method: Coloring | Plan, compute: Callable[[Linearization], Any]
 ) -> Choice:
     """The choice of a colouring that fits."""
     product = "J^T u" if method.reverse else "J v"
@@ -110,12 +111,12 @@ def _dense(method: Coloring, products: Choice) -> Choice:
     return replace(products, reason=f"{products.reason}: the colouring is dense{through}")
 
 
-def diagonal_by_colors(lin: Linearization, method: Coloring) -> PyTree:
+def diagonal_by_colors(lin: Linearization, method: Coloring | Plan) -> PyTree:
     """Diagonal in the shape of the input."""
     return lin.outputs.unflatten(colored_diagonal(lin, method))
 
 
-def trace_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
+def trace_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array, " N"]:
     """Sum of the diagonal, a colour at a time."""
     flat = FlatJacobian(lin)
     wide = accumulate_dtype(flat.outputs.dtype)
@@ -127,7 +128,7 @@ def trace_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
     return sum_chunked(part, method.num_colors, flat.chunk(None)).astype(flat.outputs.dtype)
 
 
-def norm_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
+def norm_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array, " N"]:
     """Squared Frobenius norm: no two entries of a colour meet."""
     flat = FlatJacobian(lin)
     return sum_chunked(
@@ -138,7 +139,7 @@ def norm_by_colors(lin: Linearization, method: Coloring) -> Float[Array, " N"]:
 
 
 def dense_by_colors(
-    flat: FlatJacobian, method: Coloring, relation: Relation
+    flat: FlatJacobian, method: Coloring | Plan, relation: Relation
 ) -> Float[Array, "N M n"]:
     """Products spread to the entries they hold."""
     check_dense_fits(flat)
@@ -160,7 +161,7 @@ def sparse_jacobian(lin: Linearization, method: Coloring, limit: float) -> Choic
 
 
 def entries_by_colors(
-    lin: Linearization, method: Coloring, relation: Relation
+    lin: Linearization, method: Coloring | Plan, relation: Relation
 ) -> tuple[np.ndarray, np.ndarray, Float[Array, "N k"]]:
     """Rows, columns and values `[N, k]` of the entries that may differ from zero."""
     flat = FlatJacobian(lin)
@@ -170,7 +171,7 @@ def entries_by_colors(
     return row, column, compressed[method.colors[colored], :, other].T
 
 
-def _compressed(flat: FlatJacobian, method: Coloring) -> Float[Array, "colors N m"]:
+def _compressed(flat: FlatJacobian, method: Coloring | Plan) -> Float[Array, "colors N m"]:
     return map_chunked(
         lambda color: _product(flat, method, color)[1],
         jnp.arange(method.num_colors),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, NamedTuple
 
 from .._basis import FlatJacobian
 from .._choice import Choice, Unfit, check_worth, product_cost
@@ -19,28 +19,43 @@ from ._apply import (
     trace_by_colors,
 )
 from ._color import plan_of
-from ._coloring import Coloring
+from ._plan import Plan
+from ._relation import Relation
 from ._structural_key import structural_key
+
+
+class _Colors(NamedTuple):
+    """Colours and the relation that they were made for."""
+
+    plan: Plan
+    relation: Relation
+
 
 # A joint graph of more edges takes seconds to colour, too long for a trace: `color` does it once.
 _MOST_EDGES = 1_000_000
 # Colourings of the programs seen last, or why there is none.
-_FOUND: Recent[Coloring | str] = Recent(64)
+_FOUND: Recent[_Colors | str] = Recent(64)
 
 
 def diagonal_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `diagonal`."""
-    return _by_found_colors(lin, limit, "divergence", diagonal_by_colors)
+    return _by_found_colors(
+        lin, limit, "divergence", lambda lin, found: diagonal_by_colors(lin, found.plan)
+    )
 
 
 def trace_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `divergence`."""
-    return _by_found_colors(lin, limit, "divergence", trace_by_colors)
+    return _by_found_colors(
+        lin, limit, "divergence", lambda lin, found: trace_by_colors(lin, found.plan)
+    )
 
 
 def norm_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `frobenius_squared`."""
-    return _by_found_colors(lin, limit, "frobenius", norm_by_colors)
+    return _by_found_colors(
+        lin, limit, "frobenius", lambda lin, found: norm_by_colors(lin, found.plan)
+    )
 
 
 def jacobian_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
@@ -49,14 +64,17 @@ def jacobian_by_found_colors(lin: Linearization, method: Any, limit: float) -> C
         lin,
         limit,
         "frobenius",
-        lambda lin, found: dense_by_colors(FlatJacobian(lin), found, found.relation),
+        lambda lin, found: dense_by_colors(FlatJacobian(lin), found.plan, found.relation),
     )
 
 
 def entries_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of a sparse `jacobian`."""
     return _by_found_colors(
-        lin, limit, "frobenius", lambda lin, found: entries_by_colors(lin, found, found.relation)
+        lin,
+        limit,
+        "frobenius",
+        lambda lin, found: entries_by_colors(lin, found.plan, found.relation),
     )
 
 
@@ -64,20 +82,20 @@ def _by_found_colors(
     lin: Linearization,
     limit: float,
     quantity: str,
-    run: Callable[[Linearization, Coloring], Any],
+    run: Callable[[Linearization, _Colors], Any],
 ) -> Choice:
     check_worth(product_cost(lin), limit, "a colouring")
     found = _FOUND.get((structural_key(lin), quantity), lambda: _find(lin, quantity))
     if isinstance(found, str):
         raise Unfit(found)
-    return by_colors(lin, found, lambda lin: run(lin, found))
+    return by_colors(lin, found.plan, lambda lin: run(lin, found))
 
 
-def _find(lin: Linearization, quantity: str) -> Coloring | str:
+def _find(lin: Linearization, quantity: str) -> _Colors | str:
     try:
         found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
     except LengthError as error:
         return f"no colours can be read ({error})"
     if not found.is_dense:
-        return found
+        return _Colors(found.plan, found.relation)
     return f"colours save nothing ({found.dense_because[0]}{found.place})"

@@ -5,19 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable
 from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
-from .._dependence import fingerprint
+from .._dependence import LinearProgram, fingerprint
 from .._inputs import check_no_numbers
 from .._linearize import Linearization, linearize
 from .._scalar_field import linearize_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
-from ._plan import MOST_EDGES, plan_columns, plan_diagonal
+from ._plan import MOST_EDGES, Plan, plan_columns, plan_diagonal
 from ._reading import dependence_of
+from ._relation import Relation
 from ._verify import verify
 
 if TYPE_CHECKING:
@@ -74,14 +75,47 @@ def color(
     check_no_numbers("color", xs)
     make = partial(linearize_gradient, "color") if quantity == "laplacian" else linearize
     lin = _abstract(partial(make, fn), xs, args)
-    coloring = plan_of(lin, quantity)
+    found = plan_of(lin, quantity)
+    coloring = Coloring(
+        quantity=quantity,
+        num_colors=found.plan.num_colors,
+        reverse=found.plan.reverse,
+        is_dense=found.is_dense,
+        how=found.plan.how,
+        dense_because=found.dense_because,
+        place=found.place,
+        in_shapes=lin.inputs.shapes,
+        out_shapes=lin.outputs.shapes,
+        num_examples=lin.num_examples,
+        fingerprint=fingerprint(found.program),
+        colors=found.plan.colors,
+        relation=found.relation,
+    )
     if not coloring.is_dense and _is_concrete((xs, args, lin.constants)):
         verify(coloring, lin, jax.tree.map(jnp.asarray, xs))
     return coloring
 
 
-def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None) -> Coloring:
-    """The colouring of a linearised function, of its gradient for a Laplacian.
+class Found(NamedTuple):
+    """What was read and planned, from which a `Coloring` is made.
+
+    Attributes:
+        plan: the colours.
+        relation: which output entries see which input entries.
+        program: the linear program that was read.
+        is_dense, dense_because, place: as in a `Coloring`.
+    """
+
+    plan: Plan
+    relation: Relation
+    program: LinearProgram
+    is_dense: bool
+    dense_because: tuple[str, ...]
+    place: str
+
+
+def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None) -> Found:
+    """The colours of a linearised function, of its gradient for a Laplacian.
 
     Nothing is computed: its leaves may be traced, or placeholders.
 
@@ -108,20 +142,13 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
         )
     inputs, outputs = prod_all(lin.inputs.shapes), prod_all(lin.outputs.shapes)
     is_dense = plan.num_colors >= min(inputs, outputs)
-    return Coloring(
-        quantity=quantity,
-        num_colors=plan.num_colors,
-        reverse=plan.reverse,
-        is_dense=is_dense,
-        how=plan.how,
-        dense_because=reader.reasons() if is_dense else tuple(reader.dense_primitives),
-        place=reader.places.get(reader.obstacle or "", ""),
-        in_shapes=lin.inputs.shapes,
-        out_shapes=lin.outputs.shapes,
-        num_examples=lin.num_examples,
-        fingerprint=fingerprint(program),
-        colors=plan.colors,
-        relation=relation,
+    return Found(
+        plan,
+        relation,
+        program,
+        is_dense,
+        reader.reasons() if is_dense else tuple(reader.dense_primitives),
+        reader.places.get(reader.obstacle or "", ""),
     )
 
 

@@ -33,14 +33,31 @@ def color_graph(edges: Boolean) -> np.ndarray:
     if int(degree.max(initial=0)) == count - 1 and edges.nnz == count * (count - 1):
         return np.arange(count, dtype=np.int32)
     orders = [np.arange(count), np.argsort(-degree, kind="stable")]
-    best = min((_first_fit(edges, order) for order in orders), key=np.max)
     least = clique_bound(edges)
+    found = [_first_fit(edges, order) for order in orders]
+    best = min([*found, *_equal_runs(edges, least)], key=np.max)
     generator = np.random.default_rng(0)
     for round_number in range(_ROUNDS):
         if best.max() + 1 <= least:
             break
         best = _first_fit(edges, _by_class(best, round_number, generator))
     return best
+
+
+def _equal_runs(edges: Boolean, least: int) -> list[np.ndarray]:
+    """The place in its run, for as many runs of equal length as nodes allow that are in order.
+
+    On a periodic axis first fit needs what is left over at the end for colours of their own.
+    """
+    count = edges.shape[0]
+    row, column = edges.entries
+    for runs in range(count // least, count // (2 * least), -1):
+        starts = np.arange(runs) * count // runs
+        number = np.searchsorted(starts, np.arange(count), side="right") - 1
+        colors = (np.arange(count) - starts[number]).astype(np.int32)
+        if not (colors[row] == colors[column]).any():
+            return [colors]
+    return []
 
 
 def _by_class(colors: np.ndarray, round_number: int, generator: Any) -> np.ndarray:

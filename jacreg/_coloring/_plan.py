@@ -12,7 +12,8 @@ import numpy as np
 from .._dependence import Factor
 from .._dependence._boolean import Boolean
 from .._dependence._pattern import join, with_axes, with_inputs
-from ._greedy import clique_bound, color_graph, without_diagonal
+from ._greedy import color_graph, without_diagonal
+from ._joint import fold, folded, joint_colors, may_save
 from ._relation import Relation
 
 # A joint graph beyond this many edges is not coloured by first fit: the product serves.
@@ -41,21 +42,17 @@ def plan_diagonal(
 ) -> Plan:
     """Colours for the diagonal: no two entries of one colour see each other.
 
-    That is symmetric, so the same colours serve J^T u where there is no J v. With more than
-    `most_edges` pairs that see each other the axes are coloured one by one, which takes no time.
+    That is symmetric, so the same colours serve J^T u where there is no J v. Axes are coloured one
+    by one, which takes no time, and jointly too where that may need fewer, but not with more than
+    `most_edges` pairs that see each other.
     """
     parts = _square_parts(relation)
-    groups = _diagonal_graphs(parts)
-    product = _product_colors(relation.in_shape, groups)
-    symmetric = all(f.matrix == f.matrix.T for f in parts)
-    if len(parts) > 1 and not (symmetric and _all_tight([g for _, g in groups], product)):
-        if relation.entries > most_edges:
-            product = replace(
-                product, how=f"{product.how}, too large for fewer by all axes jointly"
-            )
-        else:
-            product = _better_of(product, _joint_diagonal(relation, product))
-    return replace(product, reverse=reverse)
+    graphs = [without_diagonal(f.matrix | f.matrix.T) for f in parts]
+    groups = [(f.inputs, graph) for f, graph in zip(parts, graphs, strict=True)]
+    plan = _product_colors(relation.in_shape, groups)
+    if plan.num_colors > 2:
+        plan = _with_joint(plan, relation.in_shape, parts, graphs, most_edges)
+    return replace(plan, reverse=reverse)
 
 
 def plan_columns(
@@ -84,11 +81,7 @@ def _disjoint(relation: Relation) -> Plan:
 
 def diagonal_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
     """Groups of axes, each with the graph of the positions along it that see each other."""
-    return _diagonal_graphs(_square_parts(relation))
-
-
-def _diagonal_graphs(parts: list[Factor]) -> list[tuple[tuple[int, ...], Any]]:
-    return [(f.inputs, without_diagonal(f.matrix | f.matrix.T)) for f in parts]
+    return [(f.inputs, without_diagonal(f.matrix | f.matrix.T)) for f in _square_parts(relation)]
 
 
 def column_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
@@ -150,20 +143,25 @@ def combine(shape: tuple[int, ...], groups: list[tuple[int, ...]], local: list[n
     return Plan(colors.astype(np.int32), int(used.size), False, how)
 
 
-def _all_tight(graphs: list[Any], product: Plan) -> bool:
-    """Whether no joint colouring can need fewer: cliques multiply in a symmetric product."""
-    cliques = [clique_bound(g) if g.shape[0] else 1 for g in graphs]
-    return prod(cliques) >= product.num_colors
-
-
-def _joint_diagonal(relation: Relation, product: Plan) -> Plan | None:
-    if product.num_colors <= 2:
-        return None
-    matrix = relation.matrix()
-    graph = without_diagonal(matrix | matrix.T)
-    colors = color_graph(graph)
-    return Plan(colors, int(colors.max(initial=-1)) + 1, False, "greedy")
-
-
-def _better_of(first: Plan, second: Plan | None) -> Plan:
-    return first if second is None or second.num_colors >= first.num_colors else second
+def _with_joint(
+    plan: Plan, shape: tuple[int, ...], parts: list[Factor], graphs: list[Boolean], most_edges: int
+) -> Plan:
+    """The plan, or one that colours the axes along which not all see all together."""
+    size = [f.matrix.shape[0] for f in parts]
+    mixed = [graph.nnz == n * (n - 1) for graph, n in zip(graphs, size, strict=True)]
+    local = [f for f, all_see in zip(parts, mixed, strict=True) if not all_see]
+    folds = [fold(f.matrix) if len(f.axes) == 1 else np.arange(f.matrix.shape[0]) for f in local]
+    near = [graph for graph, all_see in zip(graphs, mixed, strict=True) if not all_see]
+    if len(local) < 2 or not may_save([f.matrix for f in local], near, folds):
+        return plan
+    matrices = [folded(f.matrix, each) for f, each in zip(local, folds, strict=True)]
+    if prod(m.nnz for m in matrices) > most_edges:
+        return replace(plan, how=f"{plan.how}, too large for fewer by all axes jointly")
+    axes = sum((f.inputs for f in local), ())
+    others = [f for f, all_see in zip(parts, mixed, strict=True) if all_see]
+    joint = combine(
+        shape,
+        [axes, *(f.inputs for f in others)],
+        [joint_colors(matrices, folds), *(np.arange(f.matrix.shape[0]) for f in others)],
+    )
+    return min(plan, joint, key=lambda each: each.num_colors)
