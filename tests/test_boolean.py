@@ -7,7 +7,10 @@ from jacreg._dependence import _boolean
 from jacreg._dependence._boolean import Boolean, eye, kron, ones
 
 RNG = np.random.default_rng(0)
-SHAPES = [((3, 4), (4, 5)), ((1, 4), (4, 1)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((6, 6), (6, 6))]
+SHAPES = [
+    ((3, 4), (4, 5)), ((1, 4), (4, 1)), ((0, 4), (4, 2)), ((3, 0), (0, 2)), ((6, 6), (6, 6)),
+    ((9, 5), (5, 150)),
+]  # fmt: skip
 
 
 def draw(shape, share=0.4):
@@ -15,13 +18,16 @@ def draw(shape, share=0.4):
 
 
 @pytest.mark.parametrize(("first", "second"), SHAPES)
-@pytest.mark.parametrize("bound", ["marked", "sorted", "halved"])
+@pytest.mark.parametrize("bound", ["marked", "sorted", "halved", "packed", "packed and halved"])
 def test_every_operation_gives_what_dense_arrays_give(first, second, bound, monkeypatch):
     if bound == "sorted":
         monkeypatch.setattr(_boolean, "_MOST_MARKED", -1)
         monkeypatch.setattr(_boolean, "_MARKED_EACH", 0)
-    elif bound == "halved":
+    if "halved" in bound:
         monkeypatch.setattr(_boolean, "_MOST_PAIRS", 2)
+    if "packed" in bound:
+        monkeypatch.setattr(_boolean, "_FEW_PAIRS", -1)
+        monkeypatch.setattr(_boolean, "_WORDS_A_PAIR", 0)
     a, b, c = draw(first), draw(second), draw(first)
     left, right, other = map(Boolean.of_array, (a, b, c))
     same = np.testing.assert_array_equal
@@ -41,6 +47,17 @@ def test_every_operation_gives_what_dense_arrays_give(first, second, bound, monk
     assert left == Boolean.of_entries(*(each[::-1] for each in np.nonzero(a)), first)
     assert left == Boolean.of_entries(*(np.tile(each, 2) for each in np.nonzero(a)), first)
     assert left == Boolean.of_file(first, left.indptr, left.indices)
+
+
+def test_entries_that_meet_often_are_met_in_packed_rows(monkeypatch):
+    """A long receptive field: 60 times 60 pairs a row, or 60 rows of four words."""
+    band = Boolean.of_array(np.tri(250, k=0, dtype=bool) & ~np.tri(250, k=-60, dtype=bool))
+    found = band @ band.T
+    monkeypatch.setattr(_boolean, "_MOST_PACKED", 0)
+    assert found == band @ band.T
+    monkeypatch.setattr(_boolean, "_MOST_PACKED", 1 << 25)
+    monkeypatch.setattr(Boolean, "of_array", lambda array: array)
+    assert isinstance(band @ band, np.ndarray)
 
 
 def test_plain_matrices():

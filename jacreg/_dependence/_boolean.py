@@ -13,8 +13,11 @@ import numpy as np
 # Places of a result that are marked one by one, so that what is found several times is not sorted:
 # so many at least, and for each that is found.
 _MOST_MARKED, _MARKED_EACH = 1 << 20, 8
-# Products of entries that are held at once.
+# Products of entries, or words of packed rows, that are held at once.
 _MOST_PAIRS = 1 << 23
+# Where many entries meet, rows are packed into words of 64: so many pairs at least, each of which
+# takes about as long as a word; and a dense matrix of so many entries at most.
+_FEW_PAIRS, _WORDS_A_PAIR, _MOST_PACKED = 1 << 16, 1, 1 << 25
 
 
 class Boolean:
@@ -134,18 +137,44 @@ class Boolean:
     def __matmul__(self, other: Boolean) -> Boolean:
         """Row i sees what any of the rows that it names in `other` does."""
         shape, total = (self.shape[0], other.shape[1]), int(other.counts[self.indices].sum())
+        places = other.shape[0] * other.shape[1]
+        words = (self.nnz + other.shape[0]) * (other.shape[1] // 64 + 1)
+        if total > max(_FEW_PAIRS, _WORDS_A_PAIR * words) and places < _MOST_PACKED:
+            return self._times_packed(other._packed(), shape)
         if total > _MOST_PAIRS and shape[0] > 1:
             half = shape[0] // 2
-            first, second = self[:half] @ other, self[half:] @ other
-            indptr = np.concatenate([first.indptr, first.nnz + second.indptr[1:]])
-            return Boolean(shape, indptr, np.concatenate([first.indices, second.indices]))
+            return _stacked(self[:half] @ other, self[half:] @ other)
         rows, named = self.entries
         found = other[named]
         return Boolean.of_entries(np.repeat(rows, found.counts), found.indices, shape)
 
+    def _times_packed(self, other: np.ndarray, shape: tuple[int, int]) -> Boolean:
+        """The same with packed rows, which are met as wholes."""
+        if self.nnz * other.shape[1] > _MOST_PAIRS and shape[0] > 1:
+            half = shape[0] // 2
+            sizes = (half, shape[1]), (shape[0] - half, shape[1])
+            parts = self[:half], self[half:]
+            return _stacked(*(a._times_packed(other, b) for a, b in zip(parts, sizes, strict=True)))
+        found = np.zeros((shape[0], other.shape[1]), np.uint64)
+        seeing = np.flatnonzero(self.counts)
+        if seeing.size:
+            found[seeing] = np.bitwise_or.reduceat(other[self.indices], self.indptr[seeing], axis=0)
+        return Boolean.of_array(np.unpackbits(found.view(np.uint8), axis=1, count=shape[1]))
+
+    def _packed(self) -> np.ndarray:
+        """`[rows, words]`: 64 entries a word."""
+        bits = np.packbits(self.toarray(), axis=1)
+        return np.pad(bits, ((0, 0), (0, -bits.shape[1] % 8))).view(np.uint64)
+
     def contains(self, other: Boolean) -> bool:
         """Whether it is true wherever the other one is."""
         return (self | other).nnz == self.nnz
+
+
+def _stacked(first: Boolean, second: Boolean) -> Boolean:
+    indptr = np.concatenate([first.indptr, first.nnz + second.indptr[1:]])
+    shape = (first.shape[0] + second.shape[0], first.shape[1])
+    return Boolean(shape, indptr, np.concatenate([first.indices, second.indices]))
 
 
 def ones(rows: int, columns: int) -> Boolean:
