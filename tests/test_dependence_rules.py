@@ -9,7 +9,7 @@ from local_functions import conv, reverse_only
 
 import jacreg
 from jacreg._coloring._reading import dependence_of
-from jacreg._dependence import _operand, _pattern, _reshape
+from jacreg._dependence import _operand, _pattern, _reshape, _rules_index
 
 SHAPE = (1, 4, 4, 2)
 
@@ -93,6 +93,15 @@ def test_no_edge_is_missing(name, x64):
     else:
         assert not reader.dense_primitives or name == "kernel from the input"
         assert (found & ~true).any(), "this would be exact: list it there"
+
+
+@pytest.mark.parametrize(
+    "name", ["one index for all", "fill where the index is outside", "added outside"]
+)
+def test_axes_that_are_taken_whole_are_not_worked_out(name, x64, monkeypatch):
+    """Of an image whose rows are picked, four rows are: not every pixel of every channel."""
+    monkeypatch.setattr(_rules_index, "_MOST_POSITIONS", 4)
+    np.testing.assert_array_equal(read(EXACT[name])[0], seen(EXACT[name]))
 
 
 @pytest.mark.parametrize("limits", [(1, 1 << 30), (1 << 30, 1), (1, 1)])

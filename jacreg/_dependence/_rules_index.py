@@ -7,6 +7,7 @@ Where they depend on values (argmax, sort), any entry of the indexed axes may be
 
 from __future__ import annotations
 
+from collections.abc import Collection, Sequence
 from math import prod
 from typing import Any, NamedTuple
 
@@ -69,9 +70,9 @@ def _gather(equation: Equation) -> list[Dependence]:
     operand, indices = equation.operands
     shape = equation.shapes[0]
     numbers, sizes = equation.params["dimension_numbers"], equation.params["slice_sizes"]
-    read = _positions(operand.shape, indices, numbers, sizes, equation.params["mode"], shape)
-    if read is not None and read.size:
-        choices = _choices(read, operand.shape)
+    mode = equation.params["mode"]
+    choices = _choices_of(operand.shape, indices, numbers, tuple(sizes), mode, shape)
+    if choices is not None:
         return [each(operand.dependence, lambda p: _chosen(p, choices, shape))]
     return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape, indices))]
 
@@ -89,8 +90,8 @@ def _scatter(equation: Equation) -> list[Dependence]:
         start_indices_batching_dims=numbers.scatter_indices_batching_dims,
     )
     sizes = _slice_sizes(numbers, updates.shape, len(shape))
-    read = _positions(shape, indices, gather_numbers, sizes, equation.params["mode"], updates.shape)
-    choices = None if read is None or not read.size else _choices(read, shape)
+    mode = equation.params["mode"]
+    choices = _choices_of(shape, indices, gather_numbers, tuple(sizes), mode, updates.shape)
 
     def place(pattern: Pattern) -> Pattern:
         if choices is None:
@@ -98,30 +99,6 @@ def _scatter(equation: Equation) -> list[Dependence]:
         return _placed(pattern, choices, shape)
 
     return [merge(operand.dependence, each(updates.dependence, place))]
-
-
-def _positions(
-    shape: tuple[int, ...],
-    indices: Operand,
-    numbers: Any,
-    sizes: Any,
-    mode: Any,
-    out_shape: tuple[int, ...],
-) -> np.ndarray | None:
-    """Flat position that each gathered entry comes from, -1 for none; None if unknown."""
-    total, wanted = int(np.prod(shape)), int(np.prod(out_shape))
-    if not shape or indices.value is None or max(total, wanted) > _MOST_POSITIONS:
-        return None
-    with jax.ensure_compile_time_eval():
-        read = jax.lax.gather(
-            jnp.arange(total, dtype=jnp.int32).reshape(shape),
-            jnp.asarray(indices.value),
-            numbers,
-            tuple(sizes),
-            mode=mode,
-            fill_value=-1,
-        )
-    return np.asarray(read)
 
 
 class _Choice(NamedTuple):
@@ -138,8 +115,65 @@ class _Choice(NamedTuple):
     line: np.ndarray
 
 
-def _choices(read: np.ndarray, shape: tuple[int, ...]) -> list[_Choice]:
-    """Take an index apart into choices that are independent of each other."""
+def _choices_of(
+    shape: tuple[int, ...],
+    indices: Operand,
+    numbers: Any,
+    sizes: tuple[int, ...],
+    mode: Any,
+    out_shape: tuple[int, ...],
+) -> list[_Choice] | None:
+    """The independent choices of a gather from `shape`; None where its indices are unknown.
+
+    An axis that is taken whole, and that no index moves along, is not worked out entry by entry.
+    """
+    if not shape or indices.value is None or 0 in out_shape:
+        return None
+    offsets, _ = _layout(numbers, len(shape), len(out_shape))
+    whole = {
+        axis: out for axis, out in offsets.items()
+        if sizes[axis] == shape[axis] and axis not in numbers.start_index_map
+    }  # fmt: skip
+    read = _positions(
+        _ones_at(whole, shape), indices, numbers, _ones_at(whole, sizes), mode,
+        _ones_at(whole.values(), out_shape),
+    )  # fmt: skip
+    if read is None:
+        return None
+    axes = [axis for axis in range(len(shape)) if axis not in whole]
+    found = _choices(read, _ones_at(whole, shape), axes)
+    return found + [_Choice((a,), (out,), np.arange(shape[a])) for a, out in whole.items()]
+
+
+def _ones_at(axes: Collection[int], shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
+
+
+def _positions(
+    shape: tuple[int, ...],
+    indices: Operand,
+    numbers: Any,
+    sizes: tuple[int, ...],
+    mode: Any,
+    out_shape: tuple[int, ...],
+) -> np.ndarray | None:
+    """Flat position that each gathered entry comes from, -1 for none; None if they are too many."""
+    if max(prod(shape), prod(out_shape)) > _MOST_POSITIONS:
+        return None
+    with jax.ensure_compile_time_eval():
+        read = jax.lax.gather(
+            jnp.arange(prod(shape), dtype=jnp.int32).reshape(shape),
+            jnp.asarray(indices.value),
+            numbers,
+            sizes,
+            mode=mode,
+            fill_value=-1,
+        )
+    return np.asarray(read)
+
+
+def _choices(read: np.ndarray, shape: tuple[int, ...], axes: Sequence[int]) -> list[_Choice]:
+    """Take an index of these axes apart into choices that are independent of each other."""
 
     def varies(values: np.ndarray) -> set[int]:
         return {
@@ -151,7 +185,7 @@ def _choices(read: np.ndarray, shape: tuple[int, ...]) -> list[_Choice]:
     coordinates = np.unravel_index(np.maximum(read, 0), shape)
     groups: list[tuple[list[int], set[int]]] = []
     # What is missing goes with the first choice that it meets.
-    parts = [([axis], varies(values)) for axis, values in enumerate(coordinates)]
+    parts = [([axis], varies(coordinates[axis])) for axis in axes]
     for sources, results in [*parts, ([], varies(missing))] if missing.any() else parts:
         met = [group for group in groups if group[1] & results]
         met = met or groups[:1] if not sources else met
