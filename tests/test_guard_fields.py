@@ -31,6 +31,12 @@ FIELDS = {
     "entries at zero": lambda root: (
         lambda xs: jnp.where(xs > 0, root(jnp.abs(xs)) * xs, 0).sum(-1) ** 2
     ),
+    "one condition in another": lambda root: (
+        lambda xs: jnp.where(good(xs), root(jnp.where(xs > 0.5, xs, 0)), root(-xs)).sum(-1)
+    ),
+    "two conditions added": lambda root: (
+        lambda xs: jnp.sin(jnp.where(xs > 0.5, root(xs), 0) + jnp.where(xs < 0, xs, 0)).sum(-1)
+    ),
     "two layers": lambda root: (
         lambda xs: jnp.tanh(jnp.where(xs > 0, root(xs), xs**2) @ MIX).sum(-1)
     ),

@@ -134,6 +134,9 @@ NEIGHBOURS = {
     "energies": energies,
     "map": example_by_example,
     "entries too": lambda root: lambda xs: jnp.where(good(xs) & (xs < 1), root(xs) @ MIX, xs),
+    "entries too, convolved": lambda root: (
+        lambda xs: jnp.where(good(xs) & (xs < 0.7), convolved(root(xs), xs), xs)
+    ),
     "negated": lambda root: lambda xs: jnp.where(~good(xs), xs, root(xs) @ MIX),
     "before": lambda root: (
         lambda xs: root(jnp.where(good(xs), xs, 0) @ np.abs(MIX)) @ BACK

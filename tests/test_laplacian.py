@@ -9,6 +9,7 @@ from laplacian_programs import block, conv, layer_norm, total, weights
 import jacreg
 from jacreg import _second_order
 from jacreg._choice import Unfit
+from jacreg._forward_laplacian import most_entries
 
 KEY = jax.random.key(0)
 
@@ -68,6 +69,32 @@ def test_memory_is_bounded_by_parts(x64, monkeypatch):
         held.append(_second_order._largest(jax.make_jaxpr(lambda run=each.run: run(None))().jaxpr))
     # One entry of x after the other, and two of the three at once.
     assert held == [5 * 4 * 1, 5 * 4 * 2]
+
+
+def test_what_all_directions_hold_is_told_without_them():
+    """The largest array that depends on x, those within rules counted, for each direction."""
+
+    def known(fn):
+        return most_entries(jax.make_jaxpr(fn)(jnp.ones((2, 3)), jnp.ones(7)).jaxpr, [1, 0], 3)
+
+    @jax.custom_jvp
+    def ruled(xs):
+        return xs * xs
+
+    @ruled.defjvp
+    def _(primals, tangents):
+        (xs,), (vs,) = primals, tangents
+        return xs * xs, 2 * xs * (vs[..., None] * jnp.ones(4)).mean(-1)
+
+    assert known(lambda xs, w: jnp.sin((xs[..., None] * jnp.ones(5)).sum((1, 2)))) == 2 * 3 * 5 * 3
+    assert known(lambda xs, w: xs.sum(1) * jnp.outer(w, w).sum()) == 2 * 3 * 3
+    assert known(lambda xs, w: ruled(xs).sum(1)) == 2 * 3 * 4 * 3
+    for fn in (
+        lambda xs, w: jax.scipy.special.gammainc(xs, 1.0).sum(1),
+        lambda xs, w: jax.lax.map(jnp.sum, xs),
+        lambda xs, w: (xs + jax.pure_callback(np.zeros_like, xs, xs)).sum(1),
+    ):
+        assert known(fn) is None
 
 
 def test_trees_and_auxiliary_outputs(x64):

@@ -29,6 +29,7 @@ EQUILIBRIA = "tests/test_equilibrium.py"
 EXPORT = "tests/test_export_networks.py"
 MASKS = "tests/test_dependence_masks.py"
 GUARD = "tests/test_guard_rows.py tests/test_guard.py"
+FIELDS = "tests/test_guard_fields.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_laplacian.py tests/test_plan.py"
 TERMS = "tests/test_dependence_terms.py"
@@ -278,6 +279,11 @@ MUTANTS = [
     Mutant("_second_order.py", "min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr))", "size", SECOND, "by_parts"),
     Mutant("_second_order.py", "number < of_xs for number", "True for number", SECOND, "can_save"),
     Mutant("_second_order.py", "outvars=jaxpr.outvars[:1]", "outvars=jaxpr.outvars[-1:]", SECOND, "auxiliary"),
+    Mutant("_forward_laplacian/_outlook.py", "largest = max(largest, entries)\n", "largest = entries\n", SECOND, "is_told"),
+    Mutant("_forward_laplacian/_outlook.py", "or name in _ONCE", "", SECOND, "is_told"),
+    Mutant("_forward_laplacian/_outlook.py", "return largest * directions", "return largest", SECOND, "is_told"),
+    Mutant("_forward_laplacian/_outlook.py", "_, within = _read(rule, [True] * len(rule.invars), known)", "within = 0",
+           SECOND, "is_told"),
     Mutant("_transposable.py", "return sum(along) == 1", "return True", FORMS, "transpos"),
     Mutant("_transposable.py", '{"div": 1, "select_n": 0}', '{"div": 0, "select_n": 0}', FORMS, "transpos"),
     Mutant("_transposable.py", "return is_transposable(inner, along)", "return is_transposable(inner)", FORMS, "transpos"),
@@ -307,6 +313,11 @@ MUTANTS = [
            "token"),
     Mutant("_guard/_mixing.py", "axes[1 - place], axes[place], strict", "axes[place], axes[1 - place], strict", GUARD),
     Mutant("_guard/_axes.py", "other < clause", "clause < other", GUARD),
+    Mutant("_guard/_axes.py", "single and factor.matrix == eye(factor.matrix.shape[0])", "single", GUARD, "convolved"),
+    Mutant("_forward_laplacian/_conditions.py", "return first & second", "return first | second", FIELDS, "condition"),
+    Mutant("_forward_laplacian/_conditions.py", "found = found | mask", "found = found & mask", FIELDS, "condition"),
+    Mutant("_forward_laplacian/_conditions.py", "if any(mask is None for mask in masks):\n        return None",
+           "masks = [mask for mask in masks if mask is not None]", FIELDS),
     # Partial colouring
     Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
     Mutant("_coloring/_probing.py", "count = method.num_products // method.num_probes",
