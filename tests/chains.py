@@ -36,17 +36,41 @@ def kernels(count, taps=(3, 3), channels=2, hidden=3):
     return [numbers(*taps, a, b, seed=i) for i, (a, b) in enumerate(zip(widths, widths[1:], strict=False))]  # fmt: skip  # noqa: E501, RUF007
 
 
-def dense(fn, xs):
+def with_jacobian(read, fn, xs, *, coupled=False):
+    """What is read of `linearize(fn, xs)`, and the traces of dense Jacobians, by one program.
+
+    `coupled`: `fn` knows the size of its batch, so that the blocks come from the whole of it.
+    """
     size = xs[0].size
-    blocks = jax.jit(jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0])))(xs)
-    return np.trace(np.asarray(blocks).reshape(-1, size, size), axis1=1, axis2=2)
+
+    @jax.jit
+    def both(xs):
+        single = jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0]))
+        return read(jacreg.linearize(fn, xs)), jax.jacfwd(fn)(xs) if coupled else single(xs)
+
+    found, jacobian = both(xs)
+    jacobian = np.asarray(jacobian)
+    if coupled:
+        jacobian = np.einsum("nanb->nab", jacobian.reshape(len(xs), size, len(xs), size))
+    return found, np.trace(jacobian.reshape(-1, size, size), axis1=1, axis2=2)
 
 
-def held(fn, xs):
+def held(fn, xs, *, coupled=False):
     """Whether the trace is read as chains and equals the dense one."""
-    found = jax.jit(lambda xs: chain_trace(jacreg.linearize(fn, xs)))(xs)
+    found, expected = with_jacobian(chain_trace, fn, xs, coupled=coupled)
     assert found is not None, "not read as chains"
-    np.testing.assert_allclose(found, dense(fn, xs), rtol=1e-10, atol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+
+
+def left_to_products(fn, xs, *, coupled=False):
+    """Whether no chain is read, and the divergence equals the dense trace."""
+
+    def read(lin):
+        assert chain_trace(lin) is None
+        return jacreg.divergence(lin)
+
+    found, expected = with_jacobian(read, fn, xs, coupled=coupled)
+    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
 
 
 def loop_products(jaxpr, inside=False):

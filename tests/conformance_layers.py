@@ -17,11 +17,16 @@ def _images(layout):
 
 def _jacobians(fn, xs):
     """What jacreg reads of a layer against its dense Jacobians; these are kept."""
-    lin, matrices = jacreg.linearize(fn, xs), dense(fn, xs)
-    found = jacreg.jacobian(lin)
+
+    @jax.jit
+    def read(xs):
+        lin = jacreg.linearize(fn, xs)
+        return jacreg.jacobian(lin), jacreg.frobenius_squared(lin)
+
+    matrices, (found, squared) = dense(fn, xs), read(xs)
     return matrices, [
         (np.asarray(found).reshape(matrices.shape), matrices),
-        (jacreg.frobenius_squared(lin), np.square(matrices).sum((1, 2))),
+        (squared, np.square(matrices).sum((1, 2))),
     ]
 
 
@@ -67,9 +72,9 @@ def differential(make):
 
     def row():
         layer = make()
-        values, jacobian = layer(points())
+        values, jacobian = jax.jit(layer)(points())
         yield jacobian, dense(lambda xs: layer(xs)[0], points())
-        yield values, layer(points())[0]
+        yield values, jax.jit(lambda xs: layer(xs)[0])(points())
 
     return row
 

@@ -4,7 +4,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chains import conv, dense, held, kernels, loop_products, net, numbers
+from chains import (
+    conv,
+    held,
+    kernels,
+    left_to_products,
+    loop_products,
+    net,
+    numbers,
+    with_jacobian,
+)
 
 import jacreg
 from jacreg._chain import _examples, chain_trace
@@ -86,13 +95,9 @@ def test_what_is_no_chain_is_left_to_products(x64):
         "flipped": lambda xs: jnp.tanh(xs).swapaxes(1, 2),
     }
     for name, fn in others.items():
-        lin = jacreg.linearize(fn, xs)
-        assert chain_trace(lin) is None, name
-    np.testing.assert_allclose(
-        jax.jit(lambda xs: jacreg.divergence(jacreg.linearize(others["mean"], xs)))(xs),
-        dense(others["mean"], xs),
-        atol=1e-11,
-    )
+        found = jax.eval_shape(lambda xs: chain_trace(jacreg.linearize(fn, xs)), xs)  # noqa: B023
+        assert found is None, name
+    left_to_products(others["mean"], xs)
 
 
 X6, W6, NARROW = numbers(3, 6), numbers(6, 6), numbers(6, 1)
@@ -119,10 +124,7 @@ BROADCAST = {
 
 @pytest.mark.parametrize("name", BROADCAST)
 def test_what_broadcasts_or_contracts_otherwise_is_left_to_products(name, x64):
-    fn, xs = BROADCAST[name]
-    lin = jacreg.linearize(fn, xs)
-    assert chain_trace(lin) is None
-    np.testing.assert_allclose(jacreg.divergence(lin), dense(fn, xs), rtol=1e-10, atol=1e-10)
+    left_to_products(*BROADCAST[name])
 
 
 def test_factors_of_an_example_or_a_channel(x64):
@@ -132,9 +134,24 @@ def test_factors_of_an_example_or_a_channel(x64):
     def field(xs, times):
         return shared * (jnp.tanh(times * xs @ W6) @ W6.T) / times
 
-    lin = jacreg.linearize(field, X6, times)
-    blocks = [jax.jacfwd(lambda x, n=n: field(x[None], times[n : n + 1])[0])(X6[n]) for n in (0, 1, 2)]  # fmt: skip  # noqa: E501
-    np.testing.assert_allclose(chain_trace(lin), [np.trace(b) for b in blocks], rtol=1e-10)
+    @jax.jit
+    def both(xs, times):
+        single = jax.jacfwd(lambda x, time: field(x[None], time[None])[0])
+        return chain_trace(jacreg.linearize(field, xs, times)), jax.vmap(single)(xs, times)
+
+    found, blocks = both(X6, times)
+    np.testing.assert_allclose(found, np.trace(blocks, axis1=1, axis2=2), rtol=1e-10)
+
+
+def chain_beside_products(fn, xs):
+    @jax.jit
+    def both(xs):
+        lin = jacreg.linearize(fn, xs)
+        return chain_trace(lin), jacreg.divergence(lin, jacreg.Exact(chunk_size=6))
+
+    found, by_products = both(xs)
+    assert np.isfinite(by_products).all()
+    np.testing.assert_allclose(found, by_products, rtol=1e-10)
 
 
 def test_a_case_that_is_not_chosen_may_be_infinite(x64):
@@ -143,10 +160,7 @@ def test_a_case_that_is_not_chosen_may_be_infinite(x64):
     def field(xs):
         return jnp.where(xs > 0, jnp.sqrt(xs), 0.0) @ jnp.asarray(numbers(3, 3))
 
-    lin = jacreg.linearize(field, xs)
-    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=3))
-    assert np.isfinite(by_products).all()
-    np.testing.assert_allclose(chain_trace(lin), by_products, rtol=1e-12)
+    chain_beside_products(field, xs)
 
 
 def infinite(ys, factor):
@@ -184,10 +198,7 @@ SQUARE = numbers(3, 3, 2, 2)
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_what_a_condition_leaves_out_may_be_infinite_some_layers_before(name, x64):
     xs = numbers(2, 3) if "conv" not in name else numbers(2, 6, 6, 2)
-    lin = jacreg.linearize(LEFT_OUT[name], xs)
-    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=6))
-    assert np.isfinite(by_products).all()
-    np.testing.assert_allclose(jax.jit(lambda: chain_trace(lin))(), by_products, rtol=1e-10)
+    chain_beside_products(LEFT_OUT[name], xs)
 
 
 def test_the_batch_is_the_first_axis_whatever_a_convolution_says(x64):
@@ -213,11 +224,8 @@ def test_the_batch_is_the_first_axis_whatever_a_convolution_says(x64):
         return jnp.sin(xs) * gate.transpose(3, 1, 2, 0)
 
     for fn, xs in ((along_rows, numbers(4, 4, 2)), (jax.checkpoint(beside), numbers(3, 4, 4, 3))):
-        jacobian = jax.jacfwd(fn)(jnp.asarray(xs))
-        size = xs[0].size
-        blocks = [np.trace(jacobian[n, ..., n, :, :].reshape(size, size)) if xs.ndim == 3 else
-                  np.trace(jacobian[n][..., n, :, :, :].reshape(size, size)) for n in range(len(xs))]  # fmt: skip  # noqa: E501
-        np.testing.assert_allclose(jacreg.divergence(jacreg.linearize(fn, xs)), blocks, rtol=1e-10)
+        found, expected = with_jacobian(jacreg.divergence, fn, xs, coupled=True)
+        np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 def test_kernels_of_lower_precision_are_left_to_products():

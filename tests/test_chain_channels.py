@@ -4,7 +4,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chains import conv, loop_products, net, numbers
+from chains import conv, held, left_to_products, loop_products, net, numbers
 
 import jacreg
 from jacreg._chain import _examples, chain_trace
@@ -135,15 +135,7 @@ FIELDS = {
 @pytest.mark.parametrize("name", FIELDS)
 def test_channels_beside_each_other(name, x64):
     fn, xs = FIELDS[name]
-    lin = jacreg.linearize(fn, xs)
-    found = jax.jit(lambda: chain_trace(lin))()
-    assert found is not None, "not read as chains"
-    # TIMES belong to examples, so that the blocks come from the whole batch.
-    jacobian = np.asarray(jax.jacfwd(fn)(xs))
-    size = xs[0].size
-    blocks = np.moveaxis(jacobian.reshape(N, size, N, size), 2, 1)
-    expected = [np.trace(blocks[n, n]) for n in range(N)]
-    np.testing.assert_allclose(found, expected, rtol=1e-10, atol=1e-10)
+    held(fn, xs, coupled=True)  # TIMES belong to examples
 
 
 OTHERS = {
@@ -157,11 +149,7 @@ OTHERS = {
 
 @pytest.mark.parametrize("name", OTHERS)
 def test_other_axes_are_left_to_products(name, x64):
-    fn, lin = OTHERS[name], jacreg.linearize(OTHERS[name], IMAGES)
-    assert chain_trace(lin) is None
-    jacobian = np.asarray(jax.jacfwd(fn)(IMAGES)).reshape(N, 40, N, 40)
-    expected = [np.trace(jacobian[n, :, n]) for n in range(N)]
-    np.testing.assert_allclose(jacreg.divergence(lin), expected, rtol=1e-10, atol=1e-10)
+    left_to_products(OTHERS[name], IMAGES, coupled=True)
 
 
 @pytest.mark.parametrize("name", ["4 layers, in front", "time beside vectors", "coupling"])
@@ -240,10 +228,14 @@ LEFT_OUT = {
 @pytest.mark.parametrize("name", LEFT_OUT)
 def test_what_is_left_out_may_be_infinite(name, x64):
     fn, xs = LEFT_OUT[name]
-    lin = jacreg.linearize(fn, jnp.asarray(xs))
-    by_products = jacreg.divergence(lin, jacreg.Exact(chunk_size=xs[0].size))
+
+    @jax.jit
+    def both(xs):
+        lin = jacreg.linearize(fn, xs)
+        return jacreg.divergence(lin), jacreg.divergence(lin, jacreg.Exact(xs[0].size))
+
+    found, by_products = both(xs)
     assert np.isfinite(by_products).all()
-    found = jax.jit(lambda: jacreg.divergence(lin))()
     np.testing.assert_allclose(found, by_products, rtol=1e-10, atol=1e-12)
 
 
@@ -254,8 +246,6 @@ def test_an_image_no_larger_than_a_kernel_is_left_to_products(x64):
     def field(xs):
         return jnp.sin(net(kernels)(xs))
 
-    assert chain_trace(jacreg.linearize(field, numbers(2, 4, 6, 2))) is None
-    wide = numbers(2, 5, 6, 2)
-    found = chain_trace(jacreg.linearize(field, wide))
-    expected = jacreg.divergence(jacreg.linearize(field, wide), jacreg.Exact(60))
-    np.testing.assert_allclose(found, expected, rtol=1e-10)
+    small = numbers(2, 4, 6, 2)
+    assert jax.eval_shape(lambda xs: chain_trace(jacreg.linearize(field, xs)), small) is None
+    held(field, numbers(2, 5, 6, 2))

@@ -5,7 +5,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chains import conv, held, numbers
+from chains import conv, held, left_to_products, numbers
 
 import jacreg
 import jacreg.eqx
@@ -58,15 +58,18 @@ def test_equinox_convolutions(shape, count, x64):
     ("name", "args"), [("score_conv", ()), ("flow_conv", (np.asarray([0.1, 0.7]),))]
 )
 def test_our_own_fields_on_images(name, args, x64):
-    model = models.build(
-        name, framework="equinox", key=jax.random.key(0), input_shape=(5, 4, 1), widths=(3, 4)
-    )
-    model = jax.tree.map(lambda a: a.astype(float) if eqx.is_inexact_array(a) else a, model)
-    xs = numbers(2, 5, 4, 1)
-    lin = jacreg.linearize(jacreg.eqx.function(model), xs, *args)
-    found = chain_trace(lin)
+    @jax.jit
+    def both(xs):
+        model = models.build(
+            name, framework="equinox", key=jax.random.key(0), input_shape=(5, 4, 1), widths=(3, 4)
+        )
+        model = jax.tree.map(lambda a: a.astype(float) if eqx.is_inexact_array(a) else a, model)
+        lin = jacreg.linearize(jacreg.eqx.function(model), xs, *args)
+        return chain_trace(lin), jacreg.divergence(lin, jacreg.Exact(20))
+
+    found, expected = both(numbers(2, 5, 4, 1))
     assert found is not None, "not read as chains"
-    np.testing.assert_allclose(found, jacreg.divergence(lin, jacreg.Exact(20)), rtol=1e-10)
+    np.testing.assert_allclose(found, expected, rtol=1e-10)
 
 
 FIELDS = {
@@ -117,9 +120,4 @@ OTHERS = {
 @pytest.mark.parametrize("name", OTHERS)
 def test_what_is_no_axis_of_one_entry_is_left_to_products(name, x64):
     fn, shape = OTHERS[name]
-    xs = numbers(*shape)
-    lin, size = jacreg.linearize(fn, xs), xs[0].size
-    assert chain_trace(lin) is None
-    blocks = np.asarray(jax.jacfwd(fn)(xs)).reshape(len(xs), size, len(xs), size)
-    expected = [np.trace(blocks[n, :, n]) for n in range(len(xs))]
-    np.testing.assert_allclose(jacreg.divergence(lin), expected, rtol=1e-10, atol=1e-12)
+    left_to_products(fn, numbers(*shape), coupled=True)
