@@ -153,16 +153,18 @@ def test_no_loss_is_left_out():
 @pytest.mark.parametrize("loss", EACH)
 def test_single_and_half_precision(loss):
     xs = batch(jax.random.key(1), (4, 3)).astype(jnp.bfloat16)
-    compiled = jax.jit(loss)
-    values = compiled(xs.astype(jnp.float32))
+    single = np.asarray(xs, np.float32)
+    changed = single + np.array([0, 0, 0, 1], np.float32)[:, None]
+
+    compiled = jax.jit(lambda single, half: (loss(single), loss(half)))
+    values, half = compiled(single, xs)
+    changed, _ = compiled(changed, xs)
     assert values.shape == (4,)
     assert values.dtype == jnp.float32
     assert np.all(np.isfinite(values))
     # A row is valued by itself: another row changes nothing but its own value.
-    changed = compiled(xs.astype(jnp.float32).at[3].add(1.0))
     np.testing.assert_allclose(changed[:3], values[:3], rtol=1e-5)
     assert changed[3] != values[3]
-    half = compiled(xs)
     assert half.dtype == jnp.bfloat16
     # Eight bits of mantissa, a few operations, and differences that cancel some of them.
     np.testing.assert_allclose(np.asarray(half, np.float32), values, rtol=0.1, atol=0.05)

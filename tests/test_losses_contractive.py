@@ -1,5 +1,7 @@
 """The closed form of the contractive penalty, and its Hessian term."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -31,22 +33,26 @@ def test_the_closed_form_is_the_contractive_penalty_of_the_layer(name):
     def layer(xs, kernel):
         return ACTIVATIONS[name](xs @ kernel + bias)
 
-    truth = jnp.sum(dense(lambda x: layer(x, kernel), xs) ** 2, axis=(1, 2))
-    closed = losses.dense_contractive_penalty(layer(xs, kernel), kernel, name)
-    np.testing.assert_allclose(closed, truth, rtol=1e-10)
-    by_products = losses.contractive_penalty(jacreg.linearize(lambda x: layer(x, kernel), xs))
-    np.testing.assert_allclose(closed, by_products, rtol=1e-10)
+    truth = np.sum(np.square(dense(lambda x: layer(x, kernel), xs)), axis=(1, 2))
 
     def closed_mean(kernel):
         values = losses.dense_contractive_penalty(layer(xs, kernel), kernel, name)
-        return jnp.mean(values)
+        return jnp.mean(values), values
 
     def mean(kernel):
         lin = jacreg.linearize(lambda x: layer(x, kernel), xs)
-        return jnp.mean(losses.contractive_penalty(lin))
+        values = losses.contractive_penalty(lin)
+        return jnp.mean(values), values
 
-    np.testing.assert_allclose(jax.grad(closed_mean)(kernel), jax.grad(mean)(kernel), rtol=1e-9)
-    check_gradient(closed_mean, kernel)
+    @jax.jit
+    def both(kernel):
+        return [jax.grad(each, has_aux=True)(kernel) for each in (closed_mean, mean)]
+
+    (closed_gradient, closed), (gradient, by_products) = both(kernel)
+    np.testing.assert_allclose(closed, truth, rtol=1e-10)
+    np.testing.assert_allclose(closed, by_products, rtol=1e-10)
+    np.testing.assert_allclose(closed_gradient, gradient, rtol=1e-9)
+    check_gradient(lambda kernel: closed_mean(kernel)[0], kernel)
 
 
 @pytest.mark.usefixtures("x64")
@@ -90,14 +96,24 @@ def quadratic(tensor):
 @pytest.mark.usefixtures("x64")
 def test_the_hessian_term_of_a_quadratic_encoder_has_a_closed_form():
     tensor = batch(KEY, (2, 3, 3))
-    symmetric = tensor + jnp.swapaxes(tensor, 1, 2)
-    truth = 0.3**2 * jnp.sum(symmetric**2)
-    xs = repeated(batch(jax.random.key(1), (3,)), 800_000)
-    for method in (jacreg.Exact(), jacreg.Projection()):
-        values = losses.contractive_hessian_penalty(
-            quadratic(tensor), xs, scale=0.3, key=jax.random.key(2), method=method
-        )
-        assert_unbiased(values, truth)
+    symmetric = np.asarray(tensor) + np.swapaxes(tensor, 1, 2)
+    truth = 0.3**2 * np.sum(symmetric**2)
+
+    @jax.jit
+    def values(example):
+        return [
+            losses.contractive_hessian_penalty(
+                quadratic(tensor),
+                repeated(example, 800_000),
+                scale=0.3,
+                key=jax.random.key(2),
+                method=method,
+            )
+            for method in (jacreg.Exact(), jacreg.Projection())
+        ]
+
+    for found in values(batch(jax.random.key(1), (3,))):
+        assert_unbiased(found, truth)
 
 
 @pytest.mark.usefixtures("x64")
@@ -109,23 +125,25 @@ def test_the_hessian_term_at_one_noise_is_the_difference_of_dense_jacobians():
     def encoder(x):
         return mlp(params, x)
 
-    exact = losses.contractive_hessian_penalty(
-        encoder, xs, scale=0.5, key=key, method=jacreg.Exact()
-    )
-    noise_key, probe_key = jax.random.split(key)
-    noise = 0.5 * jax.random.normal(noise_key, xs.shape)
-    change = dense(encoder, xs + noise) - dense(encoder, xs)
-    np.testing.assert_allclose(exact, jnp.sum(change**2, axis=(1, 2)), rtol=1e-10)
+    @jax.jit
+    def run(xs):
+        exact, one = (
+            losses.contractive_hessian_penalty(encoder, xs, scale=0.5, key=key, method=method)
+            for method in (jacreg.Exact(), jacreg.Projection(distribution="rademacher"))
+        )
+        noise_key, probe_key = jax.random.split(key)
+        noise = 0.5 * jax.random.normal(noise_key, xs.shape)
+        change = dense(encoder, xs + noise) - dense(encoder, xs)
+        return exact, one, change, jax.random.rademacher(probe_key, (6, 3), jnp.int32)
+
+    exact, one, change, probe = map(np.asarray, run(xs))
+    np.testing.assert_allclose(exact, np.sum(change**2, axis=(1, 2)), rtol=1e-10)
     # One projection a noise: with Rademacher probes, over all of them, the same.
     signs = sign_vectors((3,))
-    projected = np.mean([jnp.sum((change.mT @ s) ** 2, axis=1) for s in signs], axis=0)
+    projected = np.mean([np.sum((change.mT @ s) ** 2, axis=1) for s in signs], axis=0)
     np.testing.assert_allclose(projected, exact, rtol=1e-10)
-    one = losses.contractive_hessian_penalty(
-        encoder, xs, scale=0.5, key=key, method=jacreg.Projection(distribution="rademacher")
-    )
-    probe = jax.random.rademacher(probe_key, (6, 3), jnp.int32).astype(float)
     np.testing.assert_allclose(
-        one, jnp.sum(jnp.einsum("boi,bo->bi", change, probe) ** 2, axis=1), rtol=1e-10
+        one, np.sum(np.einsum("boi,bo->bi", change, probe) ** 2, axis=1), rtol=1e-10
     )
 
 
@@ -133,11 +151,15 @@ def test_the_hessian_term_at_one_noise_is_the_difference_of_dense_jacobians():
 def test_the_hessian_term_averages_over_its_noises():
     xs = batch(jax.random.key(1), (3, 4))
     keys = jax.random.split(KEY, 5)
-    single = [
-        losses.contractive_hessian_penalty(jnp.sin, xs, scale=0.5, num_probes=1, key=k)
-        for k in keys
-    ]
-    together = losses.contractive_hessian_penalty(jnp.sin, xs, scale=0.5, num_probes=5, key=KEY)
+
+    @functools.partial(jax.jit, static_argnums=1)
+    def penalty(key, num_probes):
+        return losses.contractive_hessian_penalty(
+            jnp.sin, xs, scale=0.5, num_probes=num_probes, key=key
+        )
+
+    single = [penalty(key, 1) for key in keys]
+    together = penalty(KEY, 5)
     np.testing.assert_allclose(together, np.mean(single, axis=0), rtol=1e-12)
 
 
@@ -146,8 +168,12 @@ def test_the_hessian_term_is_zero_without_noise_or_curvature():
     xs = batch(jax.random.key(1), (3, 4))
     kernel = batch(KEY, (4, 2))
     for encoder, scale in ((jnp.sin, 0.0), (lambda x: x @ kernel, 1.0)):
-        values = losses.contractive_hessian_penalty(encoder, xs, scale=scale, num_probes=2, key=KEY)
-        np.testing.assert_allclose(values, np.zeros(3), atol=1e-25)
+        values = jax.jit(
+            functools.partial(
+                losses.contractive_hessian_penalty, encoder, scale=scale, num_probes=2, key=KEY
+            )
+        )
+        np.testing.assert_allclose(values(xs), np.zeros(3), atol=1e-25)
 
 
 @pytest.mark.usefixtures("x64")

@@ -28,6 +28,7 @@ def tails(params):
     return [rest(k) for k in range(len(params))]
 
 
+@jax.jit
 def activations(params, xs):
     hidden = [xs]
     for kernel, bias in params[:-1]:
@@ -48,14 +49,16 @@ def test_exact_traces(loss, mode, sizes):
     params, xs = mlp_params(KEY, sizes), batch(jax.random.key(1), (5, sizes[0]))
     expected = np.zeros(5)
     for scale, fn, h in zip(SCALES, tails(params), activations(params, xs), strict=True):
-        jacobians, logits = np.asarray(dense(fn, h)), np.asarray(fn(h))
+        jacobians, logits = (np.asarray(each) for each in (dense(fn, h), jax.jit(fn)(h)))
         for n in range(5):
             p = np.exp(logits[n]) / np.exp(logits[n]).sum()
             hessian = np.eye(sizes[-1]) if loss == "mse" else np.diag(p) - np.outer(p, p)
             trace = np.trace(jacobians[n].T @ hessian @ jacobians[n])
             expected[n] += 0.5 * scale**2 * trace
-    values = losses.gaussian_noise_regularizer(layers(params, xs, mode), SCALES, loss=loss)
-    np.testing.assert_allclose(values, expected, rtol=1e-10)
+    values = jax.jit(
+        lambda xs: losses.gaussian_noise_regularizer(layers(params, xs, mode), SCALES, loss=loss)
+    )
+    np.testing.assert_allclose(values(xs), expected, rtol=1e-10)
 
 
 @pytest.mark.usefixtures("x64")

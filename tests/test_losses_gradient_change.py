@@ -24,7 +24,7 @@ def cross_entropy(params):
 
 def gradients(params, xs):
     single = lambda x, y: cross_entropy(params)(x[None], y[None])[0]  # noqa: E731
-    return np.asarray(jax.vmap(jax.grad(single))(xs, LABELS))
+    return np.asarray(jax.jit(jax.vmap(jax.grad(single)))(xs, LABELS))
 
 
 def setting():
@@ -37,22 +37,33 @@ def test_the_cross_lipschitz_penalty_is_the_sum_over_pairs():
     jacobians = np.asarray(dense(lambda x: mlp(params, x), xs))
     pairs = jacobians[:, :, None] - jacobians[:, None]
     truth = np.sum(pairs**2, axis=(1, 2, 3)) / 9
-    lin = jacreg.linearize(lambda x: mlp(params, x), xs)
-    for method in ((), (jacreg.Exact(),)):
-        values = losses.cross_lipschitz_penalty(lin, *method)
-        np.testing.assert_allclose(values, truth, rtol=1e-10)
-    shifted = jacreg.linearize(lambda x: mlp(params, x) + 7 * x[:, :1] ** 2, xs)
-    np.testing.assert_allclose(losses.cross_lipschitz_penalty(shifted), truth, rtol=1e-9)
-    one = jacreg.linearize(lambda x: mlp(params, x)[:, :1], xs)
-    np.testing.assert_array_equal(losses.cross_lipschitz_penalty(one), 0)
+
+    @jax.jit
+    def penalties(xs):
+        lin = jacreg.linearize(lambda x: mlp(params, x), xs)
+        shifted = jacreg.linearize(lambda x: mlp(params, x) + 7 * x[:, :1] ** 2, xs)
+        one = jacreg.linearize(lambda x: mlp(params, x)[:, :1], xs)
+        calls = (lin,), (lin, jacreg.Exact()), (shifted,), (one,)
+        return [losses.cross_lipschitz_penalty(*call) for call in calls]
+
+    *values, shifted, one = penalties(xs)
+    for each in values:
+        np.testing.assert_allclose(each, truth, rtol=1e-10)
+    np.testing.assert_allclose(shifted, truth, rtol=1e-9)
+    np.testing.assert_array_equal(one, 0)
 
     def loss(params):
         lin = jacreg.linearize(lambda x: mlp(params, x), xs)
         return jnp.mean(losses.cross_lipschitz_penalty(lin))
 
     check_gradient(loss, params)
-    many = jacreg.linearize(lambda x: mlp(params, x), repeated(xs[0], 100_000))
-    values = losses.cross_lipschitz_penalty(many, jacreg.Projection(), key=KEY)
+
+    @jax.jit
+    def sampled(example):
+        many = jacreg.linearize(lambda x: mlp(params, x), repeated(example, 100_000))
+        return losses.cross_lipschitz_penalty(many, jacreg.Projection(), key=KEY)
+
+    values = sampled(xs[0])
     assert np.all(values >= 0)
     assert_unbiased(values, truth[0])
 
@@ -74,20 +85,27 @@ def test_the_cross_lipschitz_penalty_wants_a_linearization():
 @pytest.mark.parametrize("direction", ["sign", "gradient"])
 def test_the_curvature_penalty_is_its_formula(direction):
     params, xs = setting()
-    step = jnp.linspace(0.2, 0.6, 5)
+    step = np.linspace(0.2, 0.6, 5)
     before = gradients(params, xs)
     z = np.sign(before) if direction == "sign" else before
     z = z / np.linalg.norm(z, axis=1, keepdims=True)
-    after = gradients(params, xs + np.asarray(step)[:, None] * z)
+    after = gradients(params, np.asarray(xs) + step[:, None] * z)
     truth = np.sum((after - before) ** 2, axis=1)
     loss_fn, options = cross_entropy(params), {"step": step, "direction": direction}
-    values = losses.curvature_penalty(loss_fn, xs, LABELS, **options)
+
+    @jax.jit
+    def penalty(xs):
+        smaller = options | {"step": 1e-5}
+        return [
+            losses.curvature_penalty(loss_fn, xs, LABELS, **each) for each in (options, smaller)
+        ]
+
+    values, small = penalty(xs)
     np.testing.assert_allclose(values, truth, rtol=1e-10)
     # To second order in a small step it is ||H z||^2.
     single = lambda x, y: loss_fn(x[None], y[None])[0]  # noqa: E731
-    hessians = np.asarray(jax.vmap(jax.hessian(single))(xs, LABELS))
+    hessians = np.asarray(jax.jit(jax.vmap(jax.hessian(single)))(xs, LABELS))
     limit = np.sum(np.einsum("nij,nj->ni", hessians, z) ** 2, axis=1)
-    small = losses.curvature_penalty(loss_fn, xs, LABELS, **(options | {"step": 1e-5}))
     np.testing.assert_allclose(small / 1e-10, limit, rtol=1e-3)
 
 
@@ -105,10 +123,12 @@ def test_gradients_of_the_curvature_penalty():
 @pytest.mark.usefixtures("x64")
 def test_the_gradient_alignment_penalty_is_its_formula():
     params, xs = setting()
-    radius = jnp.linspace(0.5, 2.0, 5)
-    values = losses.gradient_alignment_penalty(
-        cross_entropy(params), xs, LABELS, radius=radius, key=KEY
-    )
+    radius = np.linspace(0.5, 2.0, 5)
+    values = jax.jit(
+        lambda xs: losses.gradient_alignment_penalty(
+            cross_entropy(params), xs, LABELS, radius=radius, key=KEY
+        )
+    )(xs)
     noise = jax.random.uniform(jax.random.split(KEY, 1)[0], xs.shape, jnp.float32, -1.0, 1.0)
     here = gradients(params, xs)
     there = gradients(params, xs + radius[:, None] * np.asarray(noise, np.float64))
@@ -144,13 +164,12 @@ def test_zero_gradients_give_no_nan():
     for call in calls:
         for power in (1, 2):
             loss = lambda s: jnp.sum(call(lambda x, y: y * s * jnp.sum(x**power, 1)))  # noqa: B023, E731
-            np.testing.assert_array_equal(jax.value_and_grad(loss)(0.0), (0, 0))
+            np.testing.assert_array_equal(jax.jit(jax.value_and_grad(loss))(0.0), (0, 0))
     # Zero at one of the two points alone.
     shifted = lambda x, y: jnp.sum((x - xs) ** 2, 1)  # noqa: E731
     for call in calls:
-        value, gradient = jax.value_and_grad(
-            lambda s: jnp.sum(call(lambda x, y: s * shifted(x, y)))  # noqa: B023
-        )(1.0)
+        loss = lambda s: jnp.sum(call(lambda x, y: s * shifted(x, y)))  # noqa: B023, E731
+        value, gradient = jax.jit(jax.value_and_grad(loss))(1.0)
         assert (value, gradient) == (0, 0)
 
 

@@ -38,7 +38,7 @@ def test_the_pattern_of_the_docstring_skips_the_work_and_keeps_the_gradient(make
             weight > 0, penalty, lambda lin: jnp.zeros((), lin.value.dtype), lin
         )
 
-    full = jax.grad(lambda p: penalty(jacreg.linearize(lambda x: mlp(p, x), xs)))(params)
+    full = jax.jit(jax.grad(lambda p: penalty(jacreg.linearize(lambda x: mlp(p, x), xs))))(params)
     jax.effects_barrier()
     ran.clear()
     step_gradient = jax.jit(jax.grad(term))
@@ -58,7 +58,7 @@ def test_the_pattern_of_the_docstring_skips_the_work_and_keeps_the_gradient(make
 
 def test_bernoulli_is_one_on_average_and_reproducible():
     schedule = losses.bernoulli(0.3, key=KEY)
-    weights = np.asarray(jax.vmap(schedule)(jnp.arange(700_000)))
+    weights = np.asarray(jax.jit(jax.vmap(schedule))(np.arange(700_000)))
     assert set(np.unique(weights)) == {np.float32(0), np.float32(1 / 0.3)}
     assert_unbiased(weights, 1.0)
     assert float(schedule(3)) == weights[3]
@@ -139,6 +139,7 @@ def test_the_gradient_of_subsampled_rows_is_unbiased():
     """Every row is picked equally often, and the mean over all pairs is the batch's own."""
     params, xs = mlp_params(KEY, [3, 4, 2]), batch(KEY, (4, 3))
 
+    @jax.jit
     def gradient(rows):
         def term(params):
             lin = jacreg.linearize(lambda x: mlp(params, x), rows)
@@ -146,11 +147,11 @@ def test_the_gradient_of_subsampled_rows_is_unbiased():
 
         return jax.grad(term)(params)
 
-    pairs = [xs[jnp.array([i, j])] for i in range(4) for j in range(i)]
+    pairs = [np.asarray(xs)[[i, j]] for i in range(4) for j in range(i)]
     mean = jax.tree.map(lambda *g: np.mean(g, axis=0), *[gradient(p) for p in pairs])
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-9), mean, gradient(xs))
     keys = jax.random.split(KEY, 40_000)
-    draws = jax.vmap(lambda k: losses.subsample(jnp.arange(4), 0.5, key=k))(keys)
+    draws = jax.jit(jax.vmap(lambda k: losses.subsample(jnp.arange(4), 0.5, key=k)))(keys)
     pair = np.sort(np.asarray(draws), axis=1) @ [4, 1]
     values, counts = np.unique(pair, return_counts=True)
     assert len(values) == 6
