@@ -18,6 +18,7 @@ FORWARD = "tests/test_forward_laplacian.py"
 TABLES = "tests/test_coloring_tables.py"
 PRIMITIVES = "tests/test_dependence_primitives.py"
 CHAINS = "tests/test_chain_padding.py tests/test_chain.py"
+OUTLOOK = "tests/test_chain_outlook.py"
 PLANS = "tests/test_plan.py"
 FORMS = "tests/test_forms.py"
 PROBING = "tests/test_probing.py"
@@ -264,6 +265,12 @@ MUTANTS = [
            "layers"),
     Mutant("_chain/_chain.py", "return low if np.array_equal(padded, inside) else None", "return low",
            CHAINS, "zeros_around or layers"),
+    Mutant("_chain/_outlook.py", "return min(found)", "return max(found)", OUTLOOK),
+    Mutant("_chain/_outlook.py", "// examples < lin.inputs.size", "// examples <= lin.inputs.size", OUTLOOK),
+    Mutant("_chain/_outlook.py", "max(behind, default=0) + own", "max(behind, default=0)", OUTLOOK),
+    Mutant("_chain/_outlook.py", "_first_obstacle(inner, places)", "_first_obstacle(inner)", OUTLOOK),
+    Mutant("_chain/_outlook.py", "(what := other_form(equation)) is not None", "(what := None) is not None", PLANS),
+    Mutant("_chain/_outlook.py", "obstacle.place or place(equation)", "obstacle.place", PLANS, "reason"),
     # Forms
     Mutant("_forms/_table.py", '**_rows("max min abs rem select_n clamp", "elementwise", "piecewise"),',
            '**_rows("max min rem select_n clamp", "elementwise", "piecewise"),', FORMS),
