@@ -105,22 +105,25 @@ def test_coupled_batch_is_exact_over_all_signs(x64, monkeypatch):
     """The mean over every pair of sign draws and a frame of probes is the blocks' norm."""
     full = np.asarray(jax.jit(jax.jacobian(coupled))(batch()))
     truth = np.stack([(full[n, :, n] ** 2).sum() for n in range(N)])
-    lin = jacreg.linearize(coupled, batch())
     signs = jnp.array(list(product((-1, 1), repeat=N)))
     frames = jnp.stack(frame(OUT))
     probes, first, second = (
-        i.reshape(-1) for i in jnp.meshgrid(*map(jnp.arange, (OUT, len(signs), len(signs))))
+        i.reshape(-1) for i in np.meshgrid(*map(np.arange, (OUT, len(signs), len(signs))))
     )
 
     @jax.jit
-    @jax.vmap
-    def estimate(probe, s, t):
-        draws = iter([signs[s], signs[t]])
-        monkeypatch.setattr(_frobenius, "draw", lambda *_: frames[probe])
-        monkeypatch.setattr(jax.random, "rademacher", lambda *_: next(draws))
-        return jacreg.frobenius_squared(lin, jacreg.CoupledBatch(), key=jax.random.key(0))
+    def estimates(xs):
+        lin = jacreg.linearize(coupled, xs)
 
-    found = estimate(probes, first, second)
+        def estimate(probe, s, t):
+            draws = iter([signs[s], signs[t]])
+            monkeypatch.setattr(_frobenius, "draw", lambda *_: frames[probe])
+            monkeypatch.setattr(jax.random, "rademacher", lambda *_: next(draws))
+            return jacreg.frobenius_squared(lin, jacreg.CoupledBatch(), key=jax.random.key(0))
+
+        return jax.vmap(estimate)(probes, first, second)
+
+    found = np.asarray(estimates(batch()))
     np.testing.assert_allclose(found.mean(0), truth, rtol=1e-11)
     # Equal signs in both leave the other examples in: what the second draw is for.
     same = first == second
@@ -129,13 +132,14 @@ def test_coupled_batch_is_exact_over_all_signs(x64, monkeypatch):
 
 def test_coupled_batch_draws_and_the_naive_projection_misses(x64):
     """40,000 draws: CoupledBatch within five standard errors, the projection outside."""
-    full = np.asarray(jax.jacobian(coupled)(batch()))
+    full = np.asarray(jax.jit(jax.jacobian(coupled))(batch()))
     truth = np.stack([(full[n, :, n] ** 2).sum() for n in range(N)])
-    lin = jacreg.linearize(coupled, batch())
     keys = jax.random.split(jax.random.key(0), 40_000)
 
     @jax.jit
-    def samples(method_keys):
+    def samples(method_keys, xs):
+        lin = jacreg.linearize(coupled, xs)
+
         def one(key):
             return (
                 jacreg.frobenius_squared(lin, jacreg.CoupledBatch(), key=key),
@@ -144,7 +148,7 @@ def test_coupled_batch_draws_and_the_naive_projection_misses(x64):
 
         return jax.lax.map(one, method_keys, batch_size=1000)
 
-    ours, naive = (np.asarray(s) for s in samples(keys))
+    ours, naive = (np.asarray(s) for s in samples(keys, batch()))
     sem = ours.std(0) / np.sqrt(len(keys))
     mean_sem = ours.mean(1).std() / np.sqrt(len(keys))
     assert 5 * mean_sem <= 0.05 * truth.mean(), "the test could not see an error"
@@ -211,14 +215,16 @@ def test_probes_have_identity_covariance(distribution, x64):
 
 
 def test_more_probes_are_the_mean_over_their_keys(x64):
-    lin = jacreg.linearize(rectangular, batch())
     key = jax.random.key(0)
-    singles = [
-        jacreg.frobenius_squared(lin, jacreg.Projection(), key=k) for k in jax.random.split(key, 3)
-    ]
-    np.testing.assert_allclose(
-        jacreg.frobenius_squared(lin, jacreg.Projection(3), key=key), np.mean(singles, 0)
-    )
+
+    @jax.jit
+    def run(xs):
+        norm, lin = jacreg.frobenius_squared, jacreg.linearize(rectangular, xs)
+        singles = [norm(lin, jacreg.Projection(), key=k) for k in jax.random.split(key, 3)]
+        return norm(lin, jacreg.Projection(3), key=key), singles
+
+    together, singles = run(batch())
+    np.testing.assert_allclose(together, np.mean(singles, 0))
 
 
 def test_gradients_of_penalties_are_central_differences(x64):
@@ -296,8 +302,11 @@ def test_pseudo_determinant_of_ill_conditioned_maps_in_float32(shape):
     right, _ = np.linalg.qr(rng.normal(size=(shape[1], min(shape))))
     values = np.logspace(0, -4.5, min(shape))
     matrix = left[:, : len(values)] * values @ right.T
-    lin = jacreg.linearize(
-        lambda xs: xs @ jnp.asarray(matrix.T, jnp.float32), jnp.ones((2, shape[1]))
-    )
-    found = jacreg.log_pseudo_determinant(lin)
-    np.testing.assert_allclose(found, np.log(values).sum(), rtol=1e-3)
+    transposed = matrix.T.astype(np.float32)
+
+    @jax.jit
+    def found(transposed):
+        lin = jacreg.linearize(lambda xs: xs @ transposed, jnp.ones((2, shape[1])))
+        return jacreg.log_pseudo_determinant(lin)
+
+    np.testing.assert_allclose(found(transposed), np.log(values).sum(), rtol=1e-3)

@@ -1,5 +1,7 @@
 """Score matching: implicit, sliced, denoising and by finite differences."""
 
+import functools
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -24,11 +26,24 @@ from jacreg.losses._score_matching import sliced_terms
 KEY = jax.random.key(0)
 
 
+@functools.cache
+def sliced(variance_reduced, distribution):
+    def values(params, xs, key):
+        return losses.sliced_score_matching(
+            jacreg.linearize(lambda x: mlp(params, x), xs),
+            variance_reduced=variance_reduced,
+            key=key,
+            distribution=distribution,
+        )
+
+    return jax.jit(values)
+
+
 def setting(d=4, n=5):
     params = mlp_params(KEY, [d, 6, d])
     xs = batch(jax.random.key(1), (n, d))
     jacobians = np.asarray(dense(lambda x: mlp(params, x), xs))
-    scores = np.asarray(mlp(params, xs))
+    scores = np.asarray(jax.jit(mlp)(params, xs))
     return params, xs, jacobians, scores
 
 
@@ -36,8 +51,12 @@ def setting(d=4, n=5):
 def test_implicit_score_matching_is_trace_and_half_squared_norm():
     params, xs, jacobians, scores = setting()
     truth = np.trace(jacobians, axis1=1, axis2=2) + 0.5 * np.sum(scores**2, axis=1)
-    lin = jacreg.linearize(lambda x: mlp(params, x), xs)
-    np.testing.assert_allclose(losses.implicit_score_matching(lin), truth, rtol=1e-10)
+
+    @jax.jit
+    def found(xs):
+        return losses.implicit_score_matching(jacreg.linearize(lambda x: mlp(params, x), xs))
+
+    np.testing.assert_allclose(found(xs), truth, rtol=1e-10)
 
 
 @pytest.mark.usefixtures("x64")
@@ -80,10 +99,7 @@ def test_sliced_is_the_formula_of_the_official_code(variance_reduced, distributi
     probes = np.asarray(draw(key, xs, distribution))
     curvature = np.einsum("bi,bij,bj->b", probes, jacobians, probes)
     norm = np.sum(scores**2, axis=1) if variance_reduced else np.sum(probes * scores, axis=1) ** 2
-    lin = jacreg.linearize(lambda x: mlp(params, x), xs)
-    values = losses.sliced_score_matching(
-        lin, variance_reduced=variance_reduced, key=key, distribution=distribution
-    )
+    values = sliced(variance_reduced, distribution)(params, xs, key)
     np.testing.assert_allclose(values, curvature + 0.5 * norm, rtol=1e-10)
 
 
@@ -92,12 +108,21 @@ def test_sliced_is_the_formula_of_the_official_code(variance_reduced, distributi
 @pytest.mark.parametrize("variance_reduced", [True, False])
 def test_sliced_is_unbiased(variance_reduced, distribution):
     params, xs, *_ = setting(d=3, n=1)
-    lin = jacreg.linearize(lambda x: 3 + mlp(params, x), repeated(xs[0], 800_000))
-    values = losses.sliced_score_matching(
-        lin, variance_reduced=variance_reduced, key=KEY, distribution=distribution
-    )
-    one = jacreg.linearize(lambda x: 3 + mlp(params, x), xs)
-    assert_unbiased(values, losses.implicit_score_matching(one)[0])
+
+    @jax.jit
+    def run(xs):
+        def score(xs):
+            return 3 + mlp(params, xs)
+
+        values = losses.sliced_score_matching(
+            jacreg.linearize(score, repeated(xs[0], 800_000)),
+            variance_reduced=variance_reduced,
+            key=KEY,
+            distribution=distribution,
+        )
+        return values, losses.implicit_score_matching(jacreg.linearize(score, xs))[0]
+
+    assert_unbiased(*run(xs))
 
 
 @pytest.mark.usefixtures("x64")
@@ -241,19 +266,25 @@ def test_images_and_trees():
         return {"a": -(tree["a"] ** 2), "b": tree["b"] * jnp.sum(tree["a"], axis=(1, 2))[:, None]}
 
     tree = {"a": batch(KEY, (3, 2, 2)), "b": batch(jax.random.key(1), (3, 2))}
-    lin = jacreg.linearize(score, tree)
     a, b = np.asarray(tree["a"]), np.asarray(tree["b"])
     total = a.sum(axis=(1, 2))
     trace = -2 * total + 2 * total
     norm = (a**4).sum(axis=(1, 2)) + (b**2).sum(axis=1) * total**2
     truth = trace + 0.5 * norm
-    np.testing.assert_allclose(losses.implicit_score_matching(lin), truth, rtol=1e-10)
-    for values in (
-        losses.sliced_score_matching(lin, key=KEY),
-        losses.denoising_score_matching(score, tree, scale=0.1, key=KEY),
-        losses.finite_difference_score_matching(score, tree, scale=0.1, key=KEY),
-    ):
-        assert values.shape == (3,)
+
+    @jax.jit
+    def run(tree):
+        lin = jacreg.linearize(score, tree)
+        return (
+            losses.implicit_score_matching(lin),
+            losses.sliced_score_matching(lin, key=KEY),
+            losses.denoising_score_matching(score, tree, scale=0.1, key=KEY),
+            losses.finite_difference_score_matching(score, tree, scale=0.1, key=KEY),
+        )
+
+    found, *others = run(tree)
+    np.testing.assert_allclose(found, truth, rtol=1e-10)
+    assert all(values.shape == (3,) for values in others)
 
 
 def test_a_score_with_reverse_mode_only():

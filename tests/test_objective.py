@@ -46,16 +46,19 @@ class TestObjective:
         method = jacreg.Exact()
         compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
         objective = penalised(supervised(network.apply, cross_entropy), [term(compute)])
-        loss, (_, metrics, _) = objective(network.params, network.state, XS, LABELS, KEYS, STEP)
 
-        def logits(x):
-            apply = network.apply
-            return apply(network.params, network.state, x, train=True, key=KEYS[0])[0]
+        @jax.jit
+        def run(params, xs):
+            def logits(x):
+                return network.apply(params, network.state, x, train=True, key=KEYS[0])[0]
 
-        whole = jax.jacobian(logits)(XS)
-        rows = whole[jnp.arange(6), :, jnp.arange(6)]
-        penalty = 0.5 * jnp.mean(jnp.sum(rows**2, (1, 2)))
-        task = jnp.mean(cross_entropy(logits(XS), LABELS))
+            loss, (_, metrics, _) = objective(params, network.state, xs, LABELS, KEYS, STEP)
+            task = jnp.mean(cross_entropy(logits(xs), LABELS))
+            return loss, metrics, jax.jacobian(logits)(xs), task
+
+        loss, metrics, whole, task = run(network.params, XS)
+        rows = np.asarray(whole)[np.arange(6), :, np.arange(6)]
+        penalty = 0.5 * np.mean(np.sum(rows**2, (1, 2)))
         np.testing.assert_allclose(metrics["task_loss"], task, rtol=1e-6)
         np.testing.assert_allclose(metrics["penalty/penalty"], penalty, rtol=1e-5)
         np.testing.assert_allclose(loss, task + 0.5 * penalty, rtol=1e-5)
@@ -112,24 +115,24 @@ class TestObjective:
         compute = lambda lin, key: jacreg.losses.jacobian_penalty(lin, method)  # noqa: E731
         forward = supervised(net.apply, cross_entropy)
 
-        def gradient(term, xs, labels):
+        xs, labels = np.asarray(XS), np.asarray(LABELS)
+
+        def program(term):
             objective = penalised(forward, [term], splits)
             both = jax.value_and_grad(objective, has_aux=True)
-            return both(net.params, net.state, xs, labels, KEYS, STEP)
+            return jax.jit(lambda xs, labels: both(net.params, net.state, xs, labels, KEYS, STEP))
 
-        (loss, (_, metrics, _)), grads = gradient(term(compute), XS, LABELS)
-        shifted = [
-            gradient(term(compute, fraction=0.34), jnp.roll(XS, shift, 0), jnp.roll(LABELS, shift))
-            for shift in range(6)
-        ]
-        (_, (_, first, _)), _ = gradient(term(compute), XS[:2], LABELS[:2])
+        gradient, of_some = program(term(compute)), program(term(compute, fraction=0.34))
+        (loss, (_, metrics, _)), grads = gradient(xs, labels)
+        shifted = [of_some(np.roll(xs, shift, 0), np.roll(labels, shift)) for shift in range(6)]
+        (_, (_, first, _)), _ = gradient(xs[:2], labels[:2])
         (_, (_, seen, _)), _ = shifted[0]
         np.testing.assert_allclose(seen["penalty/penalty"], first["penalty/penalty"], rtol=1e-5)
         assert abs(float(seen["penalty/penalty"] / metrics["penalty/penalty"]) - 1) > 1e-3
         for (_, (_, each, _)), _ in shifted:
             np.testing.assert_allclose(each["task_loss"], metrics["task_loss"], rtol=1e-5)
         # Every row is in the first two of two batches, so the mean over the six is unbiased.
-        mean = jax.tree.map(lambda *leaves: sum(leaves) / 6, *[each[1] for each in shifted])
+        mean = jax.tree.map(lambda *leaves: np.mean(leaves, 0), *[each[1] for each in shifted])
         jax.tree.map(
             lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-4, atol=1e-6), mean, grads
         )
