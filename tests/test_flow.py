@@ -25,22 +25,28 @@ def linear(xs, ts):
     return xs @ jnp.asarray(MATRIX.T, xs.dtype)
 
 
+@jax.jit
+def closed_form(xs):
+    """Where the linear flow takes xs, the normal log density there, and the kinetic energy."""
+    latents = xs @ jax.scipy.linalg.expm(MATRIX).T
+    times = jnp.linspace(0, 1, 2001)
+    paths = jax.vmap(lambda t: xs @ jax.scipy.linalg.expm(t * MATRIX).T)(times)
+    speeds = jnp.sum((paths @ MATRIX.T) ** 2, 2)
+    energy = jax.scipy.integrate.trapezoid(speeds, times, axis=0)
+    return latents, jax.scipy.stats.norm.logpdf(latents).sum(1), energy
+
+
 @pytest.mark.parametrize("solver", FINE, ids=["rk4", "dopri5"])
 @pytest.mark.parametrize("regularize", [False, True])
 def test_linear_field_has_a_closed_form(solver, regularize, x64):
     xs = jax.random.normal(KEY, (4, 3))
     result = jax.jit(lambda xs: log_density(linear, xs, solver=solver, regularize=regularize))(xs)
-    latents = xs @ jax.scipy.linalg.expm(MATRIX).T
-    base = jax.scipy.stats.norm.logpdf(latents).sum(1)
+    latents, base, energy = closed_form(xs)
     np.testing.assert_allclose(result.values, latents, rtol=1e-6)
-    np.testing.assert_allclose(result.log_density, base + jnp.trace(MATRIX), rtol=1e-6)
+    np.testing.assert_allclose(result.log_density, base + np.trace(MATRIX), rtol=1e-6)
     assert result.converged
     if regularize:
-        np.testing.assert_allclose(result.frobenius_squared, jnp.sum(MATRIX**2), rtol=1e-6)
-        times = jnp.linspace(0, 1, 2001)
-        paths = jax.vmap(lambda t: xs @ jax.scipy.linalg.expm(t * MATRIX).T)(times)
-        speeds = jnp.sum((paths @ MATRIX.T) ** 2, 2)
-        energy = jax.scipy.integrate.trapezoid(speeds, times, axis=0)
+        np.testing.assert_allclose(result.frobenius_squared, np.sum(MATRIX**2), rtol=1e-6)
         np.testing.assert_allclose(result.kinetic_energy, energy, rtol=1e-6)
     else:
         assert result.kinetic_energy is None
@@ -50,17 +56,26 @@ def test_linear_field_has_a_closed_form(solver, regularize, x64):
 def test_the_norm_above_the_dense_dimensions_is_the_same(x64, monkeypatch):
     xs = jax.random.normal(KEY, (2, 3))
     solver = FlowSolver("rk4", step_size=0.5)
-    dense = log_density(linear, xs, solver=solver, regularize=True)
-    monkeypatch.setattr("jacreg.flow._rates._DENSE_DIMENSIONS", 2)
-    chunked = log_density(linear, xs, solver=solver, regularize=True)
+
+    @jax.jit
+    def both(xs):
+        dense = log_density(linear, xs, solver=solver, regularize=True)
+        monkeypatch.setattr("jacreg.flow._rates._DENSE_DIMENSIONS", 2)
+        return dense, log_density(linear, xs, solver=solver, regularize=True)
+
+    dense, chunked = both(xs)
     np.testing.assert_allclose(chunked.log_density, dense.log_density, rtol=1e-12)
     np.testing.assert_allclose(chunked.frobenius_squared, dense.frobenius_squared, rtol=1e-12)
 
 
 def test_samples_invert_the_flow(x64):
-    result = sample(linear, (4, 3), solver=FINE[1], key=KEY)
-    latents = log_density(linear, result.values, solver=FINE[1]).values
-    np.testing.assert_allclose(latents, jax.random.normal(KEY, (4, 3)), rtol=1e-7)
+    @jax.jit
+    def there_and_back(key):
+        drawn = sample(linear, (4, 3), solver=FINE[1], key=key).values
+        return log_density(linear, drawn, solver=FINE[1]).values, jax.random.normal(key, (4, 3))
+
+    latents, expected = there_and_back(KEY)
+    np.testing.assert_allclose(latents, expected, rtol=1e-7)
 
 
 def test_hutchinson_draws_the_values_of_the_sign_vectors(x64):
@@ -69,22 +84,27 @@ def test_hutchinson_draws_the_values_of_the_sign_vectors(x64):
     # agree, all four of these must come up. Their mean is the truth.
     xs = jax.random.normal(KEY, (2, 3))
     solver = FlowSolver("rk4", step_size=0.5)
-    exact = log_density(linear, xs, solver=solver)
-    signs = jnp.array([[1, a, b] for a in (-1, 1) for b in (-1, 1)])
-    values = jnp.stack(
-        [jnp.einsum("ki,ij,kj->k", signs, MATRIX, signs), jnp.sum((signs @ MATRIX) ** 2, 1)], 1
+    signs = np.array([[1, a, b] for a in (-1, 1) for b in (-1, 1)])
+    values = np.stack(
+        [np.einsum("ki,ij,kj->k", signs, MATRIX, signs), np.sum((signs @ MATRIX) ** 2, 1)], 1
     )
-    truth = jnp.array([jnp.trace(MATRIX), jnp.sum(MATRIX**2)])
+    truth = [np.trace(MATRIX), np.sum(MATRIX**2)]
     np.testing.assert_allclose(values.mean(0), truth, atol=1e-12)
 
-    def draw(key):
-        options = {"method": jacreg.Hutchinson(), "regularize": True, "key": key}
-        result = log_density(linear, xs, solver=solver, **options)
-        trace = result.log_density - exact.log_density + jnp.trace(MATRIX)
-        return jnp.stack([trace, result.frobenius_squared], 1)
+    @jax.jit
+    def run(keys):
+        exact = log_density(linear, xs, solver=solver)
 
-    draws = jax.lax.map(draw, jax.random.split(KEY, 64)).reshape(-1, 1, 2)
-    distances = jnp.abs(draws - values).max(2)
+        def draw(key):
+            options = {"method": jacreg.Hutchinson(), "regularize": True, "key": key}
+            result = log_density(linear, xs, solver=solver, **options)
+            trace = result.log_density - exact.log_density + np.trace(MATRIX)
+            return jnp.stack([trace, result.frobenius_squared], 1)
+
+        return jax.lax.map(draw, keys)
+
+    draws = np.asarray(run(jax.random.split(KEY, 64))).reshape(-1, 1, 2)
+    distances = np.abs(draws - values).max(2)
     assert float(distances.min(1).max()) < 1e-9
     assert set(np.unique(distances.argmin(1)).tolist()) == {0, 1, 2, 3}
 
@@ -95,8 +115,13 @@ def test_colored_divergence_and_images(x64):
     xs = jax.random.normal(KEY, (2, 5, 5, 1))
     solver = FlowSolver("rk4", step_size=0.5)
     coloring = jacreg.color(field, xs, jnp.zeros(2))
-    exact = jax.jit(lambda xs: log_density(field, xs, solver=solver))(xs)
-    colored = jax.jit(lambda xs: log_density(field, xs, solver=solver, method=coloring))(xs)
+
+    @jax.jit
+    def both(xs):
+        methods = jacreg.Auto(), coloring
+        return [log_density(field, xs, solver=solver, method=method) for method in methods]
+
+    exact, colored = both(xs)
     np.testing.assert_allclose(colored.log_density, exact.log_density, rtol=1e-10)
     with pytest.raises(ValueError, match="needs a key"):
         log_density(field, xs, solver=solver, method=coloring, regularize=True)
@@ -107,7 +132,6 @@ def curved(weight, xs, ts, condition=0.0):
 
 
 ADJOINTS = {
-    "checkpoint": diffrax.RecursiveCheckpointAdjoint(),
     "direct": diffrax.DirectAdjoint(),
     "backsolve": diffrax.BacksolveAdjoint(),
     "forward": diffrax.ForwardMode(),
@@ -132,17 +156,24 @@ def test_derivatives_by_differences_and_by_every_adjoint(method, regularize, x64
         return jnp.mean(0.1 * penalty - result.log_density)
 
     solver = FlowSolver("dopri5", rtol=1e-9, atol=1e-9, max_steps=64)
-    value = jax.jit(lambda *given: loss(solver, *given))
-    up, down = (jax.tree.map(lambda a, v, s=s: a + s * v, given, along) for s in (1e-5, -1e-5))
-    difference = (value(*up) - value(*down)) / 2e-5
-    for name in ADJOINTS if method == jacreg.Auto() else ("checkpoint",):
-        adjoint = ADJOINTS[name]
+    along = jax.device_get(along)
+
+    def slope(gradient):
+        return sum(map(np.vdot, jax.tree.leaves(gradient), jax.tree.leaves(along)))
+
+    # The default adjoint is by checkpoints: its program gives the values, too.
+    both = jax.jit(jax.value_and_grad(partial(loss, solver), (0, 1, 2)))
+    up, down = (
+        jax.tree.map(lambda a, v, s=s: np.asarray(a) + s * v, given, along) for s in (1e-5, -1e-5)
+    )
+    difference = (both(*up)[0] - both(*down)[0]) / 2e-5
+    np.testing.assert_allclose(slope(both(*given)[1]), difference, rtol=1e-6)
+    for name, adjoint in ADJOINTS.items() if method == jacreg.Auto() else ():
         used = dataclasses.replace(solver, adjoint=adjoint)
         if name == "forward":
             found = jax.jit(lambda g, v, s=used: jax.jvp(partial(loss, s), g, v)[1])(given, along)
         else:
-            gradient = jax.jit(jax.grad(partial(loss, used), (0, 1, 2)))(*given)
-            found = sum(map(jnp.vdot, jax.tree.leaves(gradient), jax.tree.leaves(along)))
+            found = slope(jax.jit(jax.grad(partial(loss, used), (0, 1, 2)))(*given))
         np.testing.assert_allclose(found, difference, rtol=1e-6, err_msg=name)
 
 
@@ -165,14 +196,19 @@ def test_time_condition_and_base(x64):
     def base(zs):
         return jax.scipy.stats.logistic.logpdf(zs).sum(1)
 
-    result = jax.jit(lambda xs: log_density(field, xs, shift, base=base, solver=FINE[1]))(xs)
-    moved = shift + (xs - shift) @ jax.scipy.linalg.expm(jnp.sin(1.0) * matrix).T
+    @jax.jit
+    def run(xs):
+        result = log_density(field, xs, shift, base=base, solver=FINE[1])
+        moved = shift + (xs - shift) @ jax.scipy.linalg.expm(jnp.sin(1.0) * matrix).T
+        expected = base(moved) + jnp.sin(1.0) * jnp.trace(rotation)
+        drawn = sample(field, (4, 3), shift, base=jax.random.logistic, solver=FINE[1], key=KEY)
+        back = log_density(field, drawn.values, shift, solver=FINE[1]).values
+        return result, moved, expected, back, jax.random.logistic(KEY, (4, 3))
+
+    result, moved, expected, back, latents = run(xs)
     np.testing.assert_allclose(result.values, moved, rtol=1e-7)
-    expected = base(moved) + jnp.sin(1.0) * jnp.trace(rotation)
     np.testing.assert_allclose(result.log_density, expected, rtol=1e-7)
-    drawn = sample(field, (4, 3), shift, base=jax.random.logistic, solver=FINE[1], key=KEY)
-    back = log_density(field, drawn.values, shift, solver=FINE[1]).values
-    np.testing.assert_allclose(back, jax.random.logistic(KEY, (4, 3)), rtol=1e-6)
+    np.testing.assert_allclose(back, latents, rtol=1e-6)
     with pytest.raises(ValueError, match=r"one log density an example, shape \(4,\), got \(4, 3\)"):
         log_density(field, xs, shift, base=jax.scipy.stats.logistic.logpdf)
     with pytest.raises(ValueError, match=r"base must draw latents of shape \(4, 3\), got \(3,\)"):
@@ -273,7 +309,8 @@ def test_every_solver_has_its_order_and_count(method, x64):
 
     xs = jax.random.normal(KEY, (2, 3))
     solver = FlowSolver(method, step_size=0.01, rtol=1e-8, atol=1e-8)
-    result = jax.block_until_ready(sample(field, (2, 3), solver=solver, key=KEY))
+    run = jax.jit(lambda key: sample(field, (2, 3), solver=solver, key=key))
+    result = jax.block_until_ready(run(KEY))
     jax.effects_barrier()
     assert len(calls) == result.num_evaluations
     expected = jax.random.normal(KEY, (2, 3)) @ jax.scipy.linalg.expm(-MATRIX).T
@@ -285,7 +322,8 @@ def test_every_solver_has_its_order_and_count(method, x64):
 def test_dtypes_are_kept_and_halves_are_widened(x64):
     for dtype, wide in ((jnp.float32, jnp.float32), (jnp.bfloat16, jnp.float32)):
         xs = jnp.ones((2, 3), dtype)
-        result = log_density(lambda xs, ts: -xs, xs, solver=FlowSolver("rk4"))
+        run = jax.jit(lambda xs: log_density(lambda xs, ts: -xs, xs, solver=FlowSolver("rk4")))
+        result = run(xs)
         assert result.log_density.dtype == result.values.dtype == wide
 
 
@@ -298,7 +336,8 @@ def test_evaluations_are_counted_as_they_happen(method, stiffness):
         jax.debug.callback(lambda: calls.append(1))
         return jnp.sin(stiffness * xs * (1 + ts[:, None]))
 
-    result = sample(field, (4, 2), solver=FlowSolver(method, step_size=0.1), key=KEY)
+    solver = FlowSolver(method, step_size=0.1)
+    result = jax.jit(lambda key: sample(field, (4, 2), solver=solver, key=key))(KEY)
     jax.block_until_ready(result)
     jax.effects_barrier()
     assert len(calls) == result.num_evaluations
@@ -307,11 +346,16 @@ def test_evaluations_are_counted_as_they_happen(method, stiffness):
 
 def test_giving_up_is_reported():
     solver = FlowSolver("dopri5", max_steps=3, rtol=1e-6, atol=1e-6)
-    result = log_density(lambda xs, ts: jnp.sin(50 * xs), jnp.ones((2, 2)), solver=solver)
+
+    @jax.jit
+    def run():
+        steep = log_density(lambda xs, ts: jnp.sin(50 * xs), jnp.ones((2, 2)), solver=solver)
+        return steep, log_density(linear, jnp.ones((2, 3)), solver=FlowSolver())
+
+    result, whole = run()
     assert not result.converged
     assert result.num_evaluations == 1 + 6 * 3
     assert 0.9 < result.remaining < 1
-    whole = log_density(linear, jnp.ones((2, 3)), solver=FlowSolver())
     assert whole.converged
     assert whole.remaining == 0
 
@@ -323,10 +367,14 @@ def test_what_remains_is_the_share_of_the_time():
     def field(xs, ts):
         return 0 * xs + 1 / (1.2 - ts[:, None]) ** 2
 
-    result = log_density(field, jnp.ones((2, 1)), solver=solver)
+    @jax.jit
+    def run(xs):
+        backwards = sample(field, (2, 1), solver=solver, key=KEY)
+        return log_density(field, xs, solver=solver), backwards
+
+    result, backwards = run(jnp.ones((2, 1)))
     assert not result.converged
     np.testing.assert_allclose(result.remaining, 0.4, atol=1e-3)
-    backwards = sample(field, (2, 1), solver=solver, key=KEY)
     np.testing.assert_allclose(backwards.remaining, 0.6, atol=1e-3)
 
 
