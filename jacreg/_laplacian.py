@@ -10,8 +10,9 @@ import jax
 import jax.numpy as jnp
 
 from . import _coloring as colored
-from ._chain import check_hessian_readable, trace_by_closed_form
+from ._chain import check_hessian_readable, convolves, trace_by_closed_form
 from ._choice import Choice, Quantity, Unfit, check_worth, product_cost
+from ._errors import DirectionError
 from ._interpret import contains, mentions
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
@@ -172,6 +173,23 @@ def _weighted(choice: Choice, weights: PyTree) -> Choice:
     return replace(choice, run=lambda key: example_dot(weights, choice.run(key)))
 
 
+def _closed_by_convolutions(lin: Linearization, weights: PyTree | None) -> Choice | None:
+    """The closed trace of a field of few convolutions, None where there is none.
+
+    Where there is one, nothing takes less time, whatever the operations are: all directions carried
+    forward take from 1.2 to 5 times as long for as many of them, as they pass through memory.
+    """
+    if not convolves(lin):
+        return None
+    try:
+        check_hessian_readable(lin)
+        return _of_gradient_found(
+            lin, weights, lambda gradient: trace_by_closed_form(gradient, Auto(), float("inf"))
+        )
+    except (Unfit, DirectionError):
+        return None
+
+
 def _trace_otherwise(weights: PyTree | None) -> Way:
     """What `Auto()` does with the gradient's divergence.
 
@@ -182,6 +200,8 @@ def _trace_otherwise(weights: PyTree | None) -> Way:
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
         check_worth(product_cost(lin), limit, "a closed form")
         if limit < float("inf"):
+            if convolves(lin):
+                raise Unfit("no closed form of convolutions")
             check_hessian_readable(lin)
 
         def decide(gradient: Linearization) -> Choice:
@@ -196,6 +216,9 @@ def _trace_otherwise(weights: PyTree | None) -> Way:
 
 def _laplacian(weights: PyTree | None) -> Quantity:
     def forward(lin: Linearization, method: Any, limit: float) -> Choice:
+        closed = _closed_by_convolutions(lin, weights)
+        if closed is not None:
+            return closed
         if weights is None:
             return laplacian_forward(lin, method, limit)
         return _weighted(diagonal_forward(lin, method, limit), weights)

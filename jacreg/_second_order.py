@@ -10,7 +10,7 @@ import jax
 import jax.extend.core as jex
 
 from ._basis import AUTOMATIC_ENTRIES
-from ._chain import check_hessian_readable, may_save
+from ._chain import check_diagonal_readable, check_hessian_readable, convolves, may_save
 from ._choice import Choice, Unfit, program_cost
 from ._forward_laplacian import (
     Order,
@@ -143,15 +143,17 @@ def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     """Whether all directions at once are known to be possible, and nothing to take less.
 
     Products with the gradient, and colours for them, take as many directions; of a sum of second
-    derivatives they cost a multiple.
+    derivatives they cost a multiple. Closed forms of convolutions were looked for before.
     """
     inputs, of_xs = len(jaxpr.invars), len(jax.tree.leaves(lin.xs))
     depends = [number < of_xs for number in range(inputs)]
     bound = most_entries(jaxpr, depends, max(lin.inputs.sizes))
     if bound is None or bound > _MOST_ENTRIES:
         return False
+    if not weighed and convolves(lin):
+        return True
     try:
-        check_hessian_readable(lin)
+        (check_diagonal_readable if weighed else check_hessian_readable)(lin)
     except Unfit:
         return True
     return not (weighed or may_save(lin))

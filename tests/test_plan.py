@@ -384,6 +384,40 @@ def test_a_hessian_that_nothing_else_can_save_is_not_traced(quantity, monkeypatc
         jacreg.plan(quantity, weighed)
 
 
+def _convolutions(depth, mode, *, bent):
+    """Convolutions of an image with tanh between them, padded with zeros or as `jnp.pad` does."""
+    kernels = np.random.default_rng(0).normal(size=(depth, 3, 3, 2, 2)).astype(np.float32)
+
+    def energy(xs):
+        for number, kernel in enumerate(kernels):
+            xs = xs if mode == "zeros" else jnp.pad(xs, ((0, 0), (1, 1), (1, 1), (0, 0)), mode)
+            xs = conv(xs, kernel, padding="SAME" if mode == "zeros" else "VALID")
+            xs = jnp.tanh(xs) if bent or number < depth - 1 else xs
+        return jnp.sum(xs, axis=(1, 2, 3))
+
+    return energy
+
+
+@pytest.mark.parametrize("mode", ["zeros", "wrap", "reflect"])
+def test_the_laplacian_of_three_convolutions_is_read_from_forms(mode, monkeypatch):
+    """A second derivative behind the third leads through six: more than a closed trace has."""
+    lin = jacreg.linearize(_convolutions(3, mode, bent=True), IMAGES)
+    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jax, "make_jaxpr", None)
+    plan = jacreg.plan(jacreg.laplacian, lin)
+    assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+
+
+@pytest.mark.parametrize(("depth", "bent"), [(1, True), (2, True), (3, False)])
+def test_a_closed_trace_of_convolutions_is_taken_unweighed(depth, bent, monkeypatch):
+    """Nothing takes less time: no forward Laplacian is traced beside it."""
+    lin = jacreg.linearize(_convolutions(depth, "zeros", bent=bent), IMAGES)
+    monkeypatch.setattr(jacreg._second_order, "forward_laplacian", None)
+    found = jacreg._laplacian.LAPLACIAN.decide(lin, jacreg.Auto())
+    assert (found.path, found.num_products) == ("closed form", 0)
+    np.testing.assert_allclose(found.run(None), jacreg.laplacian(lin, jacreg.Exact()), rtol=1e-4)
+
+
 def test_a_weighted_laplacian_of_layers_is_weighed():
     """A direction has second derivatives of its own there: other ways may take less."""
     fn = _energy(lambda xs: jnp.tanh(jnp.tanh(xs @ MIX) @ MIX))

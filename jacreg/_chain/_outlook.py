@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
+import jax
 import jax.extend.core as jex
 
 from .._choice import Unfit
 from .._convolution import is_convolution
+from .._forms import form_of
 from .._interpret import CALLS, contains, inner_program, on_tangents, opened
 from .._linearize import Linearization
 from .._memory import known_entries, known_size
@@ -15,9 +18,11 @@ from .._source import place
 from ._chain import Unreadable
 from ._read import RULES, Obstacle, other_form
 
-# Of convolutions a closed way has at most four (`local_trace`), and a Hessian leads through every
-# layer but the last twice.
-_MOST_CONVOLUTIONS, _MOST_IN_HESSIAN = 4, 3
+# Of convolutions a closed way has at most four (`local_trace`).
+_MOST_CONVOLUTIONS = 4
+# Up to this depth colours of a Hessian's diagonal may take less.
+_MOST_IN_DIAGONAL = 3
+_TOO_MANY = "no closed form (too many convolutions)"
 _SCALES = ("mul", "div", "select_n")
 
 
@@ -27,41 +32,63 @@ def check_readable(lin: Linearization) -> None:
     Raises:
         Unfit: it cannot.
     """
-    _check(lin.program.linear, _MOST_CONVOLUTIONS)
+    linear = lin.program.linear
+    _check_rules(linear)
+    if contains(linear, is_convolution) and _depth(linear) > _MOST_CONVOLUTIONS:
+        raise Unfit(_TOO_MANY)
 
 
 def check_hessian_readable(lin: Linearization) -> None:
     """Leave where the Hessian of a scalar field cannot be a sum of chains.
 
     Tangents of the gradient pass through the layers that those of the field pass through, so an
-    operation of its linear program that no chain has is in the gradient's too.
+    operation of its linear program that no chain has is in the gradient's too. A second derivative
+    comes back through all layers that lead to it.
 
     Raises:
         Unfit: it cannot.
     """
-    _check(lin.program.linear, _MOST_IN_HESSIAN)
+    _check_rules(lin.program.linear)
+    of_xs = len(jax.tree.leaves(lin.xs))
+    jaxpr = lin.program.jaxpr
+    given = [0 if number < of_xs else None for number in range(len(jaxpr.invars))]
+    if convolves(lin) and 2 * _bends(jaxpr, given)[1] > _MOST_CONVOLUTIONS:
+        raise Unfit(_TOO_MANY)
+
+
+def convolves(lin: Linearization) -> bool:
+    """Whether tangents pass through a convolution."""
+    return contains(lin.program.linear, is_convolution)
+
+
+def check_diagonal_readable(lin: Linearization) -> None:
+    """Leave where the Hessian has an operation that no chain has, or more than a few layers.
+
+    Behind more, colours of its diagonal take no fewer directions than are carried forward.
+
+    Raises:
+        Unfit: it has.
+    """
+    _check_rules(lin.program.linear)
+    if convolves(lin) and _depth(lin.program.linear) > _MOST_IN_DIAGONAL:
+        raise Unfit(_TOO_MANY)
 
 
 def may_save(lin: Linearization) -> bool:
     """Whether a closed form of a Laplacian may take less than all directions carried forward.
 
     Of matrices it takes a row for each entry of the narrowest space between two layers: where none
-    is narrower than x, that is the forward Laplacian's own work. Of convolutions there are closed
-    traces that take no row.
+    is narrower than x, that is the forward Laplacian's own work.
     """
     linear = lin.program.linear
-    if contains(linear, is_convolution):
-        return True
     examples = max(known_size(lin.num_examples), 1)
     return _narrowest(linear) // examples < lin.inputs.size
 
 
-def _check(linear: Any, most: int) -> None:
+def _check_rules(linear: Any) -> None:
     obstacle = _first_obstacle(linear)
     if obstacle is not None:
         raise Unfit(f"no closed form ({obstacle})")
-    if contains(linear, is_convolution) and _depth(linear) > most:
-        raise Unfit("no closed form (too many convolutions)")
 
 
 def _first_obstacle(jaxpr: Any, along: list[bool] | None = None) -> Obstacle | None:
@@ -99,9 +126,40 @@ def _depth(jaxpr: Any) -> int:
     depth: dict[Any, int] = {}
     for equation in jaxpr.eqns:
         behind = [depth.get(v, 0) for v in equation.invars if not isinstance(v, jex.Literal)]
-        own = 1 if is_convolution(equation) or equation.primitive.name == "dot_general" else 0
+        own = _is_layer(equation)
         if equation.primitive.name in CALLS:
             own = max(map(_depth, jex.jaxprs_in_params(equation.params)), default=0)
         for variable in equation.outvars:
             depth[variable] = max(behind, default=0) + own
     return max(depth.values(), default=0)
+
+
+def _bends(jaxpr: Any, given: Sequence[int | None]) -> tuple[list[int | None], int]:
+    """Layers on the way to each output, and to what has second derivatives of its own, the most.
+
+    Args:
+        jaxpr: of a function, not its derivative.
+        given: layers in front of each input, None where it does not depend on x.
+
+    What is in a loop, or in a derivative rule alone, is not counted.
+    """
+    depth, most = dict(zip(jaxpr.invars, given, strict=True)), 0
+    for equation in jaxpr.eqns:
+        own = [None if isinstance(v, jex.Literal) else depth.get(v) for v in equation.invars]
+        known = [each for each in own if each is not None]
+        form = form_of(equation)
+        if not known or form.degree == "zero":
+            continue
+        outs: list[int | None] = [max(known) + _is_layer(equation)] * len(equation.outvars)
+        if form.kind == "call":
+            outs, inside = _bends(opened(inner_program(equation))[0], own)
+            most = max(most, inside)
+        elif form.degree == "smooth" or (form.degree == "bilinear" and len(known) > 1):
+            most = max(most, *known)
+        depth.update(zip(equation.outvars, outs, strict=True))
+    outs = [None if isinstance(v, jex.Literal) else depth.get(v) for v in jaxpr.outvars]
+    return outs, most
+
+
+def _is_layer(equation: Any) -> int:
+    return int(is_convolution(equation) or equation.primitive.name == "dot_general")
