@@ -6,7 +6,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from jax import lax
+from own_primitives import primitive
 
+from jacreg._forms import FORMS, Form
 from jacreg._forward_laplacian._seen import seen_by
 from jacreg._transposable import is_transposable
 
@@ -77,6 +79,15 @@ def test_every_entry_sees_what_its_derivatives_see(name, fn, shape):
     truth = np.asarray(jax.jacrev(fn)(xs)).reshape(*jax.eval_shape(fn, xs).shape, size) != 0
     # An axis of length 1 stands for one along which all entries see the same.
     np.testing.assert_array_equal(np.broadcast_to(seen, truth.shape), truth)
+
+
+def test_every_output_of_an_elementwise_primitive_sees_its_own_entries(monkeypatch):
+    pair = primitive("product_and_sum", lambda x, y: (x * y, x + y))
+    monkeypatch.setitem(FORMS, "product_and_sum", Form("elementwise", "smooth"))
+    xs = jnp.ones((2, 3))
+    identity = np.eye(6, dtype=bool).reshape(2, 3, 6)
+    for seen in seen_by(jax.make_jaxpr(pair)(xs, xs), [(identity,), None]):
+        np.testing.assert_array_equal(seen[0], identity)
 
 
 @pytest.mark.parametrize(("name", "fn", "shape"), CASES)

@@ -6,7 +6,9 @@ import numpy as np
 import pytest
 from laplacian_fuzz import random_field
 from laplacian_programs import PROGRAMS, block, conv, layer_norm, weights
+from own_primitives import primitive
 
+from jacreg._forms import FORMS, Form
 from jacreg._forward_laplacian import Refusal, forward_hessian_diagonal, forward_laplacian
 from jacreg._forward_laplacian._carried import Carried, Order
 from jacreg._forward_laplacian._directions import seed
@@ -88,6 +90,36 @@ def test_random_programs(number, x64):
 
     found, truth = jax.jit(both).lower(xs, w).compile(QUICK)(xs, w)
     np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
+
+
+PAIR = primitive("sine_and_cosine", lambda x: (jnp.sin(x), jnp.cos(2 * x)))
+TRIPLE = primitive("triple_product", lambda a, b, c: jnp.einsum("...i,...i,...i->...", a, b, c))
+NORM = primitive("squared_norm", lambda a: jnp.sum(a * a, axis=-1))
+# A primitive of one's own, and a row that is not true of it.
+ROWS = {
+    "sine_and_cosine": (
+        Form("elementwise", "smooth"),
+        lambda xs, w: (PAIR(xs @ weights(3, 4) * w)[0] * PAIR(xs @ weights(3, 4))[1] ** 2).sum(1),
+    ),
+    "triple_product": (
+        Form("contraction", "bilinear"),
+        lambda xs, w: TRIPLE(xs, jnp.sin(xs * w), xs[:, ::-1]),
+    ),
+    "squared_norm": (Form("contraction", "bilinear"), lambda xs, w: NORM(jnp.sin(xs * w))),
+}
+
+
+@pytest.mark.parametrize("name", ROWS)
+def test_a_row_that_does_not_fit_counts_as_none(name, monkeypatch, x64):
+    """Elementwise is said of one output, and bilinear of two operands."""
+    row, field = ROWS[name]
+    monkeypatch.setitem(FORMS, name, row)
+    xs, w = points((3,)), jnp.asarray(WEIGHT)
+    assert name in str(jax.make_jaxpr(field)(xs, w))
+    truth = dense_diagonal(field, xs, w)
+    found = forward(field, xs, w, forward_hessian_diagonal)[1]
+    np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(forward(field, xs, w)[1], truth.sum(1), rtol=1e-9, atol=1e-9)
 
 
 def slots(function, xs):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 
+from .._forms import SIDE_BY_SIDE
 from ._boolean import Boolean
 from ._operand import Dependence, Equation, Operand, each, merge, rule
 from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis
@@ -31,11 +32,13 @@ def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
 # Every other elementwise primitive has this rule too (`rule_of`).
 @rule("add")
 def _entrywise(equation: Equation) -> list[Dependence]:
-    shape = equation.shapes[0]
-    return [merge(*(_spread(operand, shape) for operand in equation.operands))]
+    return [
+        merge(*(_spread(operand, shape) for operand in equation.operands))
+        for shape in equation.shapes
+    ]
 
 
-@rule("optimization_barrier", "device_put")
+@rule(*SIDE_BY_SIDE)
 def _side_by_side(equation: Equation) -> list[Dependence]:
     return [operand.dependence for operand in equation.operands]
 

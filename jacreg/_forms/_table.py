@@ -58,9 +58,18 @@ FORMS: dict[str, Form] = {
     **_rows("custom_jvp_call", "call", "smooth"),
 }  # fmt: skip
 
+# Of any number of operands: each output is the operand beside it.
+SIDE_BY_SIDE = frozenset({"optimization_barrier", "device_put"})
 _OPAQUE = Form("opaque", "smooth")
 
 
 def form_of(equation: Any) -> Form:
-    """The form of an equation of a program: opaque where the table has no row."""
-    return FORMS.get(equation.primitive.name, _OPAQUE)
+    """The form of an equation of a program: opaque where the table has no row that is true of it.
+
+    Elementwise is true of one output, and bilinear of two operands.
+    """
+    name = equation.primitive.name
+    form = FORMS.get(name, _OPAQUE)
+    if form.kind == "elementwise":
+        return form if len(equation.outvars) == 1 or name in SIDE_BY_SIDE else _OPAQUE
+    return _OPAQUE if form.degree == "bilinear" and len(equation.invars) != 2 else form

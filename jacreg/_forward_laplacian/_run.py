@@ -11,7 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._derivative import derivative, is_inexact
-from .._forms import Form, form_of
+from .._forms import SIDE_BY_SIDE, Form, form_of
 from .._interpret import bind, inner_program, interpret, mentions
 from .._traced import is_traced
 from ._bilinear import bilinear
@@ -85,8 +85,8 @@ class Runner:
         )
         if name == "custom_jvp_call":
             return self._custom(equation, operands)
-        if form.kind == "elementwise" and len(equation.outvars) > 1:
-            return operands  # one beside the other, each as it is: `optimization_barrier`
+        if name in SIDE_BY_SIDE:
+            return operands
         if form.kind == "elementwise" and not complex_:
             return [entrywise(equation, form, operands, self.order, self.small)]
         if name == "scan":
