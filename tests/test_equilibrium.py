@@ -17,6 +17,7 @@ KEY = jax.random.key(0)
 TIGHT = {"tolerance": 1e-12, "max_steps": 200, "backward_tolerance": 1e-12}
 
 
+@partial(jax.jit, static_argnames=("size", "norm"))
 def affine(size=4, norm=0.7):
     matrix = jax.random.normal(KEY, (size, size))
     matrix = norm * matrix / jnp.linalg.norm(matrix, 2)
@@ -39,24 +40,24 @@ def test_affine_cell_and_its_derivatives(method, x64):
     def closed(matrix, offsets):
         return jnp.linalg.solve(jnp.eye(4) - matrix, offsets.T).T
 
-    result = jax.jit(found)(matrix, offsets)
-    np.testing.assert_allclose(jnp.concatenate(result.state, 1), closed(matrix, offsets), rtol=1e-9)
+    def state(*given):
+        return jnp.concatenate(found(*given).state, 1)
+
+    @jax.jit
+    def run(*given):
+        def both(state):
+            weights = jnp.cos(jnp.arange(12.0)).reshape(3, 4)
+            gradients = jax.grad(lambda *given: jnp.vdot(weights, state(*given)), (0, 1))(*given)
+            return gradients, *jax.jvp(state, given, given)
+
+        return found(*given), both(state), both(closed)
+
+    result, got, want = run(matrix, offsets)
+    np.testing.assert_allclose(np.concatenate(result.state, 1), want[1], rtol=1e-9)
     assert result.converged.all()
     assert (result.residual <= 1e-12).all()
     # Anderson's method on an affine map of four dimensions is GMRES: five mixtures suffice.
     assert (result.num_evaluations.max() < 20) == (method == "anderson")
-
-    def state(*given):
-        return jnp.concatenate(found(*given).state, 1)
-
-    given = (matrix, offsets)
-
-    def both(state):
-        weights = jnp.cos(jnp.arange(12.0)).reshape(3, 4)
-        gradients = jax.grad(lambda *given: jnp.vdot(weights, state(*given)), (0, 1))(*given)
-        return gradients, jax.jvp(state, given, given)[1]
-
-    got, want = jax.jit(both, static_argnums=0)(state), both(closed)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-7, atol=1e-9), got, want)
 
 
@@ -106,28 +107,27 @@ def test_penalty_and_spectral_radius_at_the_rest_point(x64):
         penalty = jacreg.losses.equilibrium_jacobian_penalty(cell, state, key=KEY, num_probes=4000)
         return norm, (state, radius, penalty)
 
-    (_, (state, radius, penalty)), gradient = jax.jit(jax.value_and_grad(measured, has_aux=True))(
-        matrix
-    )
-    dense = (1 - jnp.tanh(state @ matrix.T) ** 2)[:, :, None] * matrix
-    values = np.abs(np.linalg.eigvals(np.asarray(dense))).max(1)
+    run = jax.jit(jax.value_and_grad(measured, has_aux=True))
+    (_, (state, radius, penalty)), gradient = jax.device_get(run(matrix))
+    matrix = np.asarray(matrix)
+    dense = (1 - np.tanh(state @ matrix.T) ** 2)[:, :, None] * matrix
+    values = np.abs(np.linalg.eigvals(dense)).max(1)
     np.testing.assert_allclose(radius, values, rtol=2e-3)
-    np.testing.assert_allclose(penalty, jnp.sum(dense**2, (1, 2)) / 4, rtol=0.15)
-    norm = jax.jit(lambda matrix: measured(matrix)[0])
-    np.testing.assert_allclose(
-        jnp.vdot(gradient, along), differences(norm, matrix, along), rtol=1e-6
-    )
+    np.testing.assert_allclose(penalty, np.sum(dense**2, (1, 2)) / 4, rtol=0.15)
+    slope = differences(lambda matrix: run(matrix)[0][0], matrix, np.asarray(along))
+    np.testing.assert_allclose(np.vdot(gradient, along), slope, rtol=1e-6)
 
 
 def test_each_row_stops_by_its_own_residual():
     calls = []
-    rates = jnp.array([0.1, 0.5, 0.9])
+    rates = np.array([0.1, 0.5, 0.9], np.float32)
 
     def cell(z):
         jax.debug.callback(lambda: calls.append(1))
         return rates[:, None] * z + 1
 
-    result = solve(cell, jnp.zeros((3, 1)), solver=EquilibriumSolver("iteration", max_steps=1000))
+    solver = EquilibriumSolver("iteration", max_steps=1000)
+    result = jax.jit(lambda start: solve(cell, start, solver=solver))(np.zeros((3, 1), np.float32))
     np.testing.assert_allclose(result.state[:, 0], 1 / (1 - rates), rtol=1e-2)
     assert result.converged.all()
     assert (np.diff(result.num_evaluations) > 0).all()
@@ -135,12 +135,11 @@ def test_each_row_stops_by_its_own_residual():
     jax.effects_barrier()
     assert len(calls) == result.num_evaluations.max()
     # A row that has stopped stays where it alone would have stopped.
+    by_itself = jax.jit(
+        lambda rate: solve(lambda z: rate * z + 1, jnp.zeros((1, 1)), solver=solver)
+    )
     for row, rate in enumerate(rates):
-        alone = solve(
-            lambda z, rate=rate: rate * z + 1,
-            jnp.zeros((1, 1)),
-            solver=EquilibriumSolver("iteration", max_steps=1000),
-        )
+        alone = by_itself(rate)
         assert alone.num_evaluations[0] == result.num_evaluations[row]
         np.testing.assert_allclose(alone.state[0], result.state[row], rtol=1e-6)
 
@@ -172,33 +171,43 @@ def test_an_example_that_gives_up_adds_nothing(method, closed_over):
             cell, args = (lambda z, s, w: w * s[:, None] * z * z + 0.5), (slopes, w)
         return solve(cell, jnp.zeros((len(slopes), 1)), *args, solver=solver)
 
-    result = solved(1.0, SLOPES)
-    assert result.converged.tolist() == [True, True, False]
-    assert jnp.isfinite(result.state).all()
     # Unmasked: the state of the one that gave up is a constant.
-    loss = jax.jit(lambda w, slopes: solved(w, slopes).state.sum())
-    z = result.state[:2, 0]
-    want = (SLOPES[:2] * z**2 / (1 - 2 * SLOPES[:2] * z)).sum()
-    np.testing.assert_allclose(jax.jit(jax.grad(loss))(1.0, SLOPES), want, rtol=1e-3)
-    np.testing.assert_allclose(jax.jvp(loss, (1.0, SLOPES), (1.0, 0 * SLOPES))[1], want, rtol=1e-3)
-    by_slope = jax.grad(loss, 1)(1.0, SLOPES)
+    def loss(w, slopes):
+        result = solved(w, slopes)
+        return result.state.sum(), result
+
+    @jax.jit
+    def run(w, slopes):
+        gradients, result = jax.grad(loss, (0, 1), has_aux=True)(w, slopes)
+        tangent = jax.jvp(lambda w: loss(w, slopes)[0], (w,), (1.0,))[1]
+        return result, gradients, tangent
+
+    result, (by_w, by_slope), tangent = jax.device_get(run(1.0, SLOPES))
+    assert result.converged.tolist() == [True, True, False]
+    assert np.isfinite(result.state).all()
+    z, slopes = result.state[:2, 0], np.asarray(SLOPES)[:2]
+    want = (slopes * z**2 / (1 - 2 * slopes * z)).sum()
+    np.testing.assert_allclose(by_w, want, rtol=1e-3)
+    np.testing.assert_allclose(tangent, want, rtol=1e-3)
     assert by_slope[2] == 0
-    np.testing.assert_allclose(by_slope[:2], z**2 / (1 - 2 * SLOPES[:2] * z), rtol=1e-3)
+    np.testing.assert_allclose(by_slope[:2], z**2 / (1 - 2 * slopes * z), rtol=1e-3)
 
 
 def test_an_example_that_gives_up_is_not_differentiated_where_it_ended():
     """There the derivatives are infinite, and 0 times them is nan."""
     solver = EquilibriumSolver("iteration", max_steps=100, tolerance=1e-6)
 
+    @jax.jit
+    @partial(jax.grad, has_aux=True)
     def solved(w):
         cell = lambda z: w * jnp.array([[0.1], [-0.3], [4.0]]) * jnp.exp(z)  # noqa: E731
-        return solve(cell, jnp.zeros((3, 1)), solver=solver)
+        result = solve(cell, jnp.zeros((3, 1)), solver=solver)
+        return result.state.sum(), result
 
-    result = solved(1.0)
+    found, result = solved(1.0)
     assert result.converged.tolist() == [True, True, False]
     assert jnp.isinf(jnp.exp(result.state[2, 0]))
-    z = result.state[:2, 0]
-    found = jax.grad(lambda w: solved(w).state.sum())(1.0)
+    z = np.asarray(result.state)[:2, 0]
     np.testing.assert_allclose(found, (z / (1 - z)).sum(), rtol=1e-4)
 
 
@@ -230,13 +239,16 @@ def test_the_gradient_is_that_of_the_rows_that_converged(name, tree, x64):
         result = solve(cell, start, bad, solver=solver)
         return sum(jnp.sum(leaf) for leaf in jax.tree.leaves(result.state)), result
 
-    bad = jnp.array([False, True, False])
-    (_, result), found = jax.value_and_grad(solved, has_aux=True)(1.1, bad)
+    @jax.jit
+    def run(w, bad):
+        both = jax.value_and_grad(solved, has_aux=True)
+        tangent = jax.jvp(lambda w: solved(w, bad)[0], (w,), (1.0,))[1]
+        return both(w, bad), both(w, bad[::2]), tangent
+
+    ((_, result), found), ((_, alone), want), tangent = run(1.1, np.array([False, True, False]))
     assert result.converged.tolist() == [True, False, True]
-    (_, alone), want = jax.value_and_grad(solved, has_aux=True)(1.1, bad[::2])
     assert alone.converged.all()
     np.testing.assert_allclose(found, want, rtol=1e-8)
-    tangent = jax.jvp(lambda w: solved(w, bad)[0], (1.1,), (1.0,))[1]
     np.testing.assert_allclose(tangent, want, rtol=1e-8)
 
 
@@ -244,7 +256,7 @@ def test_what_is_not_finite_at_once_gives_up_at_once():
     def cell(z):
         return jnp.where(jnp.arange(3)[:, None] == 1, jnp.nan, 0.5 * z + 1)
 
-    result = solve(cell, jnp.zeros((3, 2)))
+    result = jax.jit(lambda start: solve(cell, start))(jnp.zeros((3, 2)))
     assert result.converged.tolist() == [True, False, True]
     assert result.num_evaluations[1] == 1
     assert jnp.isinf(result.residual[1])
@@ -254,7 +266,8 @@ def test_what_is_not_finite_at_once_gives_up_at_once():
 def test_giving_up_is_counted():
     matrix, offsets = affine(norm=1.5)
     solver = EquilibriumSolver("iteration", max_steps=7, backward_steps=1)
-    result = solve(lambda z: z @ matrix.T + offsets, jnp.zeros((3, 4)), solver=solver)
+    run = jax.jit(lambda start: solve(lambda z: z @ matrix.T + offsets, start, solver=solver))
+    result = run(jnp.zeros((3, 4)))
     assert not result.converged.any()
     assert (result.num_evaluations == 7).all()
     assert (result.residual > 1e-2).all()
@@ -273,7 +286,7 @@ def test_four_devices_give_what_one_does(kind):
     def gradient(rest):
         return jax.jit(jax.value_and_grad(lambda w, xs: jnp.sum(rest(w, xs)[0] ** 2)))
 
-    expected = (rest(weight, xs), gradient(rest)(weight, xs))
+    expected = (jax.jit(rest)(weight, xs), gradient(rest)(weight, xs))
     axes = AxisType.Explicit if kind == "explicit" else AxisType.Auto
     mesh = jax.make_mesh((4,), ("data",), axis_types=(axes,))
     if kind == "shard_map":
@@ -292,7 +305,7 @@ def test_it_vmaps_and_rests_in_zero():
     def rest(scale):
         return solve(lambda z: scale * z, jnp.ones((2, 3))).state
 
-    np.testing.assert_allclose(jax.vmap(rest)(jnp.array([0.1, -0.4])), 0, atol=1e-6)
+    np.testing.assert_allclose(jax.jit(jax.vmap(rest))(jnp.array([0.1, -0.4])), 0, atol=1e-6)
 
 
 def test_low_precision_states():
@@ -300,7 +313,9 @@ def test_low_precision_states():
         return {"a": 0.5 * z["a"] + 1, "b": 0.25 * z["b"] + z["a"].astype(jnp.float32)}
 
     start = {"a": jnp.zeros((2, 3), jnp.bfloat16), "b": jnp.zeros((2, 3))}
-    result = solve(cell, start, solver=EquilibriumSolver(tolerance=1e-2))
+    result = jax.jit(lambda start: solve(cell, start, solver=EquilibriumSolver(tolerance=1e-2)))(
+        start
+    )
     assert result.state["a"].dtype == jnp.bfloat16
     np.testing.assert_allclose(result.state["a"].astype(jnp.float32), 2.0, rtol=0.02)
     np.testing.assert_allclose(result.state["b"], 8 / 3, rtol=0.02)
@@ -309,7 +324,8 @@ def test_low_precision_states():
 def test_linear_solves_are_gmres_cut_short(x64):
     """After k products the solution is the best one in the Krylov space of dimension k."""
     matrix, right = affine()
-    matrices = jnp.stack([jnp.eye(4) - matrix, jnp.eye(4) + matrix.T, 3 * jnp.eye(4)])
+    matrix, right = np.asarray(matrix), np.asarray(right)
+    matrices = np.stack([np.eye(4) - matrix, np.eye(4) + matrix.T, 3 * np.eye(4)])
 
     @partial(jax.jit, static_argnums=(0, 1))
     def solution(tolerance, steps):
@@ -319,13 +335,13 @@ def test_linear_solves_are_gmres_cut_short(x64):
     for steps in (1, 3, 9):
         got = solution(1e-13, steps)
         for row, (used, vector) in enumerate(zip(matrices, right, strict=True)):
-            powers = [jnp.linalg.matrix_power(used, power) @ vector for power in range(steps)]
-            space = jnp.linalg.qr(jnp.stack(powers[: 1 if row == 2 else 4], 1))[0]
-            best = space @ jnp.linalg.lstsq(used @ space, vector)[0]
+            powers = [np.linalg.matrix_power(used, power) @ vector for power in range(steps)]
+            space = np.linalg.qr(np.stack(powers[: 1 if row == 2 else 4], 1))[0]
+            best = space @ np.linalg.lstsq(used @ space, vector)[0]
             np.testing.assert_allclose(got[row], best, rtol=1e-8)
     # A tolerance that fewer products reach ends it before the space is full.
-    residual = jnp.einsum("nij,nj->ni", matrices, solution(0.3, 4)) - right
-    sizes = jnp.linalg.norm(residual, axis=1) / jnp.linalg.norm(right, axis=1)
+    residual = np.einsum("nij,nj->ni", matrices, solution(0.3, 4)) - right
+    sizes = np.linalg.norm(residual, axis=1) / np.linalg.norm(right, axis=1)
     assert (sizes[:2] > 1e-3).all()
     assert (sizes <= 0.3).all()
 
@@ -333,9 +349,10 @@ def test_linear_solves_are_gmres_cut_short(x64):
 def test_a_singular_or_broken_row_spoils_no_other(x64):
     matrices = jnp.stack([2 * jnp.eye(2), jnp.zeros((2, 2)), jnp.full((2, 2), jnp.nan)])
     product = lambda vs: jnp.einsum("nij,nj->ni", matrices, vs)  # noqa: E731
-    got = gmres(product, jnp.ones((3, 2)), tolerance=1e-9, num_steps=2)
+    run = jax.jit(lambda right, tol: gmres(product, right, tolerance=tol, num_steps=2))
+    got = run(np.ones((3, 2)), 1e-9)
     np.testing.assert_allclose(got, [[0.5, 0.5], [0, 0], [0, 0]])
-    np.testing.assert_array_equal(gmres(product, jnp.zeros((3, 2)), tolerance=1, num_steps=2), 0)
+    np.testing.assert_array_equal(run(np.zeros((3, 2)), 1.0), 0)
 
 
 def test_bad_inputs():
