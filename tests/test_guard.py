@@ -76,27 +76,45 @@ SLOPES = {
 @pytest.mark.parametrize("fn", SLOPES, ids=lambda fn: fn.__name__)
 def test_every_quantity_gives_the_finite_derivative(fn):
     truth = np.vectorize(SLOPES[fn])(np.asarray(XS, float))
-    plain = [jax.jacfwd(fn)(XS), jax.jacrev(fn)(XS)]
-    assert not all(np.isfinite(each).all() for each in plain), "the case is one"
-    for mode in ("both", "forward", "reverse"):
-        lin = jax.jit(lambda xs, m=mode: jacreg.linearize(fn, xs, mode=m))(XS)
+
+    @jax.jit
+    def plain(xs):
+        return jax.jacfwd(fn)(xs), jax.jacrev(fn)(xs)
+
+    assert not all(np.isfinite(each).all() for each in plain(XS)), "the case is one"
+
+    @jax.jit
+    def read(lin):
         ones = jnp.ones_like(XS)
-        for found in (lin.jvp(ones), lin.vjp(ones), jacreg.diagonal(lin, jacreg.Exact())):
+        slopes = lin.jvp(ones), lin.vjp(ones), jacreg.diagonal(lin, jacreg.Exact())
+        penalty = jacreg.losses.jacobian_penalty(lin, key=jax.random.key(0))
+        return slopes, jacreg.jacobian(lin, jacreg.Exact()), jacreg.gram(lin), penalty
+
+    for mode in ("both", "forward", "reverse"):
+        # Through jit and back, as a pytree.
+        lin = jax.jit(lambda xs, m=mode: jacreg.linearize(fn, xs, mode=m))(XS)
+        slopes, jacobian, gram, penalty = read(lin)
+        for found in slopes:
             np.testing.assert_allclose(found, truth, rtol=1e-5)
         dense = np.stack([np.diag(row) for row in truth])
-        np.testing.assert_allclose(jacreg.jacobian(lin, jacreg.Exact()), dense, rtol=1e-5)
-        np.testing.assert_allclose(jacreg.gram(lin), dense @ dense, rtol=1e-5)
-        penalty = jacreg.losses.jacobian_penalty(lin, key=jax.random.key(0))
+        np.testing.assert_allclose(jacobian, dense, rtol=1e-5)
+        np.testing.assert_allclose(gram, dense @ dense, rtol=1e-5)
         assert np.isfinite(penalty).all()
 
 
 def test_what_lies_between_layers_is_finite_in_both_directions():
-    lin = jacreg.linearize(mixed, XS)
-    rows = jacreg.jacobian(jacreg.linearize(mixed, XS, mode="reverse"), jacreg.Exact())
-    columns = jacreg.jacobian(jacreg.linearize(mixed, XS, mode="forward"), jacreg.Exact())
+    @jax.jit
+    def run(xs):
+        lin, back, forth = (
+            jacreg.linearize(mixed, xs, mode=mode) for mode in ("both", "reverse", "forward")
+        )
+        dense = [jacreg.jacobian(each, jacreg.Exact()) for each in (back, forth)]
+        return *dense, jacreg.divergence(lin)
+
+    rows, columns, trace = run(XS)
     assert np.isfinite(rows).all()
     np.testing.assert_allclose(rows, columns, rtol=1e-5)
-    np.testing.assert_allclose(jacreg.divergence(lin), np.trace(rows, axis1=1, axis2=2), rtol=1e-4)
+    np.testing.assert_allclose(trace, np.trace(rows, axis1=1, axis2=2), rtol=1e-4)
 
 
 def test_rows_of_length_one_where_they_have_a_length():
@@ -107,15 +125,22 @@ def test_rows_of_length_one_where_they_have_a_length():
         return jnp.where(length > 0, xs / length, xs) @ MIX
 
     xs = jnp.asarray([[2.0, 3.0, 6.0], [0.0, 0.0, 0.0]])
-    assert not np.isfinite(jax.jacrev(normalised)(xs)).all(), "the case is one"
+    assert not np.isfinite(jax.jit(jax.jacrev(normalised))(xs)).all(), "the case is one"
     unit = np.asarray([2.0, 3.0, 6.0]) / 7
     slope = np.stack([(np.eye(3) - np.outer(unit, unit)) / 7, np.eye(3)])
     dense = np.asarray(MIX).T @ slope
     for mode in ("both", "forward", "reverse"):
-        lin = jacreg.linearize(normalised, xs, mode=mode)
-        for method in (jacreg.Auto(), jacreg.Exact()):
-            np.testing.assert_allclose(jacreg.jacobian(lin, method), dense, atol=1e-6)
-        np.testing.assert_allclose(jacreg.gram(lin), dense @ dense.swapaxes(1, 2), atol=1e-5)
+
+        @jax.jit
+        def read(xs, mode=mode):
+            lin = jacreg.linearize(normalised, xs, mode=mode)
+            methods = jacreg.Auto(), jacreg.Exact()
+            return [jacreg.jacobian(lin, method) for method in methods], jacreg.gram(lin)
+
+        found, gram = read(xs)
+        for each in found:
+            np.testing.assert_allclose(each, dense, atol=1e-6)
+        np.testing.assert_allclose(gram, dense @ dense.swapaxes(1, 2), atol=1e-5)
 
 
 def test_a_value_that_is_used_twice_keeps_its_derivative():
@@ -153,14 +178,23 @@ def test_second_derivatives_are_finite_where_those_of_either_direction_are(fn):
     def one(x):
         return field(x[None])[0]
 
-    forward, reverse = (
-        jnp.diagonal(jax.vmap(second(one))(XS), axis1=1, axis2=2)
-        for second in (lambda f: jax.jacfwd(jax.jacfwd(f)), jax.hessian)
-    )
-    truth = jnp.where(jnp.isfinite(forward), forward, reverse)
+    seconds = lambda f: jax.jacfwd(jax.jacfwd(f)), jax.hessian
+    methods = jacreg.Auto(), jacreg.Exact()
+
+    @jax.jit
+    def run(xs):
+        lin = jacreg.linearize(field, xs)
+        found = [
+            (jacreg.hessian_diagonal(lin, method), jacreg.laplacian(lin, method))
+            for method in methods
+        ]
+        return [jax.vmap(second(one))(xs) for second in seconds], found
+
+    dense, found = run(XS)
+    forward, reverse = (np.diagonal(each, axis1=1, axis2=2) for each in dense)
+    truth = np.where(np.isfinite(forward), forward, reverse)
     assert np.isfinite(truth).all()
     assert not (np.isfinite(forward).all() and np.isfinite(reverse).all()), "the case is one"
-    lin = jacreg.linearize(field, XS)
-    for method in (jacreg.Auto(), jacreg.Exact()):
-        np.testing.assert_allclose(jacreg.hessian_diagonal(lin, method), truth, atol=1e-4)
-        np.testing.assert_allclose(jacreg.laplacian(lin, method), truth.sum(1), atol=1e-4)
+    for diagonal, laplacian in found:
+        np.testing.assert_allclose(diagonal, truth, atol=1e-4)
+        np.testing.assert_allclose(laplacian, truth.sum(1), atol=1e-4)

@@ -163,7 +163,7 @@ def inputs(name):
 
 def truth(fn, xs):
     """Dense Jacobians, `[N, n, n]`."""
-    one = jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0].reshape(-1)))
+    one = jax.jit(jax.vmap(jax.jacfwd(lambda x: fn(x[None])[0].reshape(-1))))
     return np.asarray(one(xs)).reshape(len(xs), xs[0].size, xs[0].size)
 
 
