@@ -16,6 +16,7 @@ from ._forward_laplacian import (
     Order,
     Refusal,
     by_parts,
+    fits_slots,
     forward_hessian_diagonal,
     forward_laplacian,
     most_entries,
@@ -148,8 +149,12 @@ def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     inputs, of_xs = len(jaxpr.invars), len(jax.tree.leaves(lin.xs))
     depends = [number < of_xs for number in range(inputs)]
     bound = most_entries(jaxpr, depends, max(lin.inputs.sizes))
-    if bound is None or bound > _MOST_ENTRIES:
+    if bound is None:
         return False
+    if bound > _MOST_ENTRIES:
+        shapes = [variable.aval.shape for variable in jaxpr.invars[:of_xs]]
+        if not fits_slots(jaxpr, shapes, _MOST_ENTRIES):
+            return False
     if not weighed and convolves(lin):
         return True
     try:

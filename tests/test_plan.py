@@ -11,6 +11,8 @@ from flax import nnx
 import jacreg
 import jacreg.eqx
 import jacreg.nnx
+from jacreg import _second_order
+from jacreg._forward_laplacian import fits_slots, most_entries
 
 RNG = np.random.default_rng(0)
 IMAGES, VECTORS = jnp.ones((1, 8, 8, 2)), jnp.asarray(RNG.normal(size=(1, 6)), jnp.float32)
@@ -406,6 +408,29 @@ def test_the_laplacian_of_three_convolutions_is_read_from_forms(mode, monkeypatc
     monkeypatch.setattr(jax, "make_jaxpr", None)
     plan = jacreg.plan(jacreg.laplacian, lin)
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+
+
+def _wide(stride):
+    """Sixteen channels inside, two at the end."""
+    inside, outside = weights(3, 3, 2, 16), weights(3, 3, 16, 2)
+    return _energy(lambda xs: jnp.tanh(conv(jnp.tanh(conv(xs, inside, stride)), outside)))
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+def test_what_lies_in_shared_slots_is_told_without_tracing(stride, monkeypatch):
+    """No more is held than forms say, and less than all directions would take."""
+    lin = jacreg.linearize(_wide(stride), IMAGES)
+    field = jex.ClosedJaxpr(lin.program.jaxpr, list(lin.constants))
+    traced = jax.make_jaxpr(lambda: _second_order.forward_laplacian(field, [IMAGES], 0)[1])()
+    held = _second_order._largest(traced.jaxpr)
+    whole = most_entries(field.jaxpr, [True], IMAGES.size)
+    told = next(most for most in range(0, whole + 1, 64)
+                if fits_slots(field.jaxpr, [IMAGES.shape], most))  # fmt: skip
+    assert held <= told < whole
+    monkeypatch.setattr(jax, "make_jaxpr", None)
+    for most, settled in ((told, True), (told - 64, False)):
+        monkeypatch.setattr(_second_order, "_MOST_ENTRIES", most)
+        assert _second_order._is_settled(lin, field.jaxpr, False) == settled
 
 
 @pytest.mark.parametrize(("depth", "bent"), [(1, True), (2, True), (3, False)])

@@ -285,6 +285,8 @@ MUTANTS = [
     Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
     Mutant("_second_order.py", "elif _largest(traced.jaxpr) > _MOST_ENTRIES", "elif False", SECOND, "by_parts"),
     Mutant("_second_order.py", "min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr))", "size", SECOND, "by_parts"),
+    Mutant("_forward_laplacian/_outlook.py", "entries * prod(num_colors(color(axis)) for axis in sight)",
+           "entries", SECOND, "slots"),
     Mutant("_chain/_outlook.py", "2 * _bends(", "_bends(", SECOND, "three_convolutions"),
     Mutant("_chain/_outlook.py", "form.degree == \"smooth\" or (form", "form.kind != \"window\" or (form", SECOND,
            "unweighed"),

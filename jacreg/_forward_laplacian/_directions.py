@@ -75,7 +75,14 @@ def with_slots(dims: Sequence[int], slots: Sequence[int]) -> tuple[int, ...]:
 
 
 def seed(shape: Sequence[int], dtype: Any) -> Directions:
-    """Derivatives of x itself, `[N, *in]`: each entry sees itself alone."""
+    """Derivatives of x itself, `[N, *in]`."""
+    seen = itself(shape)
+    colors = tuple(np.zeros(each.shape[-1], int) for each in seen)
+    return Directions(jnp.ones((1,) * (len(shape) + len(seen)), dtype), colors, seen)
+
+
+def itself(shape: Sequence[int]) -> tuple[Seen, ...]:
+    """What x sees, `[N, *in]`: each entry itself alone."""
     rank, seen = len(shape), []
     for axis in range(1, rank):
         dims = [1] * rank
@@ -84,8 +91,7 @@ def seed(shape: Sequence[int], dtype: Any) -> Directions:
     if rank == 1:
         # One number an example, which is one position of one axis.
         seen.append(np.ones((1, 1), bool))
-    colors = tuple(np.zeros(each.shape[-1], int) for each in seen)
-    return Directions(jnp.ones((1,) * (rank + len(seen)), dtype), colors, tuple(seen))
+    return tuple(seen)
 
 
 def recolor(
