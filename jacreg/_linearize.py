@@ -89,8 +89,8 @@ class Linearization:
 
     @property
     def calls_back(self) -> bool:
-        """Whether a product leaves JAX, by a check that may raise, say."""
-        return self._program.calls_back(self.xs, self.value, self._residuals)
+        """Whether a product leaves JAX (a check that may raise, say), or `jax.vmap` has no rule."""
+        return self._program.stays_alone(self.xs, self.value, self._residuals)
 
     @property
     def convolves(self) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 
+from ._batched import first_unbatched
 from ._interpret import calls_back, mentions, without_arrays
 from ._signature import Signature
 from ._transposable import is_transposable
@@ -70,7 +71,7 @@ class Program:
         self.mode = mode
         self.left_out = left_out
         self._reverse: list[str | None] = []
-        self._reverse_calls_back = False
+        self._reverse_stays_alone = False
 
     @cached_property
     def signature(self) -> Signature:
@@ -121,12 +122,16 @@ class Program:
     def _plainly_transposed(self) -> bool:
         return is_transposable(self.linear)
 
-    def calls_back(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
-        """Whether a product, in either direction, leaves JAX."""
-        if calls_back(self.linear):
+    def stays_alone(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
+        """Whether a product, in either direction, cannot be taken beside another by `jax.vmap`."""
+        if self._forward_stays_alone:
             return True
         # The program of a custom VJP shows when it is transposed.
-        return self.no_reverse(xs, value, residuals) is None and self._reverse_calls_back
+        return self.no_reverse(xs, value, residuals) is None and self._reverse_stays_alone
+
+    @cached_property
+    def _forward_stays_alone(self) -> bool:
+        return _stays_alone(self.linear)
 
     def _transposition_fault(
         self, xs: PyTree, value: PyTree, residuals: Sequence[Array]
@@ -136,7 +141,9 @@ class Program:
 
         try:
             found = jax.make_jaxpr(transposed)(xs, value, list(residuals))
-            self._reverse_calls_back = calls_back(found.jaxpr)
+            counts = [len(jax.tree.leaves(each)) for each in (xs, value, list(residuals))]
+            along = [place == 1 for place, count in enumerate(counts) for _ in range(count)]
+            self._reverse_stays_alone = _stays_alone(found.jaxpr, along)
         except AssertionError:
             # JAX asserts that one factor of a product is no tangent, and where an operation carries
             # value and tangent together (a window with a function of one's own) neither is.
@@ -145,3 +152,8 @@ class Program:
             text = str(error).strip()
             return text.splitlines()[0][:200] if text else type(error).__name__
         return None
+
+
+def _stays_alone(linear: Any, along: list[bool] | None = None) -> bool:
+    """Whether it leaves JAX, or has an operation without a rule for several vectors."""
+    return calls_back(linear) or first_unbatched(linear, along) is not None

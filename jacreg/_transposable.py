@@ -19,6 +19,7 @@ _LINEAR = frozenset(
 _BILINEAR = frozenset({"mul", "dot_general", "conv_general_dilated"})
 # Linear in all operands but one.
 _OTHER = {"div": 1, "select_n": 0}
+PLAIN = _LINEAR | _BILINEAR | frozenset(_OTHER)
 
 
 def is_transposable(jaxpr: Any, along: list[bool] | None = None) -> bool:

@@ -1,11 +1,13 @@
-"""Derivatives that leave JAX: checks that may raise, callbacks to the host, solvers with both."""
+"""Derivatives that `jax.vmap` does not take: checks, callbacks, operations it has no rule for."""
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from own_primitives import primitive
 
 import jacreg
+from jacreg._batched import first_unbatched
 
 eqx = pytest.importorskip("equinox")
 KEY = jax.random.key(0)
@@ -40,6 +42,11 @@ def checked_at_each(x, g):
     return g * slope
 
 
+def in_groups(xs):
+    """The identity of each group of rows; `jax.vmap` takes it along the first axis alone."""
+    return jax.lax.ragged_dot(xs, jnp.stack([jnp.eye(3)] * 2), jnp.array([1, 1]))
+
+
 FUNCTIONS = {
     "check in a custom VJP": reverse_rule(checked),
     "check in a loop of a custom VJP": reverse_rule(
@@ -55,6 +62,11 @@ FUNCTIONS = {
         jax.pure_callback(np.zeros_like, jax.ShapeDtypeStruct(xs.shape, xs.dtype),
                           jax.lax.stop_gradient(xs))
     ),
+    "product of groups": lambda xs: jnp.sin(in_groups(xs)),
+    "product of groups in a loop": lambda xs: jnp.sin(
+        jax.lax.scan(lambda xs, _: (in_groups(xs), None), xs, length=2)[0]
+    ),
+    "product of groups in a custom VJP": reverse_rule(lambda x, g: in_groups(g * jnp.cos(x))),
 }  # fmt: skip
 SLOPES = np.cos(np.asarray(XS, np.float64))
 ANSWERS = {
@@ -105,6 +117,27 @@ def test_the_gram_matrix_of_two_functions(name):
     other = jacreg.linearize(lambda xs: xs @ mix, XS)
     found = jacreg.gram(jacreg.linearize(FUNCTIONS[name], XS), other)
     np.testing.assert_allclose(found, SLOPES[:, :, None] * mix, rtol=1e-4, atol=1e-5)
+
+
+def test_a_laplacian_where_directions_cannot_share_an_operation():
+    """It takes the gradient's products, one after the other, and says what stood in the way."""
+    lin = jacreg.linearize(lambda xs: jnp.sin(in_groups(xs)).sum(1), XS)
+    for method in (jacreg.Auto(), jacreg.Exact()):
+        found = jacreg.laplacian(lin, method)
+        np.testing.assert_allclose(found, -np.sin(XS).sum(1), rtol=1e-4, atol=1e-5)
+    reason = jacreg.plan(jacreg.laplacian, lin).reason
+    assert "ragged_dot_general at test_checks_in_derivatives.py" in reason
+
+
+def test_a_primitive_without_a_batching_rule_is_found():
+    without, with_rule = (
+        primitive(f"double_{batched}", lambda x: 2 * x, batched=batched)
+        for batched in (False, True)
+    )
+    program = jax.make_jaxpr(lambda x, y: jax.jit(without)(x) + without(y))(XS, XS).jaxpr
+    assert first_unbatched(program).primitive.name == "double_False"
+    assert first_unbatched(program, [False, False]) is None
+    assert first_unbatched(jax.make_jaxpr(with_rule)(XS).jaxpr) is None
 
 
 def test_a_check_that_fails_raises():

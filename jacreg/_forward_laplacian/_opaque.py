@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
 from .._interpret import bind
-from ._carried import Carried, Order, seen_of, value_of
+from ._carried import Carried, Order, Refusal, seen_of, value_of
 from ._colors import common_of_all, num_colors
 from ._directions import Directions, full, recolor, sum_slots, with_slots
 from ._linear import carried_outputs
@@ -70,20 +70,24 @@ def opaque(equation: Any, operands: Sequence[Any], order: Order) -> list[Any]:
     def directions(arrays: Sequence[Array]) -> list[Directions]:
         return [Directions(a, colors, own) for a, own in zip(arrays, kept, strict=True)]
 
+    def along_each(derivative: Callable[..., list[Array]], arrays: Sequence[Array]) -> list[Array]:
+        try:
+            return each_slot(derivative, num_axes, ranks, *arrays)
+        except NotImplementedError as error:
+            why = f"has no rule for several directions at once ({error})"
+            raise Refusal(equation, why) from error
+
     def tangents() -> list[Directions]:
-        arrays = spread([operands[place].tangent() for place in places])
-        return directions(each_slot(first, num_axes, ranks, *arrays))
+        return directions(along_each(first, spread([operands[k].tangent() for k in places])))
 
     def seconds() -> list[Any]:
-        curved = each_slot(
-            second, num_axes, ranks, *spread([operands[k].tangent() for k in places])
-        )
+        curved = along_each(second, spread([operands[k].tangent() for k in places]))
         own = [operands[place].second() for place in places]
         if order.keep:
             found = directions(curved)
             if all(term is None for term in own):
                 return found
-            linear = directions(each_slot(first, num_axes, ranks, *spread(own)))
+            linear = directions(along_each(first, spread(own)))
             return [order.total(pair) for pair in zip(found, linear, strict=True)]
         sums = [sum_slots(array, num_axes) for array in curved]
         if all(term is None for term in own):
