@@ -24,8 +24,9 @@ if TYPE_CHECKING:
 # Entries of all tangents of a chunk together: 64 MiB in float32, and a network's
 # activations are a small multiple of that.
 AUTOMATIC_ENTRIES = 1 << 24
-# A CPU takes convolutions of more rows one after the other in less time: they stay in its caches.
-_CONVOLVED_ROWS = 8
+# Convolutions of more rows gain nothing on a CPU, where one after the other stays in its caches,
+# and little where there is more to keep busy.
+_CONVOLVED_ROWS = 64
 
 
 class FlatJacobian:
@@ -107,9 +108,8 @@ class FlatJacobian:
                 "or None, which bounds the memory by itself.",
             )
             return chunk_size
-        if self.lin.convolves and jax.default_backend() == "cpu":
-            return max(1, _CONVOLVED_ROWS // max(1, examples))
-        return max(1, AUTOMATIC_ENTRIES // entries)
+        most = max(1, AUTOMATIC_ENTRIES // entries)
+        return min(most, max(1, _CONVOLVED_ROWS // examples)) if self.lin.convolves else most
 
 
 def map_chunked(

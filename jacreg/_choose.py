@@ -129,7 +129,9 @@ def choose(
         except DirectionError:
             continue
     best = min(candidates, key=_merit)
-    return with_report(best.method, _report(quantity, budget, candidates, beyond, best))
+    (device, *_) = jnp.asarray(jax.tree.leaves(xs)[0]).devices()
+    heading = f"choose: {quantity}, at most {budget} products, on {device.platform}"
+    return with_report(best.method, _report(heading, candidates, beyond, best))
 
 
 def with_report(method: Method, report: str) -> Method:
@@ -208,14 +210,13 @@ def _merit(candidate: Candidate) -> tuple[bool, float]:
 
 
 def _report(
-    quantity: str,
-    budget: int,
+    heading: str,
     candidates: list[Candidate],
     beyond: list[tuple[Method, int]],
     best: Candidate,
 ) -> str:
     lines = [
-        f"choose: {quantity}, at most {budget} products, on {jax.default_backend()}",
+        heading,
         f"  {'products':>8}  {'ms':>9}  {'rel. std':>9}  method",
     ]
     for c in sorted(candidates, key=_merit):

@@ -19,7 +19,7 @@ _KERNELS = frozenset({"qr", "householder_product", "triangular_solve", "lu", "sv
 
 
 def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return `fn` with such kernels as loops over their first axis, on a CPU; else `fn` itself.
+    """Return `fn` with such kernels as loops over their first axis where it is lowered for a CPU.
 
     A batch spread over devices stays whole, since a loop over it would gather it; on an explicit
     mesh, whose types such kernels do not keep, each device takes its own part. The derivatives of
@@ -32,7 +32,7 @@ def one_by_one(fn: Callable[..., Any]) -> Callable[..., Any]:
         if split:
             rows = jax.sharding.PartitionSpec(split[0].spec[0])
             return jax.shard_map(fn, in_specs=rows, out_specs=rows)(*args)
-        if jax.default_backend() != "cpu" or any(is_spread(leaf) for leaf in leaves):
+        if any(is_spread(leaf) for leaf in leaves):
             return fn(*args)
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
         outs = interpret(closed.jaxpr, closed.consts, leaves, _apply)
@@ -46,7 +46,11 @@ def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
     if name in JIT:
         return interpret_inner(equation, operands, _apply)
     if name in _KERNELS and _is_batch(operands):
-        return jax.lax.map(lambda each: bind(equation, each), operands)
+        return jax.lax.platform_dependent(
+            operands,
+            cpu=lambda batch: jax.lax.map(lambda each: bind(equation, each), batch),
+            default=lambda batch: bind(equation, batch),
+        )
     return bind(equation, operands)
 
 

@@ -1,4 +1,4 @@
-"""How to take several probes on a CPU, read from the program of one.
+"""How to take several probes, read from the program of one; the figures are of CPUs.
 
 Dense layers: `jax.vmap` over a group of probes gives products of more rows. That pays while one
 probe has few: the weights are read once a group, and XLA's products of a handful of rows are slow
@@ -82,7 +82,7 @@ class _Unknown(Exception):
 
 
 def read_plan(closed: Any, count: int) -> Plan:
-    """Return how to take the probes on a CPU.
+    """Return how to take the probes.
 
     Args:
         closed: the program of one probe; its arguments are what differs from probe to probe.

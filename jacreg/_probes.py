@@ -13,7 +13,7 @@ import jax.numpy as jnp
 from ._convolution import run_with_products
 from ._interpret import calls_back
 from ._methods import Distribution
-from ._probe_groups import Plan, read_plan
+from ._probe_groups import read_plan
 from ._sharding import explicit_sharding, is_spread, match_varying
 from ._structure import accumulate_dtype, example_squared_norm
 
@@ -79,9 +79,8 @@ def multiply_columns(
 def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     """Stack `fn(probe)` over the rows of `probes` `[K, ...]` (keys or vectors).
 
-    Groups of bounded size share a pass, one group after the other. On CPU `read_plan` says how
-    many; where memory bandwidth is plentiful (GPU) eight. What `fn` gives is what one after the
-    other would, to rounding.
+    Groups of bounded size share a pass, one group after the other; `read_plan` says how many. What
+    `fn` gives is what one after the other would, to rounding.
     """
     count = len(probes)
     # Traced once, read, then run.
@@ -92,14 +91,10 @@ def map_probes(fn: Callable[[Array], PyTree], probes: Array) -> PyTree:
     def one(probe: Array) -> PyTree:
         return jax.tree.unflatten(treedef, run(probe))
 
-    if calls_back(closed.jaxpr):
+    if calls_back(closed.jaxpr) or is_spread(closed.consts):
         return jax.lax.map(one, probes)
-    plan = Plan(min(count, 8), again=False)
-    if jax.default_backend() == "cpu":
-        if is_spread(closed.consts):
-            return jax.lax.map(one, probes)
-        run = partial(run_with_products, closed)
-        plan = read_plan(closed, count)
+    run = partial(run_with_products, closed)
+    plan = read_plan(closed, count)
     if plan.at_once == count:
         return jax.vmap(one)(probes)
     body = jax.checkpoint(one) if plan.again else one

@@ -1,7 +1,5 @@
 """The kernel by inputs and cotangents is that of the dense parameter Jacobian."""
 
-from functools import partial
-
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,7 +9,6 @@ import jacreg
 from jacreg._empirical_ntk._blocks import by_blocks
 from jacreg._empirical_ntk._plan import make_plan
 from jacreg._empirical_ntk._read import read_uses
-from jacreg._strided_convolution import convolve_regrouped, has_strides
 
 KEYS = iter(jax.random.split(jax.random.key(0), 100))
 IMAGES = ("NHWC", "HWIO", "NHWC")
@@ -171,28 +168,6 @@ def test_gradient_through_the_kernel(x64):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8, atol=1e-12), found, wanted
     )
-
-
-@pytest.mark.parametrize(
-    ("sides", "taps", "strides", "padding", "groups"),
-    [
-        ((7,), (3,), (2,), [(1, 1)], 1),
-        ((6, 5), (1, 4), (2, 3), [(0, 0), (2, 1)], 2),
-        ((4, 5), (3, 2), (1, 3), [(-1, 2), (0, 3)], 1),
-    ],
-)
-def test_strides_regrouped(x64, sides, taps, strides, padding, groups):
-    xs, kernel = _normal(2, *sides, 2 * groups), _normal(*taps, 2, 3 * groups)
-    rank = len(sides)
-    layout = (0, rank + 1, *range(1, rank + 1))
-    numbers = jax.lax.ConvDimensionNumbers(layout, (rank + 1, rank, *range(rank)), layout)
-    convolve = partial(
-        _conv, strides=strides, padding=padding, numbers=numbers, feature_group_count=groups
-    )
-    (equation,) = jax.make_jaxpr(convolve)(xs, kernel).jaxpr.eqns
-    assert has_strides(equation)
-    found = convolve_regrouped(equation, xs, kernel)
-    np.testing.assert_allclose(found, convolve(xs, kernel), rtol=1e-10, atol=1e-12)
 
 
 def test_dead_units_give_zeros():

@@ -120,3 +120,13 @@ def test_the_map_lists_every_reader_of_programs():
     page = (ROOT / "docs" / "architecture.md").read_text()
     table = page.split("| question | file")[1].split("\n\n")[0]
     assert set(re.findall(r"`(_[\w/]+)`", table)) == readers
+
+
+def test_no_choice_depends_on_the_default_backend():
+    """A step compiled for another device is right and fast there: platforms differ in lowerings."""
+    library = ROOT / "jacreg"
+    assert not [
+        str(path.relative_to(ROOT))
+        for path in library.rglob("*.py")
+        if "default_backend" in path.read_text()
+    ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
@@ -44,17 +45,21 @@ def map_examples(
         ]
         return fn(*jax.tree.unflatten(treedef, own))
 
-    rows = [leaf for leaf, varies in zip(leaves, varying, strict=True) if varies]
-    at_once = max(1, MOST_ENTRIES // max(entries, 1))
-    if jax.default_backend() == "cpu":
-        # Few large examples still make a product worth a call, if they all but fit.
-        fitting = _CACHE_ENTRIES // max(entries, 1)
-        at_once = max(1, fitting, min(16, 4 * fitting))
     count = known_size(num_examples)
-    if at_once >= count:
-        return jax.vmap(one)(rows)
-    if count * entries > MOST_ENTRIES:
-        one = jax.checkpoint(one)
-    # A symbol cannot be divided into groups.
-    grouped = at_once > 1 and not is_symbolic(num_examples)
-    return jax.lax.map(one, rows, batch_size=at_once if grouped else None)
+
+    def run(at_once: int, rows: list[Any]) -> Float[Array, " B *out"]:
+        if at_once >= count:
+            return jax.vmap(one)(rows)
+        each = jax.checkpoint(one) if count * entries > MOST_ENTRIES else one
+        # A symbol cannot be divided into groups.
+        grouped = at_once > 1 and not is_symbolic(num_examples)
+        return jax.lax.map(each, rows, batch_size=at_once if grouped else None)
+
+    rows = [leaf for leaf, varies in zip(leaves, varying, strict=True) if varies]
+    most = max(1, MOST_ENTRIES // max(entries, 1))
+    # Few large examples still make a product worth a call, if they all but fit.
+    fitting = _CACHE_ENTRIES // max(entries, 1)
+    cached = max(1, fitting, min(16, 4 * fitting))
+    if cached >= min(most, count):
+        return run(most, rows)
+    return jax.lax.platform_dependent(rows, cpu=partial(run, cached), default=partial(run, most))

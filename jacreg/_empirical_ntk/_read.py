@@ -8,8 +8,8 @@ from typing import Any, NamedTuple
 
 import jax
 
+from .._convolution import convolve
 from .._interpret import CALLS, bind, interpret, interpret_inner
-from .._strided_convolution import convolve_regrouped, has_strides
 from ._use import Use, use_of
 from ._weight import Weight, follow, overlap
 
@@ -111,8 +111,8 @@ class _Run:
         if use is None:
             return bind(equation, [self.plain(operand) for operand in operands])
         weight, activation = operands[use.side], operands[1 - use.side]
-        if use.roles[0] == "conv" and has_strides(equation) and jax.default_backend() == "cpu":
-            result = convolve_regrouped(equation, activation, weight.array)
+        if use.roles[0] == "conv":
+            result = convolve(equation, activation, weight.array)
         else:
             arrays = [weight.array, activation] if use.side == 0 else [activation, weight.array]
             (result,) = bind(equation, arrays)
