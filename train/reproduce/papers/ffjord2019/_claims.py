@@ -17,7 +17,8 @@ _APART = (
     "our protocol: after a twenty-fifth of the paper's steps circles have not come apart. More of "
     "them with the same four fixed steps of the solver do worse (seed 0: -0.94 of the way after "
     "1600): the training's own loss falls to 2.80 nats there, below the 3.25 of the true density, "
-    "so these steps are too few for the field that has been learnt."
+    "so these steps are too few for the field that has been learnt. With eight of them, 800 steps "
+    "of training go 0.56 of the way (seed 0), at four times the cost."
 )
 # Nats a dimension of a Gaussian of variance 1.
 _GAUSSIAN = 0.5 * math.log(2 * math.pi * math.e)
