@@ -16,6 +16,7 @@ from ._forward_laplacian import (
     Order,
     Refusal,
     by_parts,
+    first_followed,
     fits_slots,
     forward_hessian_diagonal,
     forward_laplacian,
@@ -120,8 +121,9 @@ def _forward(
             lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
         )()
 
+    why = _WHY + _what_is_dear(lin, field.jaxpr)
     if not in_parts and _is_settled(lin, field.jaxpr, weighed):
-        return Choice(PATH, 0, _WHY, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))
+        return Choice(PATH, 0, why, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))
     try:
         traced = trace()
     except Refusal as refusal:
@@ -130,9 +132,8 @@ def _forward(
             f"{equation.primitive.name}{place(equation)} {refusal.why}, which a forward Laplacian "
             "needs"
         ) from None
-    why = _WHY
     if in_parts:
-        why += " for each group of entries of x, to bound the memory"
+        why += "; for each group of entries of x, to bound the memory"
     elif _largest(traced.jaxpr) > _MOST_ENTRIES:
         raise Unfit("all directions at once would take too much memory")
     run = jex.jaxpr_as_fun(traced)
@@ -146,13 +147,12 @@ def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     Products with the gradient, and colours for them, take as many directions; of a sum of second
     derivatives they cost a multiple. Closed forms of convolutions were looked for before.
     """
-    inputs, of_xs = len(jaxpr.invars), len(jax.tree.leaves(lin.xs))
-    depends = [number < of_xs for number in range(inputs)]
+    depends = _depends(lin, jaxpr)
     bound = most_entries(jaxpr, depends, max(lin.inputs.sizes))
     if bound is None:
         return False
     if bound > _MOST_ENTRIES:
-        shapes = [variable.aval.shape for variable in jaxpr.invars[:of_xs]]
+        shapes = [variable.aval.shape for variable in jaxpr.invars[: sum(depends)]]
         if not fits_slots(jaxpr, shapes, _MOST_ENTRIES):
             return False
     if not weighed and convolves(lin):
@@ -162,6 +162,20 @@ def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
     except Unfit:
         return True
     return not (weighed or may_save(lin))
+
+
+def _depends(lin: Linearization, jaxpr: Any) -> list[bool]:
+    """Which inputs of a field's program are `xs`."""
+    of_xs = len(jax.tree.leaves(lin.xs))
+    return [number < of_xs for number in range(len(jaxpr.invars))]
+
+
+def _what_is_dear(lin: Linearization, jaxpr: Any) -> str:
+    """The first operation that takes a derivative of its own for each direction, in words."""
+    found = first_followed(jaxpr, _depends(lin, jaxpr))
+    if found is None:
+        return ""
+    return f"; the derivative rule of {''.join(found)} is followed for each direction"
 
 
 def _first_output(jaxpr: Any) -> Any:

@@ -161,6 +161,41 @@ def test_the_reason_names_the_operation_and_the_line(name, operation):
     assert first < line <= first + 3
 
 
+def running_product(xs):
+    return jnp.cumprod(1 + xs, axis=1)
+
+
+def in_a_loop(xs):
+    def step(ys, _):
+        return jnp.cumprod(ys, axis=1), None
+
+    return jax.lax.scan(step, xs, length=2)[0]
+
+
+@jax.custom_jvp
+def scaled(xs):
+    return xs / jnp.linalg.norm(xs, axis=1, keepdims=True)
+
+
+scaled.defjvp(lambda primals, tangents: (scaled(*primals), scaled(tangents[0])))
+
+
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+@pytest.mark.parametrize(
+    ("fn", "operation"),
+    [(running_product, "cumprod"), (in_a_loop, "cumprod"), (scaled, "custom_jvp_call")],
+)
+def test_the_plan_of_a_laplacian_names_what_is_followed_for_each_direction(quantity, fn, operation):
+    lin = jacreg.linearize(lambda xs: jnp.sum(fn(jnp.sin(xs)), axis=1), VECTORS)
+    reason = jacreg._plan._QUANTITIES[quantity].auto[0](lin, jacreg.Auto(), float("inf")).reason
+    assert f"derivative rule of {operation} at test_plan.py:" in reason
+    # Where it does not depend on x, it costs nothing.
+    lin = jacreg.linearize(lambda xs, ys: jnp.sum(xs**2 * fn(ys), axis=1), VECTORS, VECTORS)
+    assert "derivative rule" not in jacreg.plan(quantity, lin).reason
+    lin = jacreg.linearize(lambda xs: jax.nn.softplus(xs @ MIX).sum(1), VECTORS)
+    assert "derivative rule" not in jacreg.plan(quantity, lin).reason
+
+
 def test_a_plan_is_the_same_under_jit_and_of_a_mapped_linearization():
     seen = []
 

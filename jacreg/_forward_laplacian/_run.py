@@ -18,6 +18,7 @@ from ._bilinear import bilinear
 from ._carried import Carried, Order, Refusal, value_of
 from ._directions import Directions
 from ._elementwise import entrywise
+from ._followed import is_followed
 from ._linear import linear
 from ._loop import loop
 from ._opaque import opaque
@@ -79,23 +80,19 @@ class Runner:
             for each in _SIDE_EFFECTS
         ):
             raise Refusal(equation, "has no forward-mode derivative")
-        complex_ = any(
-            jnp.issubdtype(atom.aval.dtype, jnp.complexfloating)
-            for atom in (*equation.invars, *equation.outvars)
-        )
         if name == "custom_jvp_call":
             return self._custom(equation, operands)
+        if is_followed(equation, form):
+            return opaque(equation, operands, self.order)
         if name in SIDE_BY_SIDE:
             return operands
-        if form.kind == "elementwise" and not complex_:
-            return [entrywise(equation, form, operands, self.order, self.small)]
         if name == "scan":
             return loop(equation, operands, self.order, self.run_inner)
-        if form.degree == "bilinear" and not complex_:
+        if form.kind == "elementwise":
+            return [entrywise(equation, form, operands, self.order, self.small)]
+        if form.degree == "bilinear":
             return [bilinear(equation, operands, self.order)]
-        if form.degree in ("linear", "piecewise") and form.kind != "elementwise":
-            return linear(equation, form, operands, self.order)
-        return opaque(equation, operands, self.order)
+        return linear(equation, form, operands, self.order)
 
     def run_inner(self, program: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """Run the body of a loop, in which nothing outside is remembered."""
