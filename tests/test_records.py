@@ -64,8 +64,13 @@ def test_json_is_strict(tmp_path):
 def test_arrays_are_never_unpickled(tmp_path):
     path = tmp_path / "arrays.npz"
     records.write_arrays(path, {"a": np.arange(3)})
-    np.testing.assert_array_equal(records.read_arrays(path)["a"], np.arange(3))
-    np.savez(path, a=np.asarray([{}], dtype=object))
+    found = records.read_arrays(path)
+    assert list(found) == ["a"]
+    np.testing.assert_array_equal(found["a"], np.arange(3))
+    objects = np.asarray([{}], dtype=object)
+    with pytest.raises(ValueError, match="'a' holds objects"):
+        records.write_arrays(path, {"a": objects})
+    np.savez(path, a=objects)
     with pytest.raises(ValueError, match="allow_pickle"):
         records.read_arrays(path)
 

@@ -41,7 +41,7 @@ def cached_arrays(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         with temporary.open("wb") as file:
-            np.savez(file, allow_pickle=False, **arrays)
+            records.store_arrays(file, arrays, compressed=False)
         temporary.replace(path)
     except OSError:
         with contextlib.suppress(OSError):

@@ -77,9 +77,22 @@ def read_json(path: Path) -> dict[str, Any] | None:
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = True) -> None:
     """Write arrays as one npz file, in one step."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    write = np.savez_compressed if compressed else np.savez
     with _replacing(path) as file:
-        write(file, allow_pickle=False, **arrays)
+        store_arrays(file, arrays, compressed)
+
+
+def store_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], compressed: bool) -> None:
+    """Write arrays in numpy's npz format.
+
+    Raises:
+        ValueError: one holds objects of Python, which would be pickled.
+    """
+    # NumPy takes `allow_pickle` since 2.1; before, that is the name of one more array.
+    for name, array in arrays.items():
+        if np.asarray(array).dtype.hasobject:
+            raise ValueError(f"the array {name!r} holds objects of Python, not numbers")
+    named: dict[str, Any] = dict(arrays)
+    (np.savez_compressed if compressed else np.savez)(file, **named)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
