@@ -143,6 +143,46 @@ def test_directions_are_shared_until_layers_mix_them():
     assert slots(lambda xs: xs.sum((1, 2, 3)), images) == 120
 
 
+@pytest.mark.parametrize("strides", [1, 2, 3])
+@pytest.mark.parametrize("pooled", ["sum", "mean of columns", "weighed"])
+def test_a_sum_over_windows_takes_what_sees_a_position(strides, pooled, x64):
+    """Not a slot for each of 99 positions at each place, of which a window sees nine."""
+    kernel, scales = weights(3, 3, 1, 2), jnp.asarray(np.random.default_rng(3).normal(size=99))
+
+    def field(xs, w):
+        hidden = jnp.tanh(conv(xs * w, kernel, strides, ((1, 0), (2, 1))))
+        if pooled == "sum":
+            return (hidden**2).sum((1, 2, 3))
+        if pooled == "mean of columns":
+            return jnp.exp(hidden.mean(1)).sum((1, 2))
+        return hidden[..., 0].sum(2) ** 2 @ scales[: hidden.shape[1]]
+
+    xs = points((11, 9, 1))
+    program = jax.make_jaxpr(lambda xs: forward(field, xs, WEIGHT, forward_hessian_diagonal)[1])(xs)
+    found = jax.jit(jax.extend.core.jaxpr_as_fun(program))(xs)[0]
+    np.testing.assert_allclose(found, dense_diagonal(field, xs, WEIGHT), rtol=1e-9, atol=1e-9)
+    if pooled == "sum":
+        most = max(v.aval.size for each in program.eqns for v in each.outvars)
+        assert most <= 2 * 9 * (10 * 10) * 2
+
+
+def test_what_is_infinite_and_not_seen_stays_out_of_a_sum(x64):
+    """A position beside a pole is finite, in the diagonal too."""
+    kernel = jnp.ones((3, 1, 1))
+
+    def field(xs, w):
+        windows = jax.lax.conv_general_dilated(
+            xs[..., None], kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+        return (1 / windows[..., 0]).sum(1) * w
+
+    xs = jnp.asarray([[1.0, -1.0, 0.0, 5.0, 2.0, 3.0, 4.0, 1.0]])
+    found = forward(field, xs, WEIGHT, forward_hessian_diagonal)[1]
+    of_windows = 2 * WEIGHT / np.convolve(np.asarray(xs[0]), np.ones(3), "same")[2:] ** 3
+    assert not np.isfinite(found[0, :3]).any()
+    np.testing.assert_allclose(found[0, 3:], np.convolve(of_windows, np.ones(3), "same")[1:])
+
+
 def test_what_forward_mode_does_not_go_through_is_refused():
     @jax.custom_vjp
     def clipped(x):

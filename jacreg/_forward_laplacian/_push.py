@@ -81,26 +81,30 @@ def push(equation: Any, which: int, directions: Directions, apply: OneOperand) -
 def _summed_axes(
     equation: Any, which: int, directions: Directions, seen: tuple[Seen, ...]
 ) -> dict[int, int]:
-    """Axes of x whose positions lie along one axis, which is summed over: {axis of x: axis}.
+    """Axes of x that are seen along one axis, which is summed over: {axis of x: axis}.
 
-    Summing over them with a slot each is not to sum at all.
+    Each position is seen from a few places of that axis: these alone are summed for it, where a
+    slot for each position at each place would be mostly zeros. Where the sum is a product with a
+    matrix, that is the cheaper way unless each place sees one position, and each of them one.
     """
     name, params = equation.primitive.name, equation.params
     if name == "reduce_sum":
-        summed = tuple(params["axes"])
+        summed, single = tuple(params["axes"]), True
     elif name == "dot_general":
         summed = tuple(params["dimension_numbers"][0][which])
+        single = equation.outvars[0].aval.size <= max(1, equation.outvars[0].aval.shape[0])
     else:
         return {}
     shape = equation.invars[which].aval.shape
     found: dict[int, int] = {}
     for axis, (own, colors) in enumerate(zip(directions.seen, directions.colors, strict=True)):
         long = [place for place, n in enumerate(own.shape[:-1]) if n > 1]
-        if num_colors(colors) > 1 or len(colors) == 1 or len(long) != 1 or long[0] not in summed:
+        if fits(seen[axis], colors) or len(long) != 1 or long[0] not in summed:
             continue
         matrix = own.reshape(-1, own.shape[-1])
+        once = num_colors(colors) == 1 and (matrix.sum(axis=0) == 1).all()
         whole = matrix.shape[0] == matrix.shape[1] == shape[long[0]]
-        if whole and long[0] not in found.values() and (matrix.sum(axis=0) == 1).all():
+        if long[0] not in found.values() and (single or (once and whole)):
             found[axis] = long[0]
     return found
 
@@ -130,15 +134,39 @@ def _keep_summed(
     (out,) = each_slot(lambda one: [apply.keeping(one, kept)], num_axes, [rank], full(found, dims))
     out = jnp.moveaxis(out, range(1, 1 + num_axes), range(num_axes))
     for axis in moved:
-        row = directions.seen[axis].reshape(-1, shape[moved[axis]]).argmax(axis=0)
-        front = jnp.moveaxis(out, num_axes, axis + 1).squeeze(axis)
-        if not np.array_equal(row, np.arange(len(row))):
-            front = jnp.take(front, row, axis=axis)
-        out = front
-        colors[axis] = np.arange(len(row))
+        own = directions.seen[axis].reshape(-1, len(colors[axis]))
+        out = _gathered(jnp.moveaxis(out, num_axes, axis + 1), axis, own, colors[axis])
+        colors[axis] = np.arange(len(colors[axis]))
     start = place(seen[0].ndim - 1)
     out = jnp.moveaxis(out, range(num_axes), range(start, start + num_axes))
     return Directions(out, tuple(colors), seen)
+
+
+def _gathered(array: Array, axis: int, seen: Seen, colors: np.ndarray) -> Array:
+    """Of slots and places beside each other, for each position the sum over what sees it.
+
+    Args:
+        array: `[..., slots, places, ...]`.
+        axis: of the slots.
+        seen: `[places, positions]`.
+        colors: the slot of each position.
+    """
+    places, count = seen.shape
+    position, row = np.nonzero(seen.T)
+    number = np.arange(len(position)) - np.searchsorted(position, position)
+    index = np.full((count, number.max(initial=0) + 1), -1)
+    index[position, number] = colors[position] * places + row
+    before, after = array.shape[:axis], array.shape[axis + 2 :]
+    flat = array.reshape((*before, -1, *after))
+    if np.array_equal(index.reshape(-1), np.arange(flat.shape[axis])):
+        found = flat
+    else:
+        found = jnp.take(flat, np.maximum(index, 0).reshape(-1), axis=axis)
+    found = found.reshape((*before, *index.shape, *after))
+    # What is not seen may be infinite, and that times zero is no number.
+    known = (index >= 0).reshape((*index.shape, *(1 for _ in after)))
+    found = found if known.all() else jnp.where(known, found, 0)
+    return found.squeeze(axis + 1) if index.shape[1] == 1 else found.sum(axis=axis + 1)
 
 
 class OneOperand:
