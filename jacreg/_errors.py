@@ -28,20 +28,24 @@ class DirectionError(TypeError):
     """
 
 
-def note_mistake(error: Exception, xs: Any = ()) -> None:
+def note_mistake(error: Exception, xs: Any = (), fn: Any = None) -> None:
     """Add to an error of the user's function what is behind it more often than not.
 
     Args:
         error: which it raised; one that this library has worded is left as it is.
         xs: the batch that it was called with.
+        fn: the function, which may be a module.
     """
+    framework = _framework(fn)
     if type(error).__name__ == "TraceContextError":
         error.add_note(
             "An nnx module changes its own variables when it is called, which nnx forbids under a "
             "derivative. jacreg.nnx.function(module) runs a private copy: pass that, or call it "
             "in place of the module."
         )
-    elif isinstance(error, TypeError | ValueError) and not _is_worded(error):
+    elif (
+        isinstance(error, TypeError | ValueError) or type(error).__module__ == "flax.errors"
+    ) and not _is_worded(error):
         leaves = jax.tree.leaves(xs)
         shapes = [tuple(x.shape) for x in leaves]
         if isinstance(xs, list | tuple) and len(xs) == len(leaves) and len(set(shapes)) == 1:
@@ -53,10 +57,29 @@ def note_mistake(error: Exception, xs: Any = ()) -> None:
             return
         # The first mistake of most users; what their function raises says nothing of it.
         shape = ", ".join(map(str, shapes))
+        if framework:
+            error.add_note(
+                f"linearize called fn with the whole batch, xs of shape {shape}. It is a module "
+                f"itself, {type(fn).__name__}: pass jacreg.{framework}.function(model), which "
+                "also takes calls written (t, y, args)."
+            )
+            return
         error.add_note(
             f"linearize called fn with the whole batch, xs of shape {shape}. If it is written for "
             "one example, pass jax.vmap(fn), or jacreg.eqx.function(model) for an Equinox model."
         )
+
+
+def _framework(fn: Any) -> str:
+    """The adapter of a module of the user's, "" where it is none."""
+    if type(fn).__module__.startswith("equinox._"):
+        return ""  # a function that Equinox wraps
+    for each in type(fn).__mro__:
+        if each.__name__ == "Module" and each.__module__.startswith(("equinox.", "flax.")):
+            adapters = {"equinox": "eqx", "nnx": "nnx", "linen": "linen"}
+            parts = each.__module__.split(".")
+            return next((adapters[part] for part in parts if part in adapters), "")
+    return ""
 
 
 def _is_worded(error: Exception) -> bool:

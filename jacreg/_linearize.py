@@ -249,7 +249,7 @@ def linearize(
         closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs, *args)
     except Exception as error:
         if not note_flag(error, given):
-            note_mistake(error, xs)
+            note_mistake(error, xs, fn)
         raise
     if has_aux and not (isinstance(shapes, tuple | list) and len(shapes) == 2):
         raise ValueError(

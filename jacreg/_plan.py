@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -68,13 +69,25 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
     if found is None:
         names = ", ".join(each.__name__ for each in _QUANTITIES)
         name = getattr(quantity, "__name__", repr(quantity))
+        taken = quantity_taken_by(quantity)
+        of = f"What {name} takes is" if taken is not None else "Write"
+        name_taken = "divergence" if taken is None else taken.name
         raise TypeError(
-            f"plan: quantity must be one of the functions {names}; got {name}. Write "
-            "jacreg.plan(jacreg.divergence, lin)."
+            f"plan: quantity must be one of the functions {names}; got {name}. {of} "
+            f"jacreg.plan(jacreg.{name_taken}, lin, method)."
         )
     check_linearization("plan", lin)
     choice = found.decide(lin, method)
     return Plan(choice.path, choice.num_products, choice.reason)
+
+
+def quantity_taken_by(function: Any) -> Quantity | None:
+    """A quantity itself, or the one that a loss calls; None where there is none."""
+    if callable(function) and function in _QUANTITIES:
+        return _QUANTITIES[function]
+    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
+    called = getattr(code, "co_names", ())
+    return next((found for each, found in _QUANTITIES.items() if each.__name__ in called), None)
 
 
 _QUANTITIES: Mapping[Callable[..., Any], Quantity] = {

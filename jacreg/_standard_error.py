@@ -12,10 +12,17 @@ import jax.numpy as jnp
 
 from ._keys import check_key
 from ._methods import Method, XRowNorm, XTrace
+from ._plan import quantity_taken_by
 from ._probes import sample_probes
 from ._structure import error_of_mean
 from ._xrownorm import xrownorm_with_standard_error
 from ._xtrace import xtrace_with_standard_error
+
+# Methods without independent probes that know their own error.
+_OWN: dict[tuple[str, type], Callable[..., tuple[Any, Any]]] = {
+    ("divergence", XTrace): xtrace_with_standard_error,
+    ("frobenius_squared", XRowNorm): xrownorm_with_standard_error,
+}
 
 
 def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any, Any]]:
@@ -51,18 +58,16 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
     def estimate(*args: Any, **kwargs: Any) -> tuple[Any, Any]:
         bound = signature.bind(*args, **kwargs)
         bound.apply_defaults()
-        key = bound.arguments["key"]
+        key, method = bound.arguments["key"], bound.arguments.get("method")
+        of_itself = _OWN.get((name, type(method)))
+        count = 0 if of_itself else _probes(name, quantity, bound.arguments)
         if key is None:
             raise ValueError(
                 f"with_standard_error({name}): needs a key; pass key=jax.random.key(seed)."
             )
         check_key(f"with_standard_error({name})", "key", key)
-        method = bound.arguments.get("method")
-        if isinstance(method, XTrace) and name == "divergence":
-            return xtrace_with_standard_error(bound.arguments["lin"], method, key)
-        if isinstance(method, XRowNorm) and name == "frobenius_squared":
-            return xrownorm_with_standard_error(bound.arguments["lin"], method, key)
-        count = _probes(name, method, bound.arguments)
+        if of_itself is not None:
+            return of_itself(bound.arguments["lin"], method, key)
 
         def single(probe_key: Any) -> Any:
             arguments = dict(bound.arguments, key=probe_key)
@@ -80,14 +85,15 @@ def with_standard_error(quantity: Callable[..., Any]) -> Callable[..., tuple[Any
     return estimate
 
 
-def _probes(name: str, method: Any, arguments: dict[str, Any]) -> int:
+def _probes(name: str, quantity: Any, arguments: dict[str, Any]) -> int:
     """Number of independent probes, at least two."""
+    method = arguments.get("method")
     holder = arguments if method is None else getattr(method, "__dict__", {})
     if "num_probes" not in holder:
         shown = repr(method) if isinstance(method, Method) else name
         raise TypeError(
             f"with_standard_error({name}): {shown} has no independent probes to take a standard "
-            "error from. An exact method has none; use one with num_probes."
+            f"error from. An exact method has none; {_those_with_probes(name, quantity)}."
         )
     count = holder["num_probes"]
     if count < 2:
@@ -96,3 +102,13 @@ def _probes(name: str, method: Any, arguments: dict[str, Any]) -> int:
             f"num_probes={count}."
         )
     return count
+
+
+def _those_with_probes(name: str, quantity: Any) -> str:
+    taken = quantity_taken_by(quantity)
+    if taken is None:
+        return "pass one with num_probes, and a key"
+    names = [f"{each.__name__}(num_probes=...)" for each in taken.methods
+             if hasattr(each, "num_probes")]  # fmt: skip
+    names += [f"{own.__name__}(num_products=...)" for of, own in _OWN if of == name]
+    return f"pass one of {', '.join(names)}, and a key"

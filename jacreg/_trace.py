@@ -87,7 +87,18 @@ def _check_square(quantity: str, lin: Linearization) -> None:
     raise ValueError(
         f"{quantity}: the Jacobian must be square, with an output of the input's shape; got "
         f"{inputs.describe()} -> {outputs.describe()}. For a norm of a rectangular Jacobian use "
-        "frobenius_squared; for a scalar field use laplacian."
+        f"frobenius_squared; for a scalar field use laplacian.{_swapped(lin)}"
+    )
+
+
+def _swapped(lin: Linearization) -> str:
+    """Said where an argument, not the batch, has the output's shape."""
+    shapes = [arg.shape[1:] for arg in jax.tree.leaves(lin.args) if arg.ndim]
+    if lin.outputs.shapes[0] not in shapes:
+        return ""
+    return (
+        " An argument has the output's shape: the batch to differentiate comes first and the time "
+        "after it, linearize(fn, xs, ts), or linearize(lambda x, t: fn(t, x), xs, ts)."
     )
 
 

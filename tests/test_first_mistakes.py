@@ -9,9 +9,12 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen, nnx
 
 import jacreg
 import jacreg.eqx
+import jacreg.linen
+import jacreg.nnx
 
 KEY = jax.random.key(0)
 XS = jnp.ones((5, 4))
@@ -51,7 +54,55 @@ def test_an_error_of_ones_own_stays_what_it_is():
 
 FLAGGED = lambda xs, flag: jnp.sin(xs) if flag else xs  # noqa: E731
 LIN = jacreg.linearize(jnp.sin, XS)
+SWAPPED = jacreg.linearize(lambda ts, xs: ts[:, None] * xs, jnp.ones(5), XS)
+
+
+class Field(eqx.Module):
+    def __call__(self, t, y, args):
+        return y
+
+
+class Dense(linen.Module):
+    @linen.compact
+    def __call__(self, xs):
+        return linen.Dense(3)(xs)
+
+
+class Rate(nnx.Module):
+    def __call__(self, t, y, args):
+        return y
+
+
 MISTAKES = {
+    "a field of Equinox": (lambda: jacreg.linearize(Field(), XS), "jacreg.eqx.function(model)"),
+    "a module of nnx": (lambda: jacreg.linearize(Rate(), XS), "pass jacreg.nnx.function(model)"),
+    "a module of linen": (lambda: jacreg.linearize(Dense(), XS), "jacreg.linen.function(model)"),
+    "a Linearization to color": (lambda: jacreg.color(LIN), "color(fn, xs); got Linearization"),
+    "no batch to color": (lambda: jacreg.color(jnp.sin), "color(fn, xs); got no batch"),
+    "an error of what is exact": (
+        lambda: jacreg.with_standard_error(jacreg.divergence)(LIN), "pass one of Hutchinson(num_pr"
+    ),
+    "an error of an exact loss": (
+        lambda: jacreg.with_standard_error(jacreg.losses.jacobian_penalty)(LIN, jacreg.Exact()),
+        "pass one of Projection(num_probes=...)",
+    ),
+    "a loss without a key": (
+        lambda: jacreg.losses.jacobian_penalty(LIN), "jacobian_penalty: Projection is stochastic"
+    ),
+    "another loss without a key": (
+        lambda: jacreg.losses.contractive_penalty(LIN, jacreg.Projection()), "contractive_penalty: "
+    ),
+    "a score without a key": (
+        lambda: jacreg.losses.implicit_score_matching(LIN, jacreg.Hutchinson()),
+        "implicit_score_matching: Hutchinson is stochastic",
+    ),
+    "a loss to plan": (
+        lambda: jacreg.plan(jacreg.losses.jacobian_penalty, LIN), "jacreg.plan(jacreg.frobenius_sq"
+    ),
+    "a score to plan": (
+        lambda: jacreg.plan(jacreg.losses.implicit_score_matching, LIN), "plan(jacreg.divergence"
+    ),
+    "the time before the batch": (lambda: jacreg.divergence(SWAPPED), "linearize(fn, xs, ts)"),
     "a flag": (lambda: jacreg.linearize(FLAGGED, XS, True), "lambda x: fn(x, True)"),
     "a flag of NumPy": (lambda: jacreg.linearize(FLAGGED, XS, jnp.bool_(False)), "flag (False)"),
     "a flag of a dict": (
@@ -101,6 +152,13 @@ MISTAKES = {
 def test_a_message_says_what_to_do(mistake):
     _, text = told(MISTAKES[mistake][0])
     assert MISTAKES[mistake][1] in text
+
+
+def test_only_modules_of_ones_own_are_modules():
+    _, text = told(lambda: jacreg.linearize(eqx.filter_jit(lambda xs: xs @ XS), XS))
+    assert "module itself" not in text
+    _, text = told(lambda: jacreg.divergence(jacreg.linearize(lambda xs, ts: xs[:, :2], XS, XS)))
+    assert "comes first" not in text
 
 
 def test_what_this_library_worded_has_no_other_advice():

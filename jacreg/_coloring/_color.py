@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 def color(
     fn: Callable[..., Any],
-    xs: Float[Array, "N *in"],
+    xs: Float[Array, "N *in"] | None = None,
     *args: PyTree,
     quantity: Callable[..., Any] | str = "divergence",
 ) -> Coloring:
@@ -68,9 +68,13 @@ def color(
         A `Coloring`; `is_dense` where colours save nothing.
 
     Raises:
+        TypeError: a Linearization, or no batch.
         ValueError: an unknown quantity, or a divergence of a function that is not square.
         ColoringError: (a ValueError) numeric probes refute the plan.
     """
+    if xs is None or isinstance(fn, Linearization):
+        got = type(fn).__name__ if isinstance(fn, Linearization) else "no batch"
+        raise TypeError(f"color: takes the function and its batch, color(fn, xs); got {got}.")
     quantity = quantity_name("color", quantity, QUANTITIES)
     check_no_numbers("color", xs)
     make = partial(linearize_gradient, "color") if quantity == "laplacian" else linearize

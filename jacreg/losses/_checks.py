@@ -8,13 +8,22 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._choice import Quantity
+from .._coloring import Coloring
 from .._keys import check_key as check_one_key
 from .._linearize import check_linearization as check_linearization
+from .._methods import Exact, require_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array
 
     from .._typing import PyTree
+
+
+def check_method_key(who: str, quantity: Quantity, method: Any, key: Any) -> None:
+    """Raise, in the loss's own name, where a stochastic method of what it takes has no key."""
+    if type(method) in quantity.methods and not isinstance(method, Exact | Coloring):
+        require_key(who, method, key)
 
 
 def check_function(who: str, name: str, fn: Any) -> None:

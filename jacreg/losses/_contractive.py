@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._frobenius import frobenius_squared
+from .._frobenius import NORM, frobenius_squared
 from .._linearize import Linearization
 from .._methods import Auto, Method
-from ._checks import check_linearization
+from ._checks import check_linearization, check_method_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -44,4 +44,5 @@ def contractive_penalty(
         Array([6., 6., 6., 6.], dtype=float32)
     """
     check_linearization("contractive_penalty", lin)
+    check_method_key("contractive_penalty", NORM, method, key)
     return frobenius_squared(lin, method, key=key)

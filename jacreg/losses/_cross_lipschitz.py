@@ -6,10 +6,10 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
-from .._frobenius import frobenius_squared
+from .._frobenius import NORM, frobenius_squared
 from .._linearize import Linearization, linearize
 from .._methods import Auto, Method
-from ._checks import check_linearization
+from ._checks import check_linearization, check_method_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -50,6 +50,7 @@ def cross_lipschitz_penalty(
     """
     who = "cross_lipschitz_penalty"
     check_linearization(who, lin)
+    check_method_key(who, NORM, method, key)
     shape = getattr(lin.value, "shape", None)
     if shape is None or len(shape) != 2 or shape[1] == 0:
         raise ValueError(

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from .._frobenius import frobenius_squared
+from .._frobenius import NORM, frobenius_squared
 from .._linearize import Linearization
 from .._methods import Method, Projection
-from ._checks import check_linearization
+from ._checks import check_linearization, check_method_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -42,4 +42,5 @@ def jacobian_penalty(
         Array([3., 3., 3., 3.], dtype=float32)
     """
     check_linearization("jacobian_penalty", lin)
+    check_method_key("jacobian_penalty", NORM, method, key)
     return 0.5 * frobenius_squared(lin, method, key=key)

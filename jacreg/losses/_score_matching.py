@@ -10,8 +10,8 @@ from .._linearize import Linearization
 from .._methods import DISTRIBUTIONS, Auto, Distribution, Method, check_count
 from .._probes import draw, mean_over_probes
 from .._structure import example_dot, example_squared_norm
-from .._trace import divergence, either_product
-from ._checks import check_key, check_linearization, check_same_shape
+from .._trace import DIVERGENCE, divergence, either_product
+from ._checks import check_key, check_linearization, check_method_key, check_same_shape
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -50,6 +50,7 @@ def implicit_score_matching(
         Array([-1.5, -1.5], dtype=float32)
     """
     check_linearization("implicit_score_matching", lin)
+    check_method_key("implicit_score_matching", DIVERGENCE, method, key)
     check_same_shape("implicit_score_matching", "the score", lin.value, lin.xs, "xs")
     return divergence(lin, method, key=key) + 0.5 * example_squared_norm(lin.value)
 
