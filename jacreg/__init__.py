@@ -14,6 +14,7 @@ from ._empirical_ntk import empirical_ntk as empirical_ntk
 from ._errors import DirectionError as DirectionError
 from ._frobenius import frobenius_squared as frobenius_squared
 from ._gram import gram as gram
+from ._hold_statistics import hold_statistics as hold_statistics
 from ._jacobian import jacobian as jacobian
 from ._laplacian import hessian_diagonal as hessian_diagonal
 from ._laplacian import laplacian as laplacian
@@ -78,6 +79,7 @@ __all__ = [
     "frobenius_squared",
     "gram",
     "hessian_diagonal",
+    "hold_statistics",
     "jacobian",
     "laplacian",
     "layerwise_log_frobenius",

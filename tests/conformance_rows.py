@@ -81,6 +81,13 @@ def _rows_independent():
     yield jacreg.rows_independent(lambda xs: xs - jnp.mean(xs, 0, keepdims=True), points()), False
 
 
+def _held():
+    """A mean over the batch is a constant: the Jacobian is the identity."""
+    held = jacreg.hold_statistics(lambda xs: xs - jnp.mean(xs, 0), points())
+    yield held(points()), points() - jnp.mean(points(), 0)
+    yield jacreg.jacobian(jacreg.linearize(held, points()))[0], np.eye(points().shape[1])
+
+
 def _standard_error():
     """Probes of a diagonal Jacobian are all alike; of ones the mean and its error are NumPy's."""
     measured = jacreg.with_standard_error(jacreg.divergence)
@@ -144,6 +151,7 @@ LIBRARY: dict[str, Row] = {
     "Plan": _planned,
     "choose": _chosen,
     "color": _colored,
+    "hold_statistics": _held,
     "linearize": _linearize,
     "lipschitz_bound": _lipschitz,
     "operator_norm_bound": _bound,

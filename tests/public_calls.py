@@ -111,6 +111,7 @@ LIBRARY: dict[str, Callable[[], Any]] = {
     "operator_norm": lambda: jacreg.operator_norm(lambda x: x @ WEIGHTS, (3,), key=KEY),
     "operator_norm_bound": lambda: jacreg.operator_norm_bound(lambda x: x @ WEIGHTS, (3,)),
     "plan": lambda: str(jacreg.plan(jacreg.frobenius_squared, lin())),
+    "hold_statistics": lambda: jacreg.hold_statistics(lambda xs: xs - xs.mean(0), XS)(XS),
     "rows_independent": lambda: jacreg.rows_independent(field, XS),
     "spectral_norm": lambda: jacreg.spectral_norm(lin(), key=KEY),
     "spectral_radius": lambda: jacreg.spectral_radius(lin(), key=KEY),

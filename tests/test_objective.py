@@ -1,13 +1,18 @@
 """The loss of a batch: terms from a config, what a penalty reads, when it counts, its cost."""
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+import own_models
 import pytest
+from flax import nnx
 from train_setup import BASE
 
 import jacreg
+import jacreg.nnx
 import models
 from train.config import parse
 from train.errors import ConfigError
@@ -239,13 +244,36 @@ class TestTerms:
         labels = [each.label for each in make_terms(penalties(*twice), 10, coupled=False)]
         assert labels == ["jacobian_0", "jacobian_1"]
 
-    @pytest.mark.parametrize("statistics", ["running", "batch"])
-    def test_who_shares_the_pass(self, statistics):
-        table = {"name": "jacobian", "weight": 1, "statistics": statistics}
-        (free,) = make_terms(penalties(table), 10, coupled=False)
-        (coupled,) = make_terms(penalties(table), 10, coupled=True)
-        assert free.shares_pass
-        assert coupled.shares_pass == (statistics == "batch")
+    def test_what_a_penalty_reads_by_its_statistics(self):
+        for statistics, source in {
+            None: "held_lin", "held": "held_lin", "batch": "lin", "running": "running_lin"
+        }.items():  # fmt: skip
+            table = {"name": "jacobian", "weight": 1, "statistics": statistics}
+            listed = penalties({k: v for k, v in table.items() if v is not None})
+            reads = [make_terms(listed, 10, coupled)[0].reads for coupled in (False, True)]
+            assert reads == [("lin",), (source,)]
+
+    @pytest.mark.parametrize("given", [None, lambda lin, key: jacreg.frobenius_squared(lin)])
+    def test_no_penalty_feels_the_scale_in_front_of_a_norm(self, given):
+        """As the loss: a penalty that does shrinks these weights until evaluation is ruined."""
+        net = jacreg.nnx.functional(own_models.Normed(4, 3, rngs=nnx.Rngs(0)))
+        forward = supervised(net.apply, cross_entropy)
+
+        def slope(**changes):
+            listed = penalties({"name": "jacobian", "weight": 1, "method": "exact", **changes})
+            listed = [replace(each, given=given, method=None) if given else each for each in listed]
+            objective = penalised(forward, make_terms(listed, 10, coupled=True))
+
+            def penalty(scale):
+                first = jax.tree.map(lambda leaf: scale * leaf, net.params["first"])
+                params = {**net.params, "first": first}
+                metrics = objective(params, net.state, XS, LABELS, KEYS, STEP)[1].metrics
+                (value,) = (metrics[name] for name in metrics if name.startswith("penalty/"))
+                return jnp.log(value)
+
+            return abs(float(jax.jit(jax.grad(penalty))(1.0)))
+
+        assert slope() < 1e-3 < 0.1 < slope(statistics="running")
 
     def test_batch_statistics_need_the_estimator_for_blocks(self):
         naive = {"name": "jacobian", "weight": 1, "statistics": "batch", "method": "projection"}
@@ -253,8 +281,10 @@ class TestTerms:
             make_terms(penalties(naive), 10, coupled=True)
         blocks = {**naive, "method": "coupled_batch"}
         make_terms(penalties(blocks), 10, coupled=True)
-        with pytest.raises(ConfigError, match=r"penalty\.0\.fraction"):
-            make_terms(penalties({**blocks, "fraction": 0.5}), 10, coupled=True)
+        for statistics in ("batch", "held"):
+            part = {"name": "jacobian", "weight": 1, "statistics": statistics, "fraction": 0.5}
+            with pytest.raises(ConfigError, match=r"penalty\.0\.fraction"):
+                make_terms(penalties(part), 10, coupled=True)
 
     def test_a_penalty_that_reads_what_the_task_does_not_give(self):
         table = {"name": "kinetic_energy", "weight": 1}

@@ -26,7 +26,7 @@ def test_batch_norm_is_noticed_and_running_statistics_move(tmp_path):
     config = parse(config_tables, "x")
     problem = make_problem(config, data.load(config.data))
     assert problem.notes["rows_independent"] is False
-    assert problem.notes["penalty_statistics"] == {"jacobian": "running"}
+    assert problem.notes["penalty_statistics"] == {"jacobian": "held"}
     rows = {name: array[:8] for name, array in problem.examples.items()}
     xs, labels = problem.prepare(rows)
     _, (state, *_) = problem.objective(problem.params, problem.state, xs, labels, KEYS, STEP)

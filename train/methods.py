@@ -103,23 +103,32 @@ class Resolver:
         chosen: what `choose` chose so far.
     """
 
-    def __init__(self, fn: Callable[..., Any], rows: Callable[[int], tuple[Any, ...]]) -> None:
+    def __init__(
+        self,
+        fn: Callable[..., Any],
+        rows: Callable[[int], tuple[Any, ...]],
+        evaluation: Callable[..., Any] | None = None,
+    ) -> None:
         """Prepare for one function.
 
         Args:
             fn: the batched function that will be linearised, of the shapes of training.
             rows: its arguments for at most so many examples.
+            evaluation: the function through running statistics where `fn` mixes its rows; `fn` is
+                then linearised with the statistics of its batch held.
         """
         self.fn = fn
         self.rows = rows
+        self.evaluation = evaluation
         self.chosen: list[Chosen] = []
 
-    def __call__(self, method: Any, quantity: str = "frobenius") -> Any:
+    def __call__(self, method: Any, quantity: str = "frobenius", statistics: str = "held") -> Any:
         """Return the method; one that was deferred is made for the function and this quantity.
 
         Args:
             method: from `make_method`.
             quantity: as for `jacreg.color`.
+            statistics: those of the penalty.
 
         Raises:
             ConfigError: several hosts, which might choose differently.
@@ -127,20 +136,28 @@ class Resolver:
         if not isinstance(method, Deferred):
             return method
         if method.name == "coloring":
-            return jacreg.color(self.fn, *self.rows(_FEW), quantity=quantity)
+            rows = self.rows(_FEW)
+            return jacreg.color(self._linearised(rows, statistics), *rows, quantity=quantity)
         if method.chosen is not None:
-            return self(make_method(method.chosen), quantity)
+            return self(make_method(method.chosen), quantity, statistics)
         if jax.process_count() > 1:
             raise ConfigError(
                 f'{method.path}: got "choose", which measures times and might choose differently '
                 "on each host; expected a method by its name (one host alone says which it would "
                 "be)."
             )
-        found = jacreg.choose(
-            self.fn, *self.rows(_TYPICAL), quantity=quantity, budget=method.budget
-        )
+        rows = self.rows(_TYPICAL)
+        fn = self._linearised(rows, statistics)
+        found = jacreg.choose(fn, *rows, quantity=quantity, budget=method.budget)
         self.chosen.append(Chosen(method.path, _named(found), found.report))
         return found
+
+    def _linearised(self, rows: tuple[Any, ...], statistics: str) -> Callable[..., Any]:
+        if self.evaluation is None:
+            return self.fn
+        return (
+            self.evaluation if statistics == "running" else jacreg.hold_statistics(self.fn, *rows)
+        )
 
 
 def _named(method: Any) -> Named:

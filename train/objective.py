@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import jacreg
 from train.penalties import Sources, TaskLoss
 from train.problem import Outcome
-from train.terms import RUNNING, Term
+from train.terms import HELD, RUNNING, Term
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, PyTree
@@ -149,8 +149,9 @@ def penalised(forward: Forward, terms: Sequence[Term], splits: bool = False) -> 
 def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) -> Forward:
     """Return the pass of a task that compares outputs with targets.
 
-    It offers `lin`, the linearised training pass, `running_lin`, through running statistics, and
-    `task_loss`, which has a meaning where the rows of the batch do not depend on each other.
+    It offers `lin`, the linearised training pass; `held_lin`, the same with the statistics of its
+    batch held; `running_lin`, through running statistics; and `task_loss`, which has a meaning
+    where the rows of the batch do not depend on each other.
 
     Args:
         apply: `(params, state, xs, train, key) -> (ys, state)`, of `functional`.
@@ -163,16 +164,23 @@ def supervised(apply: Callable[..., Any], task_loss: Callable[[Any, Any], Any]) 
         def train_pass(xs: Any) -> Any:
             return apply(params, state, xs, train=True, key=key)
 
-        lin = running_lin = None
+        lin = held_lin = running_lin = None
+        if HELD in needs:
+            held = jacreg.hold_statistics(train_pass, xs)
+            # Without the state, as the function of which a colouring is made.
+            held_lin = jacreg.linearize(lambda xs: held(xs)[0], xs)
         if "lin" in needs:
             lin = jacreg.linearize(train_pass, xs, has_aux=True)
             ys, new_state = lin.value, lin.aux
+        elif held_lin is not None:
+            # The values are those of the training pass, with all of its derivatives.
+            ys, new_state = held_lin.value, held(xs)[1]
         else:
             ys, new_state = train_pass(xs)
         if RUNNING in needs:
             running_lin = jacreg.linearize(lambda xs: apply(params, state, xs)[0], xs)
         loss_of = TaskLoss(lambda xs, targets: task_loss(train_pass(xs)[0], targets), xs, targets)
-        sources = Sources(lin=lin, running_lin=running_lin, task_loss=loss_of)
+        sources = Sources(lin, held_lin, running_lin, task_loss=loss_of)
         return Pass(task_loss(ys, targets), new_state, sources)
 
     return forward

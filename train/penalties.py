@@ -71,7 +71,8 @@ class Sources:
 
     Attributes:
         lin: the linearised function of the task: the network, the score or the encoder.
-        running_lin: the same through running statistics, where `lin` is that of training.
+        held_lin, running_lin: where `lin` mixes the rows of its batch (BatchNorm): the same with
+            the statistics of the batch held, and the pass through running ones.
         task_loss: the loss of the batch as a function of its inputs.
         kernels: the kernels of an encoder, matrices.
         dense: an encoder that is one dense layer, evaluated.
@@ -81,6 +82,7 @@ class Sources:
     """
 
     lin: jacreg.Linearization | None = None
+    held_lin: jacreg.Linearization | None = None
     running_lin: jacreg.Linearization | None = None
     task_loss: TaskLoss | None = None
     kernels: list[Array] | None = None

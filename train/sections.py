@@ -98,7 +98,8 @@ class Penalty:
     `every = k` computes it at each k-th step with k times the weight, `probability = p` at
     random steps with 1 / p times the weight, `fraction = f` on a random share of each batch's rows,
     each with 1 / f times the weight. `statistics` says which Jacobian is meant under
-    BatchNorm: of the evaluation pass, or of the training pass.
+    BatchNorm: of an example where the batch's statistics are held (`jacreg.hold_statistics`), the
+    block of the training pass, or that of the evaluation pass.
     """
 
     name: Annotated[str, Row("penalty")]
@@ -108,7 +109,7 @@ class Penalty:
     every: Annotated[int, integer(least=1)] = 1
     probability: Annotated[float, number(above=0, most=1)] = 1.0
     fraction: Annotated[float, number(above=0, most=1)] = 1.0
-    statistics: Annotated[str, string(("running", "batch"))] = "running"
+    statistics: Annotated[str, string(("held", "batch", "running"))] = "held"
     options: Mapping[str, Any] = field(default_factory=dict)
     given: Callable[..., Any] | None = field(
         default=None, compare=False, repr=False, metadata=_NO_KEY

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
     from train.sections import Penalty
 
-# The source of a penalty on the Jacobian through running statistics, beside the task's pass.
-RUNNING = "running_lin"
+# What a penalty on the Jacobian reads under BatchNorm, by its `statistics`.
+HELD, RUNNING = "held_lin", "running_lin"
+_SOURCES = {"held": HELD, "running": RUNNING, "batch": "lin"}
 
 
 @dataclass(frozen=True)
@@ -49,11 +50,6 @@ class Term:
     every: int = 1
     probability: float = 1.0
     fraction: float = 1.0
-
-    @property
-    def shares_pass(self) -> bool:
-        """Whether it uses the task's forward pass; otherwise one through running statistics."""
-        return RUNNING not in self.reads
 
     def due(self, step: int) -> bool:
         """Return whether `every` lets it be computed at a step that is known on the host."""
@@ -93,7 +89,7 @@ def make_terms(
     coupled: bool = False,
     *,
     offers: Iterable[str] = ("lin",),
-    resolve: Callable[[Deferred], Any] | None = None,
+    resolve: Callable[..., Any] | None = None,
 ) -> list[Term]:
     """Return the terms with a weight; one of weight 0 costs nothing and is left out.
 
@@ -102,7 +98,8 @@ def make_terms(
         steps: length of training, for the schedules.
         coupled: in training mode the model's rows depend on each other (BatchNorm).
         offers: the sources that the task's forward pass can make.
-        resolve: makes a method that depends on the task's function, such as a colouring.
+        resolve: makes a method that depends on the task's function, such as a colouring: a
+            `Resolver`.
 
     Raises:
         ConfigError: a penalty does not fit the task, or a method its penalty or statistics.
@@ -115,8 +112,9 @@ def make_terms(
         if penalty.weight == 0:
             continue
         unique = names.count(penalty.name) == 1
-        if coupled and penalty.statistics == "running":
-            reads = tuple(RUNNING if name == "lin" else name for name in reads)
+        if coupled:
+            source = _SOURCES[penalty.statistics]
+            reads = tuple(source if name == "lin" else name for name in reads)
         terms.append(
             Term(
                 label=penalty.name if unique else f"{penalty.name}_{index}",
@@ -133,9 +131,12 @@ def make_terms(
 
 
 def statistics_note(terms: Sequence[Term], coupled: bool) -> dict[str, Any]:
-    """Return what a summary records of BatchNorm: which pass each penalty reads."""
-    shared = "batch" if coupled else "shared pass"
-    passes = {term.label: shared if term.shares_pass else "running" for term in terms}
+    """Return what a summary records of BatchNorm: which statistics each penalty sees."""
+    names = {source: name for name, source in _SOURCES.items()} if coupled else {}
+    passes = {
+        term.label: next((names[each] for each in term.reads if each in names), "shared pass")
+        for term in terms
+    }
     return {"penalty_statistics": passes, "rows_independent": not coupled}
 
 
@@ -152,7 +153,7 @@ def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, .
 
 
 def _bind(
-    penalty: Penalty, index: int, coupled: bool, resolve: Callable[[Deferred], Any] | None
+    penalty: Penalty, index: int, coupled: bool, resolve: Callable[..., Any] | None
 ) -> Callable[..., Any]:
     row = penalty.given or PENALTIES[penalty.name].compute
     options = dict(penalty.options)
@@ -163,10 +164,11 @@ def _bind(
             f"penalty.{index}: got every = {penalty.every} and probability = "
             f"{penalty.probability:g}, expected one of the two."
         )
-    if penalty.fraction < 1 and blocks:
+    if penalty.fraction < 1 and coupled and penalty.statistics != "running":
         raise ConfigError(
-            f'penalty.{index}.fraction: got {penalty.fraction:g} with statistics = "batch", whose '
-            "statistics would be those of the picked rows alone; expected 1."
+            f"penalty.{index}.fraction: got {penalty.fraction:g} with train-mode BatchNorm, whose "
+            "statistics would be those of the picked rows alone; expected 1. What computes a "
+            "penalty at some steps alone is `every`."
         )
     if penalty.method is not None and not takes_method:
         raise ConfigError(
@@ -176,12 +178,12 @@ def _bind(
     if blocks and not takes_method:
         raise ConfigError(
             f'penalty.{index}.statistics: got "batch", but with train-mode BatchNorm the penalty '
-            f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "running".'
+            f'"{penalty.name}" has no estimator of one example\'s Jacobian; expected "held".'
         )
     if penalty.method is not None:
         method = make_method(penalty.method, f"penalty.{index}.method")
         if isinstance(method, Deferred):
-            method = _resolved(method, resolve)
+            method = _resolved(method, resolve, penalty.statistics)
         options["method"] = method
     elif blocks:
         options["method"] = jacreg.CoupledBatch()
@@ -211,10 +213,10 @@ def _one_each(values: Any, lin: Any, name: str) -> Any:
     return jnp.asarray(values)
 
 
-def _resolved(method: Deferred, resolve: Callable[[Deferred], Any] | None) -> Any:
+def _resolved(method: Deferred, resolve: Callable[..., Any] | None, statistics: str) -> Any:
     if resolve is None:
         raise ConfigError(
             f'{method.path}: got "{method.name}", which this task has no function for; expected '
             '"exact" or "projection".'
         )
-    return resolve(method)
+    return resolve(method, statistics=statistics)

@@ -64,10 +64,10 @@ def classification(
     model.check_outputs(sample, len(dataset.classes))
     coupled = model.is_coupled(sample)
 
-    def train_pass(xs: Any) -> Any:
-        return model.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
+    def start_pass(train: bool) -> Callable[..., Any]:
+        return lambda xs: model.apply(model.params, model.state, xs, train=train, key=key)[0]
 
-    resolve = Resolver(train_pass, rows)
+    resolve = Resolver(start_pass(True), rows, start_pass(False) if coupled else None)
     terms = make_terms(
         setting.penalty,
         setting.training.steps,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -31,8 +31,8 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
     The loss is the squared error, a sum over outputs. Where the data gives
     Jacobians too (`{"value": [N, K], "jacobian": [N, K, D]}`) the penalty `jacobian_matching`
     fits them (Lutter et al. 2019). All Jacobians are with respect to the data's own
-    coordinates, before `data.mean` and `data.std`; with BatchNorm those that are measured, and
-    those of a penalty unless it says otherwise, are through running statistics.
+    coordinates, before `data.mean` and `data.std`; with BatchNorm those that are measured are
+    through running statistics.
 
     Raises:
         ConfigError: the data has no such targets, or the network does not fit them.
@@ -53,10 +53,10 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
     network.check(sample, width)
     coupled = not network.carries_jacobian and model.is_coupled(normalize(sample))
 
-    def start_pass(xs: Any) -> Any:
-        return network.apply(model.params, model.state, xs, train=not coupled, key=key)[0]
+    def start_pass(train: bool) -> Callable[..., Any]:
+        return lambda xs: network.apply(model.params, model.state, xs, train=train, key=key)[0]
 
-    resolve = Resolver(start_pass, rows)
+    resolve = Resolver(start_pass(True), rows, start_pass(False) if coupled else None)
     offers = ("lin", "jacobians") if "jacobian" in targets else ("lin",)
     terms = make_terms(
         setting.penalty, setting.training.steps, coupled, offers=offers, resolve=resolve

@@ -1,0 +1,209 @@
+"""What a training pass is for one example: the statistics of its batch are held."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+
+import jax
+import numpy as np
+
+from ._dependence._boolean import eye
+from ._dependence._operand import Operand
+from ._dependence._pattern import Factor, Pattern, reduce_axis
+from ._dependence._program import structural_value
+from ._dependence._read import read_equation
+from ._dependence._terms import united, whole
+from ._forms import form_of
+from ._inputs import as_input, check_inputs
+from ._interpret import CALLS, JIT, bind, interpret, interpret_inner
+from ._source import place
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float
+
+    from ._typing import PyTree
+
+# What makes one number of many: a sum over rows that is one of these is a statistic.
+_REDUCTIONS = {
+    "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax",
+    "argmin", "dot_general",
+}  # fmt: skip
+_ARGUMENTS = {"argmax", "argmin"}
+# Reductions too where `jax.vmap` made them of an axis that had a name.
+_COLLECTIVES = {"psum", "psum2", "psum_invariant", "pmax", "pmin"}
+
+
+@dataclass(frozen=True, eq=False)
+class _Value:
+    """A value of the program at the batch, and of which rows it is a function.
+
+    Attributes:
+        held: at the batch.
+        rows: its dependence on them; empty for a parameter or a statistic.
+    """
+
+    held: Any
+    rows: Operand
+
+
+def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callable[..., Any]:
+    """Return `fn` as a function of each example alone, with the batch's statistics held.
+
+    Under train-mode BatchNorm row n of `fn(xs)` depends on all rows, through means over the batch.
+    The function that is returned takes these as constants, computed at `xs`. At `xs` it has the
+    same value, its rows are independent, so every method and every loss has a meaning, and in
+    whatever `fn` closes over (the parameters) it is differentiated as a whole, statistics too.
+
+    That last point is what a penalty needs. Running statistics do not follow a step, so that a
+    penalty through them falls as the weights in front of a norm shrink, which the loss cannot
+    feel: trained long enough, the running variances lag behind and evaluation is ruined. Held, the
+    penalty does not change with the scale of these weights, as the loss does not.
+
+    Args:
+        fn: `[N, *in] -> [N, *out]`, or a pair of that and an auxiliary output (`has_aux` of
+            `linearize`); pytrees too. What it takes over the batch are sums, means, extremes or
+            products of matrices.
+        xs: `[N, *in]`, the batch whose statistics are held.
+
+    Raises:
+        ValueError: `fn` mixes its rows in another way (a loop whose body takes a mean, attention
+            over the batch); the message names the operation and its line.
+
+    Example:
+        >>> import jax, jax.numpy as jnp, jacreg
+        >>> xs = jax.random.normal(jax.random.key(0), (5, 2))
+        >>> fn = lambda xs: jnp.tanh(xs / xs.std(axis=0))
+        >>> held = jacreg.hold_statistics(fn, xs)
+        >>> jacreg.rows_independent(fn, xs), jacreg.rows_independent(held, xs)
+        (False, True)
+        >>> bool(jnp.all(held(xs) == fn(xs)))
+        True
+    """
+    xs = jax.tree.map(as_input, xs)
+    count = check_inputs(xs, ())
+    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
+    steps: list[tuple[Any, list[_Value], list[_Value]]] = []
+
+    def apply(equation: Any, operands: list[Any]) -> list[_Value]:
+        operands = list(map(_as_value, operands))
+        name = equation.primitive.name
+        seen = () if name in JIT else _rows_seen(equation, [each.rows for each in operands])
+        apart = all(map(_one_row_each, seen))
+        if name in JIT or (name in CALLS and not apart):
+            return list(map(_as_value, interpret_inner(equation, operands, apply)))
+        found = list(seen)
+        if not apart:
+            _check_statistic(equation, found)
+            found = [Operand(each.shape) for each in found]
+        outs = bind(equation, [each.held for each in operands])
+        values = [_Value(out, rows) for out, rows in zip(outs, found, strict=True)]
+        if any(rows.dependence for rows in found):
+            steps.append((equation, operands, values))
+        return values
+
+    leaves = [_Value(leaf, _own_rows(leaf.shape, count)) for leaf in jax.tree.leaves(xs)]
+    results = list(map(_as_value, interpret(closed.jaxpr, closed.consts, leaves, apply)))
+    for result in results:
+        _check_result(result.rows, count)
+    tree = jax.tree.structure(shapes)
+
+    def held(xs: PyTree) -> Any:
+        moved = dict(zip(leaves, jax.tree.leaves(xs), strict=True))
+
+        def now(values: list[_Value]) -> list[Any]:
+            return [moved.get(value, value.held) for value in values]
+
+        for equation, operands, outs in steps:
+            moved.update(zip(outs, bind(equation, now(operands)), strict=True))
+        return jax.tree.unflatten(tree, now(results))
+
+    return held
+
+
+def _as_value(value: Any) -> _Value:
+    """A constant or a literal of the program, where it is one."""
+    if isinstance(value, _Value):
+        return value
+    return _Value(value, Operand(tuple(np.shape(value)), value=structural_value(value)))
+
+
+def _own_rows(shape: tuple[int, ...], count: int) -> Operand:
+    """Of the batch itself: row n is a function of row n. The other axes do not matter here."""
+    return Operand(shape, {0: (Pattern(shape, (count,), (Factor((0,), (0,), eye(count)),)),)})
+
+
+def _rows_seen(equation: Any, operands: list[Operand]) -> list[Operand]:
+    """Of which rows each output is a function; jumps and integers too, without a derivative."""
+    if not any(operand.dependence for operand in operands):
+        return read_equation(equation, operands)
+    if form_of(equation).degree != "zero":
+        return read_equation(_Real(equation), operands)
+    if equation.primitive.name not in _ARGUMENTS:
+        return read_equation(_Real(equation, SimpleNamespace(name="add")), operands)
+    terms = [p for operand in operands for leaf in operand.dependence.values() for p in leaf]
+    for axis in sorted(equation.params["axes"], reverse=True):
+        terms = [reduce_axis(pattern, axis) for pattern in terms]
+    (out,) = equation.outvars
+    return [Operand(tuple(out.aval.shape), {0: united(terms)} if terms else {})]
+
+
+class _Real:
+    """An equation whose outputs pass for real numbers: a reader leaves integers out."""
+
+    def __init__(self, equation: Any, primitive: Any = None) -> None:
+        self._equation = equation
+        self.primitive = primitive or equation.primitive
+        shapes = [getattr(v.aval, "shape", ()) for v in equation.outvars]
+        self.outvars = [
+            SimpleNamespace(aval=jax.ShapeDtypeStruct(shape, np.float32)) for shape in shapes
+        ]
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._equation, name)
+
+
+def _seen(rows: Operand) -> list[Factor]:
+    """The relation to the rows, at most one factor."""
+    patterns = [pattern for terms in rows.dependence.values() for pattern in terms]
+    return [f for f in whole(patterns).factors if 0 in f.inputs] if patterns else []
+
+
+def _one_row_each(rows: Operand) -> bool:
+    return all(np.max(factor.matrix.counts, initial=0) <= 1 for factor in _seen(rows))
+
+
+def _check_statistic(equation: Any, found: list[Operand]) -> None:
+    """Raise unless what mixes rows is a reduction of all of them, or of groups.
+
+    Raises:
+        ValueError: it is not.
+    """
+    name = equation.primitive.name
+    every = all(factor.matrix.is_full for rows in found for factor in _seen(rows))
+    axes = equation.params.get("axes", ())
+    reduces = name in _REDUCTIONS or (
+        name in _COLLECTIVES and all(isinstance(axis, int) for axis in axes)
+    )
+    if not reduces or (name == "dot_general" and not every):
+        raise ValueError(
+            f"hold_statistics: {name}{place(equation)} mixes the rows of the batch, and is no sum, "
+            "mean, extreme or product over it that could be held. Use the function itself with "
+            'CoupledBatch(), or a module with statistics="running".'
+        )
+
+
+def _check_result(rows: Operand, count: int) -> None:
+    """Raise where a row of the result is a function of another row."""
+    shape = rows.shape
+    for factor in _seen(rows):
+        if shape[:1] != (count,):
+            continue
+        own = _seen(_own_rows(shape, count))[0]
+        if factor.axes != own.axes or not own.matrix.contains(factor.matrix):
+            raise ValueError(
+                "hold_statistics: the function moves the rows of the batch to other places; row n "
+                "of its output must depend on row n of xs."
+            )
