@@ -146,10 +146,45 @@ def test_group_sort_and_max_min():
     images = _draw((2, 4, 3, 3))
     found = jacreg.nnx.MaxMin(axis=1)(images)
     np.testing.assert_array_equal(found[:, 0], images[:, :2].max(1))
-    with pytest.raises(ValueError, match="multiple of 2"):
-        jacreg.nnx.MaxMin()(jnp.ones((1, 3)))
+    odd = jnp.ones((1, 3))
+    for name, call in {
+        "jacreg.nnx.MaxMin": jacreg.nnx.MaxMin(),
+        "jacreg.eqx.MaxMin": jax.vmap(jacreg.eqx.MaxMin()),
+        "jacreg.linen.MaxMin": lambda xs: jacreg.linen.MaxMin().apply({}, xs),
+        "jacreg.nnx.GroupSort": jacreg.nnx.GroupSort(2),
+    }.items():
+        with pytest.raises(ValueError, match=f"^{name}: axis .* multiple of 2"):
+            call(odd)
     with pytest.raises(ValueError, match="at least 1"):
         jacreg.nnx.GroupSort(0)
+
+
+@pytest.mark.parametrize("layer", ["AOLConv", "SLLConv"])
+def test_channels_in_another_place_are_told_so(layer):
+    sizes = (3, 3, 3) if layer == "AOLConv" else (3, 3)
+    one = getattr(jacreg.eqx, layer)(*sizes, key=jax.random.key(0))
+    batch = getattr(jacreg.nnx, layer)(*sizes, rngs=nnx.Rngs(0))
+    last = jnp.ones((2, 5, 5, 3))
+    with pytest.raises(
+        ValueError, match=r"CHW, 3 channels in axis 0; got .*moveaxis\(x, 2, 0\)"
+    ) as told:
+        jacreg.linearize(jax.vmap(one), last)
+    assert "jax.vmap" not in "".join(told.value.__notes__)
+    with pytest.raises(ValueError, match=r"takes one example .* jax.vmap\(layer\)"):
+        one(jnp.moveaxis(last, 3, 1))
+    with pytest.raises(ValueError, match=r"NHWC, 3 channels in axis 3; got .*moveaxis\(x, 1, 3\)"):
+        batch(jnp.moveaxis(last, 3, 1))
+    with pytest.raises(ValueError, match=r"takes a batch with axes NHWC"):
+        batch(last[0])
+    with pytest.raises(ValueError, match=r"got shape \(2, 5, 5, 4\)\.$"):
+        batch(jnp.ones((2, 5, 5, 4)))
+    for copy, xs in (
+        (jacreg.eqx.fixed_kernels(one), last[0].T),
+        (jacreg.nnx.fixed_kernels(batch), last),
+    ):
+        copy(xs)
+        with pytest.raises(ValueError, match="channels in axis"):
+            copy(xs[..., :1, :1])
 
 
 def test_equinox_and_linen_are_the_same_functions():

@@ -26,9 +26,11 @@ def max_min(xs: Float[Array, "*shape"], *, axis: int = -1) -> Float[Array, "*sha
 
 
 def group_sort(
-    xs: Float[Array, "*shape"], group_size: int = 2, *, axis: int = -1
+    xs: Float[Array, "*shape"], group_size: int = 2, *, axis: int = -1, who: str
 ) -> Float[Array, "*shape"]:
     """Sort each `group_size` neighbours along an axis (Anil et al. 2019); pairs as `max_min`.
+
+    Errors begin with `who`, the layer.
 
     Raises:
         ValueError: the axis has no whole number of groups.
@@ -38,8 +40,9 @@ def group_sort(
     side = xs.shape[axis]
     if side % group_size:
         raise ValueError(
-            f"group_sort: axis {axis} has {side} entries, which groups of {group_size} do not "
-            f"divide; choose a width that is a multiple of {group_size}."
+            f"{who}: axis {axis} has {side} entries, which groups of {group_size} do not divide; "
+            f"choose a width that is a multiple of {group_size}, or with axis=... the axis of the "
+            f"channels. The input has shape {xs.shape}."
         )
     if group_size == 2:
         return max_min(xs, axis=axis)

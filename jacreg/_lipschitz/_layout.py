@@ -90,6 +90,38 @@ class Convolution:
         """Where the channels of inputs (0) or outputs (2) are, in a batch."""
         return self.layout[part].index("C")
 
+    def check_input(
+        self, who: str, shape: tuple[int, ...], kernel: Float[Array, "*taps in out"], axes: str
+    ) -> None:
+        """Raise unless an input has the axes and the channels that a canonical kernel takes.
+
+        Args:
+            who: the layer, first in the error.
+            shape: of the input.
+            kernel: of the layer.
+            axes: letters of the input's axes: those of the layout, or these without N.
+
+        Raises:
+            ValueError: another number of axes, or the channels are not where the layout has them.
+        """
+        into, place = kernel.shape[-2] * self.groups, axes.index("C")
+        if len(shape) == len(axes) and shape[place] == into:
+            return
+        what = "one example" if "N" not in axes else "a batch"
+        advice = ""
+        if len(shape) == len(axes) and into in shape[axes.find("N") + 1 :]:
+            found = shape.index(into, axes.find("N") + 1)
+            advice = (
+                f" If axis {found} has the channels, move them, jnp.moveaxis(x, {found}, {place}),"
+            )
+            advice += " or give the layer another layout=."
+        elif len(shape) == len(axes) + 1 and "N" not in axes:
+            advice = " Of a batch it is jax.vmap(layer)."
+        raise ValueError(
+            f"{who}: takes {what} with axes {axes}, {into} channels in axis {place}; got shape "
+            f"{tuple(shape)}.{advice}"
+        )
+
     def canonical(self, kernel: Float[Array, "..."]) -> Float[Array, "*taps in out"]:
         """The kernel with its channels last, input channels first."""
         return jnp.transpose(kernel, [self.layout[1].index(c) for c in f"{self.spatial}IO"])

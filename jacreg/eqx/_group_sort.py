@@ -49,7 +49,8 @@ class GroupSort(eqx.Module):
             ValueError: the groups do not divide the channels.
         """
         del key
-        return group_sort(x, self.group_size, axis=self.axis)
+        who = f"jacreg.eqx.{type(self).__name__}"
+        return group_sort(x, self.group_size, axis=self.axis, who=who)
 
     def lipschitz_bound(self) -> float:
         """1: it permutes."""

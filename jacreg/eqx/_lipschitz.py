@@ -212,7 +212,7 @@ class AOLConv(OneLipschitz):
         def layer(xs: Array) -> Array:
             return aol_convolution(xs, numbers, self.bias, self.convolution)
 
-        return _of_one(layer, x, self.convolution)
+        return _of_one("AOLConv", layer, x, self.convolution, numbers["kernel"])
 
     def _computed(self) -> dict[str, Array]:
         return aol_numbers(self.weight, self.convolution)
@@ -277,7 +277,7 @@ class SLLConv(OneLipschitz):
         def layer(xs: Array) -> Array:
             return sll_convolution(xs, numbers, self.bias, self.convolution)
 
-        return _of_one(layer, x, self.convolution)
+        return _of_one("SLLConv", layer, x, self.convolution, numbers["kernel"])
 
     def _computed(self) -> dict[str, Array]:
         return sll_convolution_numbers(self.weight, self.scale, self.convolution)
@@ -351,6 +351,14 @@ class _Batched:
         return jax.vmap(self.layer)(xs)
 
 
-def _of_one(layer: Callable[[Array], Array], x: Array, convolution: Convolution) -> Array:
+def _of_one(
+    name: str,
+    layer: Callable[[Array], Array],
+    x: Array,
+    convolution: Convolution,
+    kernel: Array,
+) -> Array:
+    axes = convolution.layout[0].replace("N", "")
+    convolution.check_input(f"jacreg.eqx.{name}", x.shape, kernel, axes)
     batch, out = (convolution.layout[part].index("N") for part in (0, 2))
     return jnp.squeeze(layer(jnp.expand_dims(x, batch)), out).astype(x.dtype)

@@ -44,7 +44,8 @@ class GroupSort(nn.Module):
 
     def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, "N *in"]:
         """Return the sorted groups."""
-        return group_sort(xs, check_group_size(self.group_size), axis=self.axis)
+        size = check_group_size(self.group_size)
+        return group_sort(xs, size, axis=self.axis, who="jacreg.linen.GroupSort")
 
 
 class MaxMin(nn.Module):
@@ -68,7 +69,7 @@ class MaxMin(nn.Module):
 
     def __call__(self, xs: Float[Array, "N *in"]) -> Float[Array, "N *in"]:
         """Return larger and smaller of each pair."""
-        return group_sort(xs, 2, axis=self.axis)
+        return group_sort(xs, 2, axis=self.axis, who="jacreg.linen.MaxMin")
 
 
 class OrthogonalDense(nn.Module):

@@ -43,7 +43,8 @@ class GroupSort(nnx.Module):
         Raises:
             ValueError: the groups do not divide the channels.
         """
-        return group_sort(xs, self.group_size, axis=self.axis)
+        who = f"jacreg.nnx.{type(self).__name__}"
+        return group_sort(xs, self.group_size, axis=self.axis, who=who)
 
     def lipschitz_bound(self) -> float:
         """1: it permutes."""

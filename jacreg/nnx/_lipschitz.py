@@ -189,7 +189,9 @@ class AOLConv(OneLipschitz):
     def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the convolution of a batch in the layout's order."""
         bias = None if self.bias is None else self.bias[...]
-        return aol_convolution(xs, self._numbers(), bias, self.convolution).astype(xs.dtype)
+        numbers, axes = self._numbers(), self.convolution.layout[0]
+        self.convolution.check_input("jacreg.nnx.AOLConv", xs.shape, numbers["kernel"], axes)
+        return aol_convolution(xs, numbers, bias, self.convolution).astype(xs.dtype)
 
     def _computed(self) -> dict[str, Array]:
         return aol_numbers(self.kernel[...], self.convolution)
@@ -242,7 +244,9 @@ class SLLConv(OneLipschitz):
 
     def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Return the residual layer's output, in the layout's order."""
-        ys = sll_convolution(xs, self._numbers(), self.bias[...], self.convolution)
+        numbers, axes = self._numbers(), self.convolution.layout[0]
+        self.convolution.check_input("jacreg.nnx.SLLConv", xs.shape, numbers["kernel"], axes)
+        ys = sll_convolution(xs, numbers, self.bias[...], self.convolution)
         return ys.astype(xs.dtype)
 
     def _computed(self) -> dict[str, Array]:
