@@ -3,6 +3,7 @@
 import json
 import os
 import signal
+import traceback
 
 import equinox as eqx
 import jax
@@ -38,6 +39,15 @@ def dense(outputs=3, inputs=6):
 
 def half_squared(lin, key):
     return jacreg.losses.jacobian_penalty(lin, key=key)
+
+
+def without_key(lin):
+    return half_squared(lin, None)
+
+
+def wrong_cotangent(lin, key):
+    found = lin.vjp(lin.value[:, 0])
+    return (found**2).sum(1)
 
 
 ARGUMENTS = {
@@ -264,6 +274,13 @@ MISTAKES = [
     ("penalty of a batch",
      lambda: (dense(), SPLITS, {"penalties": [(1.0, lambda lin, key: lin.value.mean())]}),
      "one value an example"),
+    ("penalty without a key", lambda: (dense(), SPLITS, {"penalties": [(1.0, without_key)]}),
+     "penalty.0 (without_key) raised TypeError"),
+    ("penalty of none", lambda: (dense(), SPLITS, {"penalties": [(1.0, lambda lin, key: None)]}),
+     "penalty.0 (<lambda>) returned None, expected real numbers of shape (100,)"),
+    ("penalty of logits",
+     lambda: (dense(), SPLITS, {"penalties": [(1, half_squared), (1, lambda lin, key: lin.value)]}),
+     "penalty.1 (<lambda>) returned an array of shape (100, 3)"),
     ("another key", lambda: (dense(), SPLITS, {"penalties": [
         {"loss": half_squared, "weight": 1.0, "evry": 2}]}), "penalty.0.every"),
     ("optimizer by name", lambda: (dense(), SPLITS, {"optimizer": "adam"}), "optax.adam(1e-3)"),
@@ -273,6 +290,16 @@ MISTAKES = [
     ("regression on labels of another shape",
      lambda: (dense(), (INPUTS, INPUTS[:, :2]), {"task": "regression"}), "expected (2, 2)"),
 ]  # fmt: skip
+
+
+def test_a_penalty_that_raises_is_named_with_its_line():
+    with pytest.raises(ValueError, match=r"penalty\.0 \(wrong_cotangent\)") as caught:
+        train.fit(dense(), SPLITS, penalties=[(1.0, wrong_cotangent)], steps=2)
+    line = wrong_cotangent.__code__.co_firstlineno + 1
+    assert f"ValueError at test_train_fit.py:{line}: vjp: the cotangent must" in str(caught.value)
+    assert "(lin, key)" in str(caught.value)
+    cause = traceback.extract_tb(caught.value.__cause__.__traceback__)
+    assert ("wrong_cotangent", line) in [(frame.name, frame.lineno) for frame in cause]
 
 
 @pytest.mark.parametrize(("name", "make", "said"), MISTAKES, ids=[row[0] for row in MISTAKES])

@@ -112,7 +112,7 @@ def fit(
     except (ArgumentTypeError, ArgumentError):
         raise
     except (ConfigError, DataError) as error:
-        raise ArgumentError(str(error)) from None
+        raise ArgumentError(str(error)) from error.__cause__  # the user's own code, if it raised
     trained = own.taken_apart(model)[0].merge(*weights)
     trained, state = trained if isinstance(trained, tuple) else (trained, None)
     return Fit(trained, ended.summary["metrics"], place, state)

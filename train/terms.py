@@ -13,6 +13,7 @@ import jacreg
 from train.errors import ConfigError
 from train.expect import keys_of
 from train.methods import Deferred, make_method
+from train.own_penalty import own_penalty
 from train.penalties import PENALTIES, Sources
 from train.schedules import make_schedule
 
@@ -194,23 +195,8 @@ def _bind(
             "method mixes the examples of the batch."
         )
     if penalty.given is not None:
-        return lambda lin, key: _one_each(row(lin, key), lin, penalty.name)
+        return own_penalty(penalty.given, index)
     return lambda *sources: row(*sources, **options)
-
-
-def _one_each(values: Any, lin: Any, name: str) -> Any:
-    """Return the values of a penalty of the user's own, which are one an example.
-
-    Raises:
-        ValueError: they are not.
-    """
-    rows = len(jax.tree.leaves(lin.value)[0])
-    if jnp.shape(values) != (rows,):
-        raise ValueError(
-            f"penalty {name}: (lin, key) -> values of shape {jnp.shape(values)}, expected "
-            f"({rows},): one value an example of the batch."
-        )
-    return jnp.asarray(values)
 
 
 def _resolved(method: Deferred, resolve: Callable[..., Any] | None, statistics: str) -> Any:
