@@ -1,6 +1,7 @@
 """Every public name has its place in the reference, and the site builds strictly."""
 
 import importlib
+import inspect
 import os
 import re
 import subprocess
@@ -61,6 +62,43 @@ def test_every_entry_is_in_its_table_too():
         text = page.read_text()
         listed = set(re.findall(r"^\| \[`\w+`\]\(#([\w.]+)\) \| \S", text, re.MULTILINE))
         assert listed == set(re.findall(r"^::: ([\w.]+)$", text, re.MULTILINE)), page.name
+
+
+def call(path):
+    """How a function or a method is called, bare; "" of what a user does not make."""
+    import jacreg
+
+    parent, _, name = path.rpartition(".")
+    value = getattr(importlib.import_module(parent), name)
+    is_method = isinstance(value, type) and issubclass(value, jacreg._methods.Method)
+    if name == "Coloring" or (isinstance(value, type) and not is_method):
+        return ""
+
+    def shown(parameter):
+        default = parameter.default
+        if isinstance(default, jacreg._methods.Method):
+            default = _Words(f"{type(default).__name__}()")
+        return parameter.replace(annotation=parameter.empty, default=default)
+
+    signature = inspect.signature(value)
+    parameters = map(shown, signature.parameters.values())
+    bare = signature.replace(parameters=list(parameters), return_annotation=inspect.Signature.empty)
+    return f"{name}{bare}"
+
+
+class _Words(str):
+    __repr__ = str.__str__
+
+
+@pytest.mark.parametrize("page", ["quantities", "methods", "losses"])
+def test_the_tables_of_the_library_say_how_it_is_called(page):
+    """In a clone the pages hold no docstrings."""
+    text = (REFERENCE / f"{page}.md").read_text()
+    rows = re.findall(r"^\| \[`\w+`\]\(#([\w.]+)\) \|.*\|([^|]*)\|$", text, re.MULTILINE)
+    assert len(rows) > 10
+    for path, cell in rows:
+        expected = call(path)
+        assert cell.strip() == (f"`{expected}`" if expected else ""), path
 
 
 def test_every_paper_is_on_the_page_of_papers():

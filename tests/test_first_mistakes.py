@@ -77,7 +77,7 @@ MISTAKES = {
     "a field of Equinox": (lambda: jacreg.linearize(Field(), XS), "jacreg.eqx.function(model)"),
     "a module of nnx": (lambda: jacreg.linearize(Rate(), XS), "pass jacreg.nnx.function(model)"),
     "a module of linen": (lambda: jacreg.linearize(Dense(), XS), "jacreg.linen.function(model)"),
-    "a Linearization to color": (lambda: jacreg.color(LIN), "color(fn, xs); got Linearization"),
+    "a Linearization to color": (lambda: jacreg.color(LIN), "color(fn, xs); got a Linear"),
     "no batch to color": (lambda: jacreg.color(jnp.sin), "color(fn, xs); got no batch"),
     "an error of what is exact": (
         lambda: jacreg.with_standard_error(jacreg.divergence)(LIN), "pass one of Hutchinson(num_pr"

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from functools import partial
+from functools import partial, wraps
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
 import jax.numpy as jnp
@@ -27,9 +27,28 @@ if TYPE_CHECKING:
     from .._typing import PyTree
 
 
+P = ParamSpec("P")
+R = TypeVar("R")
+
+
+def _of_a_batch(function: Callable[P, R]) -> Callable[P, R]:
+    """The same, with an answer to a call without a batch: a Linearization alone, most often."""
+
+    @wraps(function)
+    def called(*args: P.args, **kwargs: P.kwargs) -> R:
+        if len(args) < 2 and "xs" not in kwargs:
+            fn = args[0] if args else kwargs.get("fn")
+            got = "a Linearization" if isinstance(fn, Linearization) else "no batch"
+            raise TypeError(f"color: takes the function and its batch, color(fn, xs); got {got}.")
+        return function(*args, **kwargs)
+
+    return called
+
+
+@_of_a_batch
 def color(
     fn: Callable[..., Any],
-    xs: Float[Array, "N *in"] | None = None,
+    xs: Float[Array, "N *in"],
     *args: PyTree,
     quantity: Callable[..., Any] | str = "divergence",
 ) -> Coloring:
@@ -68,13 +87,10 @@ def color(
         A `Coloring`; `is_dense` where colours save nothing.
 
     Raises:
-        TypeError: a Linearization, or no batch.
+        TypeError: no function, or no batch.
         ValueError: an unknown quantity, or a divergence of a function that is not square.
         ColoringError: (a ValueError) numeric probes refute the plan.
     """
-    if xs is None or isinstance(fn, Linearization):
-        got = type(fn).__name__ if isinstance(fn, Linearization) else "no batch"
-        raise TypeError(f"color: takes the function and its batch, color(fn, xs); got {got}.")
     quantity = quantity_name("color", quantity, QUANTITIES)
     check_no_numbers("color", xs)
     make = partial(linearize_gradient, "color") if quantity == "laplacian" else linearize
