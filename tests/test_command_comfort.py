@@ -14,7 +14,6 @@ from train_setup import tiny, train_cache  # noqa: F401
 from train import listing, plan, progress
 from train.__main__ import main, parser
 from train.config import dump, load
-from train.errors import WorkdirError
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("train_cache")
@@ -79,8 +78,8 @@ class TestDryRun:
     def test_what_the_run_would_refuse(self, config_file, finished, capsys):
         config = load(config_file, ["training.steps=5"])
         before = sorted(finished.rglob("*"))
-        with pytest.raises(WorkdirError, match="another config"):
-            plan.plan(config, finished)
+        state = plan.plan(config, finished)["workdir_state"]
+        assert state.startswith("refused: belongs to a run of another config. Changed: training.st")
         arguments = [config_file, "parallel.data=64", "--dry-run"]
         assert main(arguments) == 2
         assert "parallel.data" in capsys.readouterr().err

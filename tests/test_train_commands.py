@@ -86,6 +86,28 @@ class TestTrain:
         assert own.is_dir(), "a folder of the user's stays"
         capsys.readouterr()
 
+    @pytest.mark.parametrize("more", [[], ["--dry-run", "--json"]])
+    def test_a_folder_of_something_else_stays_as_it_is(self, config_file, tmp_path, capsys, more):
+        (tmp_path / "notes.md").write_text("mine")
+        (tmp_path / ".hidden").write_text("mine")
+        assert main([config_file, *more, "--workdir", str(tmp_path)]) == (0 if more else 2)
+        shown = capsys.readouterr()
+        told = "is no folder of a run and holds 1 other entry (notes.md)"
+        assert told in (json.loads(shown.out)["workdir_state"] if more else shown.err)
+        assert sorted(path.name for path in tmp_path.iterdir()) == [".hidden", "notes.md"]
+
+    def test_a_mistake_in_the_config_comes_before_the_folder_of_another(
+        self, config_file, tmp_path, capsys
+    ):
+        (tmp_path / "config.toml").write_text("[tool]\nname = 1\n")
+        for override, said in {
+            "penalty.0.method=hutchinson": "error: model, task and penalties",
+            "training.steps=3": "its config.toml does not parse",
+        }.items():
+            assert main([config_file, override, "--workdir", str(tmp_path)]) == 2
+            assert said in capsys.readouterr().err
+            assert [path.name for path in tmp_path.iterdir()] == ["config.toml"]
+
     def test_a_byte_order_mark(self, config_file, tmp_path):
         marked = tmp_path / "marked.toml"
         marked.write_bytes(b"\xef\xbb\xbf" + Path(config_file).read_bytes())

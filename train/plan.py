@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from train import data, records
+from train.errors import WorkdirError
 from train.pairs import without_penalty
 from train.parallel import make_mesh, on_all
 from train.penalties import PENALTIES
@@ -20,7 +21,7 @@ from train.precision import check_precision
 from train.prepare import Prepared, prepare
 from train.progress import Reporter
 from train.step import init_state
-from train.workdir import continued
+from train.workdir import check_free, continued
 
 if TYPE_CHECKING:
     from train.data import Dataset
@@ -34,13 +35,19 @@ def plan(config: Config, workdir: Path, quiet: bool = False) -> dict[str, Any]:
     FLOPs and bytes are XLA's own count for the compiled step (a loop whose length it does not
     know counts once); `flops_without_penalties` is that of the same step with every weight 0.
 
+    A workdir in which the run would be refused is told in `workdir_state`.
+
     Raises:
         UserError: what the run itself would raise before its first step.
     """
     check_precision(config)
     mesh = make_mesh(config)
-    if workdir.exists():
+    try:
+        check_free(workdir)
         config, _ = continued(workdir, config)
+        state = _state(workdir)
+    except WorkdirError as error:
+        state = f"refused: {str(error).removeprefix(f'--workdir {workdir}: ')}"
     dataset = data.load(config.data)
     reporter = Reporter(config.experiment.name, config.training.steps, quiet)
     reporter.say(f"{reporter.title}: compiling a step, which is all that takes time here")
@@ -59,7 +66,7 @@ def plan(config: Config, workdir: Path, quiet: bool = False) -> dict[str, Any]:
     return {
         "experiment": config.experiment.name,
         "workdir": str(workdir),
-        "workdir_state": _state(workdir),
+        "workdir_state": state,
         "data": sizes,
         "model": {
             "name": config.model.name,

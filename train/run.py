@@ -21,13 +21,14 @@ from train.errors import (
     OutOfMemory,
     StorageError,
     UserError,
+    WorkdirError,
 )
 from train.interrupt import Interrupt, Stop
 from train.parallel import join_hosts, make_mesh
 from train.precision import check_precision
 from train.prepare import Prepared, prepare, record
 from train.progress import Reporter, shown_metric
-from train.workdir import continued, locked
+from train.workdir import check_free, continued, locked
 
 if TYPE_CHECKING:
     from train.sections import Config
@@ -109,8 +110,15 @@ def _run(
     pictures: bool,
     debug: bool,
 ) -> Ended:
+    check_free(workdir)
     with locked(workdir):
-        config, moved = continued(workdir, config)
+        try:
+            config, moved = continued(workdir, config)
+        except WorkdirError:
+            with _one_message(workdir):
+                # What is wrong with the config itself comes first, wherever it is to run.
+                prepare(config, mesh, None, Reporter(config.experiment.name, 1, quiet=True))
+            raise
         summary = records.read_json(workdir / records.SUMMARY)
         if summary is not None and summary.get("status") == FINISHED:
             reporter.say(f"{reporter.title}: finished already, in {workdir}")

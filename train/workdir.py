@@ -20,6 +20,37 @@ from train.tables import read_tables
 LOCK = ".lock"
 # What runs and reproductions leave.
 _RECORDS = (records.METRICS, "checkpoints", "claims.json", "plan.json")
+# What may stand in a run's folder before its config: of a job, of a run that was killed.
+_BEFORE = ("job.json", "log.txt", records.ENVIRONMENT)
+
+
+def check_free(workdir: Path) -> None:
+    """Raise unless a run may begin in a folder, or go on: it is new, empty or a run's.
+
+    Hidden files are nobody's.
+
+    Raises:
+        WorkdirError: it holds what no run wrote.
+    """
+    try:
+        names = sorted(path.name for path in workdir.iterdir())
+    except OSError:  # not there, or told of where it is made
+        return
+    if records.CONFIG in names:
+        return
+    held = [name for name in names if not name.startswith(".") and name not in _BEFORE]
+    made = [name for name in _RECORDS if name in held]
+    if made:
+        raise WorkdirError(
+            f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
+            "not clear what made them. Use another --workdir."
+        )
+    if held:
+        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        raise WorkdirError(
+            f"--workdir {workdir}: is no folder of a run and holds {len(held)} other "
+            f"{'entry' if len(held) == 1 else 'entries'} ({some}). Use an empty or a new folder."
+        )
 
 
 @contextmanager
@@ -32,6 +63,7 @@ def locked(workdir: Path) -> Iterator[None]:
         WorkdirError: another run holds it, or the folder cannot be made.
     """
     is_new = not workdir.exists()
+    before = _names(workdir)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         descriptor = os.open(workdir / LOCK, os.O_RDWR | os.O_CREAT, 0o644)
@@ -55,18 +87,25 @@ def locked(workdir: Path) -> Iterator[None]:
         try:
             yield
         except UserError:
-            if is_new:
-                _leave_nothing(workdir)
+            if _names(workdir) - before == {LOCK}:
+                _leave_nothing(workdir, is_new)
             raise
     finally:
         os.close(descriptor)
 
 
-def _leave_nothing(workdir: Path) -> None:
-    """Take away a folder in which nothing was written: bad input leaves no trace."""
+def _names(folder: Path) -> set[str]:
+    try:
+        return {path.name for path in folder.iterdir()}
+    except OSError:
+        return set()
+
+
+def _leave_nothing(workdir: Path, is_new: bool) -> None:
+    """Leave a folder in which nothing was written as it was: bad input leaves no trace."""
     with suppress(OSError):
-        if [path.name for path in workdir.iterdir()] == [LOCK]:
-            (workdir / LOCK).unlink()
+        (workdir / LOCK).unlink()
+        if is_new:
             workdir.rmdir()
 
 
@@ -78,16 +117,9 @@ def continued(workdir: Path, config: Config) -> tuple[Config, list[str]]:
         `[parallel]`, which is no part of what a run computes.
 
     Raises:
-        WorkdirError: it belongs to another config, or it is not clear what made its records.
+        WorkdirError: it belongs to another config.
     """
-    path = workdir / records.CONFIG
-    if not path.exists():
-        made = [name for name in _RECORDS if (workdir / name).exists()]
-        if made:
-            raise WorkdirError(
-                f"--workdir {workdir}: holds {', '.join(made)} but no {records.CONFIG}, so it is "
-                "not clear what made them. Use another --workdir."
-            )
+    if not (workdir / records.CONFIG).exists():
         return config, []
     try:
         old = recorded_config(workdir, config)
