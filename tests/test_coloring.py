@@ -22,7 +22,8 @@ from local_functions import (
 )  # fmt: skip
 
 import jacreg
-from jacreg._coloring import _apply, _coloring
+from jacreg._coloring import _apply, _coloring, _plan
+from jacreg._coloring._reading import dependence_of
 from jacreg._dependence import _rules_linear, _windows
 
 SHAPE = (2, 6, 6, 3)
@@ -411,3 +412,29 @@ def test_a_concrete_batch_compiles_whole_products_alone(name, quantity, compilat
     compilations.clear()
     jacreg.color(fn, xs, quantity=quantity)
     assert len(compilations) <= 2
+
+
+def patches(xs):
+    """A vision transformer in small: patches to tokens, which are mixed and added to themselves."""
+    numbers = ("NHWC", "HWIO", "NHWC")
+    kernel = jnp.ones((4, 4, 3, 5))
+    tokens = jax.lax.conv_general_dilated(xs, kernel, (4, 4), "SAME", dimension_numbers=numbers)
+    tokens = tokens.reshape(xs.shape[0], -1, 5)
+    return (tokens + jnp.tanh(jnp.ones((tokens.shape[1],) * 2) @ tokens)).mean(1)
+
+
+def test_tokens_that_see_all_patches_see_all_of_each_axis():
+    """No matrix over all pixels of an image: it would have the square of their number."""
+    lin = jacreg.linearize(patches, jnp.ones((1, 32, 24, 3)))
+    relation, *_ = dependence_of(lin)
+    assert sorted(f.inputs for f in relation.factors) == [(0,), (1,), (2,)]
+
+
+def test_too_many_that_are_seen_together_are_taken_to_see_all(monkeypatch):
+    def plus(xs):
+        return xs + jnp.roll(xs, 1, 1) + jnp.roll(xs, 1, 2)
+
+    relation, *_ = dependence_of(jacreg.linearize(plus, jnp.ones((1, 9, 9))))
+    assert _plan.plan_columns(relation).num_colors < 12
+    monkeypatch.setattr(_plan, "_MOST_PAIRS", 10)
+    assert _plan.plan_columns(relation).num_colors == 81

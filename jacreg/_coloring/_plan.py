@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from .._dependence import Factor
-from .._dependence._boolean import Boolean
+from .._dependence._boolean import Boolean, ones
 from .._dependence._pattern import join, with_axes, with_inputs
 from ._greedy import color_graph, without_diagonal
 from ._joint import fold, folded, joint_colors, may_save
@@ -18,6 +18,8 @@ from ._relation import Relation
 
 # A joint graph beyond this many edges is not coloured by first fit: the product serves.
 MOST_EDGES = 12_000_000
+# Pairs of positions that one output sees together, of several axes at once, that are looked at.
+_MOST_PAIRS = 1 << 26
 
 
 @dataclass(frozen=True)
@@ -89,7 +91,15 @@ def column_graphs(relation: Relation) -> list[tuple[tuple[int, ...], Any]]:
     graphs = []
     for f in relation.factors:
         # A factor without inputs only switches outputs off.
-        if f.inputs:
+        if not f.inputs:
+            continue
+        counts, width = f.matrix.counts.astype(np.int64), f.matrix.shape[1]
+        pairs = min(int((counts**2).sum()), width**2)
+        if len(f.inputs) > 1 and (counts.max(initial=0) == width or pairs > _MOST_PAIRS):
+            # All together see each other, or are taken to: so do those along each axis.
+            sizes = ((a, relation.in_shape[a]) for a in f.inputs)
+            graphs += (((a,), without_diagonal(ones(n, n))) for a, n in sizes)
+        else:
             graphs.append((f.inputs, _seen_together(f.matrix)))
     return graphs
 

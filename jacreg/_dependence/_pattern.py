@@ -207,9 +207,14 @@ def product_union(left: Pattern, right: Pattern) -> Pattern | None:
 
 
 def merge_axisless(pattern: Pattern) -> Pattern:
-    """Drop factors that say nothing: no axes, no inputs, true."""
-    kept = tuple(f for f in pattern.factors if f.axes or f.inputs or f.matrix.nnz == 0)
-    return Pattern(pattern.shape, pattern.in_shape, kept)
+    """Drop factors that say nothing: no axes, no inputs, true; take apart those that say all."""
+    kept: list[Factor] = []
+    for f in pattern.factors:
+        if len(f.inputs) > 1 and not f.axes and f.matrix.is_full:
+            kept += (Factor((), (a,), ones(1, pattern.in_shape[a])) for a in f.inputs)
+        elif f.axes or f.inputs or f.matrix.nnz == 0:
+            kept.append(f)
+    return Pattern(pattern.shape, pattern.in_shape, tuple(kept))
 
 
 def same(left: Factor, right: Factor) -> bool:
