@@ -1,7 +1,8 @@
 """Which operations of a linear program `jax.vmap` has no rule for, told before it is asked.
 
 Plain ones have one for every axis. The others are tried on shapes alone: a primitive of one's own
-may have none, and one of JAX's may have it for the first axis only (`jax.lax.ragged_dot`).
+may have none, or one for the first axis only; some of JAX's have one for a few operands
+(`jax.lax.ragged_dot`).
 """
 
 from __future__ import annotations

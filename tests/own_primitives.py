@@ -1,6 +1,6 @@
 """Primitives as a user may add them to JAX, with what JAX itself asks of one, and no row here."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -9,14 +9,17 @@ import jax.numpy as jnp
 from jax.interpreters import ad, batching, mlir
 
 
-def primitive(name: str, fn: Callable[..., Any], *, batched: bool = True) -> Callable[..., Any]:
+def primitive(
+    name: str, fn: Callable[..., Any], *, batched: Sequence[int] | None = None
+) -> Callable[..., Any]:
     """A function as one operation of programs, differentiated and evaluated as `fn` is.
 
     Args:
         name: of the primitive.
         fn: elementwise, or of arrays whose last axes it works along; a tuple where it returns
             several.
-        batched: whether it has a rule for `jax.vmap`: a new axis in front.
+        batched: the axes for which it has a rule of `jax.vmap`; None means all, none that there is
+            no rule.
     """
     own = jex.Primitive(name)
     own.multiple_results = True
@@ -37,9 +40,11 @@ def primitive(name: str, fn: Callable[..., Any], *, batched: bool = True) -> Cal
         return own.bind(*primals), outs
 
     ad.primitive_jvps[own] = jvp
-    if batched:
+    if batched is None or len(batched):
 
         def batch(operands: Any, axes: Any) -> Any:
+            if batched is not None and not {*axes} <= {None, *batched}:
+                raise NotImplementedError(f"{name}: vmap over axes {axes}")
             moved = [
                 each if axis is None else jnp.moveaxis(each, axis, 0)
                 for each, axis in zip(operands, axes, strict=True)

@@ -43,7 +43,7 @@ def checked_at_each(x, g):
 
 
 def in_groups(xs):
-    """The identity of each group of rows; `jax.vmap` takes it along the first axis alone."""
+    """The identity of each group of rows, for which JAX has no rule of `jax.vmap` by xs alone."""
     return jax.lax.ragged_dot(xs, jnp.stack([jnp.eye(3)] * 2), jnp.array([1, 1]))
 
 
@@ -130,14 +130,13 @@ def test_a_laplacian_where_directions_cannot_share_an_operation():
 
 
 def test_a_primitive_without_a_batching_rule_is_found():
-    without, with_rule = (
-        primitive(f"double_{batched}", lambda x: 2 * x, batched=batched)
-        for batched in (False, True)
-    )
-    program = jax.make_jaxpr(lambda x, y: jax.jit(without)(x) + without(y))(XS, XS).jaxpr
-    assert first_unbatched(program).primitive.name == "double_False"
-    assert first_unbatched(program, [False, False]) is None
-    assert first_unbatched(jax.make_jaxpr(with_rule)(XS).jaxpr) is None
+    for axes in ((), (0,), (1,)):
+        double = primitive(f"double_{axes}", lambda x: 2 * x, batched=axes)
+        program = jax.make_jaxpr(lambda x, y, f=double: jax.jit(f)(x) + f(y))(XS, XS).jaxpr
+        assert first_unbatched(program).primitive.name == f"double_{axes}"
+        assert first_unbatched(program, [False, False]) is None
+    double = primitive("double", lambda x: 2 * x)
+    assert first_unbatched(jax.make_jaxpr(double)(XS).jaxpr) is None
 
 
 def test_a_check_that_fails_raises():

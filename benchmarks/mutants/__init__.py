@@ -283,6 +283,15 @@ MUTANTS = [
     Mutant("_dependence/_rules_control.py", "program = derivative(equation.source, places)",
            'program = equation.params["call_jaxpr"]\n    return [out.dependence for out in '
            "equation.reader.read(program.jaxpr, program.consts, equation.operands)]", FORWARD, "rules"),
+    # Rows that are not true, and operations that no vector shares
+    Mutant("_forms/_table.py", "len(equation.outvars) == 1 or name in SIDE_BY_SIDE", "True", FORWARD, "counts_as_none"),
+    Mutant("_forms/_table.py", "and len(equation.invars) != 2", "and False", FORWARD, "counts_as_none"),
+    Mutant("_program.py", "or first_unbatched(linear, along) is not None", "or False", CHECKS, "groups"),
+    Mutant("_batched.py", "for axis in (0, 1):", "for axis in (0,):", CHECKS, "batching"),
+    Mutant("_forward_laplacian/_opaque.py", "raise Refusal(equation, why) from error", "raise", CHECKS, "share"),
+    Mutant("_forward_laplacian/_followed.py", "own[1] or place(equation)", "own[1]", PLANS, "names_what"),
+    Mutant("_forward_laplacian/_followed.py", "return _loop(equation, places), outs", "return None, outs", PLANS, "names_what"),
+    Mutant("_lipschitz/_layout.py", "shape[place] == into:", "True:", LIPSCHITZ, "channels"),
     # Choices
     Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
     Mutant("_exact.py", "count * product_cost(lin), run", "product_cost(lin), run", PLANS, "paths"),
