@@ -18,7 +18,7 @@ from train_setup import train_cache, undrawn  # noqa: F401
 import jacreg
 import train
 from train import records
-from train.errors import InterruptedRun, UserError, WorkdirError
+from train.errors import Interrupted, UserError, WorkdirError
 
 pytestmark = pytest.mark.usefixtures("train_cache", "undrawn")
 
@@ -107,7 +107,7 @@ class TestNnx:
         assert 'name = "half_squared"' in config
         assert 'target = "own_models:Normed"' in config
 
-    def test_a_stopped_run_goes_on_bit_for_bit(self, whole, tmp_path, monkeypatch):
+    def test_a_stopped_run_goes_on_bit_for_bit(self, whole, tmp_path, monkeypatch, capsys):
         append = records.MetricsLog.append
 
         def stopping(self, step, metrics):
@@ -116,13 +116,20 @@ class TestNnx:
 
         with monkeypatch.context() as patch:
             patch.setattr(records.MetricsLog, "append", stopping)
-            with pytest.raises(InterruptedRun, match="goes on from there"):
+            with pytest.raises(Interrupted, match=r"The same call goes on from there") as caught:
                 train.fit(normed(), SPLITS, workdir=tmp_path / "run", **ARGUMENTS)
         assert records.read_json(tmp_path / "run" / "summary.json")["status"] == "interrupted"
-        found = train.fit(normed(), SPLITS, workdir=tmp_path / "run", **ARGUMENTS)
+        assert isinstance(caught.value, KeyboardInterrupt)
+        assert not isinstance(caught.value, Exception)
+        assert caught.value.signal_number == signal.SIGINT
+        (tmp_path / "run").rename(tmp_path / "moved")
+        capsys.readouterr()
+        found = train.fit(normed(), SPLITS, workdir=tmp_path / "moved", quiet=True, **ARGUMENTS)
+        assert capsys.readouterr().out == ""
         assert found.metrics == whole.metrics
         for name in ("metrics.jsonl", "config.toml"):
-            assert (found.workdir / name).read_bytes() == (whole.workdir / name).read_bytes()
+            text = (found.workdir / name).read_text().replace('name = "moved"', 'name = "run"')
+            assert text == (whole.workdir / name).read_text()
         for kind in (nnx.Param, nnx.BatchStat):
             same = jax.tree.map(
                 np.array_equal, nnx.state(found.model, kind), nnx.state(whole.model, kind)
@@ -145,14 +152,20 @@ class TestNnx:
     @pytest.mark.parametrize(
         ("change", "said"),
         [
-            ({"steps": 121}, "training.steps: 120 -> 121"),
-            ({"seed": 3}, "experiment.seed"),
-            ({"penalties": [(0.02, half_squared)]}, "penalty.0"),
-            ({"batch_size": 20}, "data.batch_size"),
+            (
+                {"steps": 121},
+                "run: belongs to a run of another config. Changed: steps: 120 -> 121.",
+            ),
+            ({"seed": 3}, "seed: 2 -> 3. Use another workdir, or"),
+            (
+                {"penalties": ARGUMENTS["penalties"][:1]},
+                "Changed: penalty.1: 'half_squared' -> absent. ",
+            ),
+            ({"batch_size": 20}, "Changed: batch_size: 30 -> 20. "),
         ],
     )
     def test_another_call_is_refused(self, whole, change, said):
-        with pytest.raises(WorkdirError, match="another config") as caught:
+        with pytest.raises(WorkdirError, match=r"^workdir=/.* another config") as caught:
             train.fit(normed(), SPLITS, workdir=whole.workdir, **{**ARGUMENTS, **change})
         assert said in str(caught.value)
 
@@ -285,8 +298,8 @@ MISTAKES = [
         {"loss": half_squared, "weight": 1.0, "evry": 2}]}), "penalty.0.every"),
     ("optimizer by name", lambda: (dense(), SPLITS, {"optimizer": "adam"}), "optax.adam(1e-3)"),
     ("unknown task", lambda: (dense(), SPLITS, {"task": "clasification"}), "classification"),
-    ("steps", lambda: (dense(), SPLITS, {"steps": 0}), "training.steps"),
-    ("seed", lambda: (dense(), SPLITS, {"seed": -1}), "experiment.seed"),
+    ("steps", lambda: (dense(), SPLITS, {"steps": 0}), "train.fit: steps: got 0"),
+    ("seed", lambda: (dense(), SPLITS, {"seed": -1}), "train.fit: seed: got -1"),
     ("regression on labels of another shape",
      lambda: (dense(), (INPUTS, INPUTS[:, :2]), {"task": "regression"}), "expected (2, 2)"),
 ]  # fmt: skip

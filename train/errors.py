@@ -79,6 +79,20 @@ class InterruptedRun(UserError):
         self.exit_code = 128 + signal_number
 
 
+class Interrupted(KeyboardInterrupt):
+    """A signal stopped `train.fit` after a checkpoint.
+
+    A KeyboardInterrupt, so that `except Exception` around one call of many does not go on.
+
+    Attributes:
+        signal_number: SIGINT's or SIGTERM's.
+    """
+
+    def __init__(self, message: str, signal_number: int) -> None:
+        super().__init__(message)
+        self.signal_number = signal_number
+
+
 def shown(value: object, limit: int = 80) -> str:
     """Return a value's repr, short enough for an error message."""
     text = repr(value)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,7 +17,16 @@ from train import own
 from train.arrays import NAME, as_dataset, with_classes
 from train.config import parse
 from train.data import Dataset
-from train.errors import ArgumentError, ArgumentTypeError, ConfigError, DataError, shown
+from train.errors import (
+    ArgumentError,
+    ArgumentTypeError,
+    ConfigError,
+    DataError,
+    Interrupted,
+    InterruptedRun,
+    UserError,
+    shown,
+)
 from train.restore import restored
 from train.run import run_for_weights
 from train.sections import Config
@@ -31,6 +41,18 @@ if TYPE_CHECKING:
     )
 
 _RATE = 1e-3
+# The keys of a config that are arguments of a call.
+_ARGUMENTS = {
+    "model.name": "model",
+    "model.target": "model",
+    "data.name": "data",
+    "data.batch_size": "batch_size",
+    "task.name": "task",
+    "optimizer.name": "optimizer",
+    "training.steps": "steps",
+    "experiment.seed": "seed",
+}
+_KEYS = re.compile(r"(?<![\w.])(" + "|".join(map(re.escape, _ARGUMENTS)) + r")(?!\w|\.\w)")
 
 
 @dataclass(frozen=True, eq=False)
@@ -65,6 +87,7 @@ def fit(
     optimizer: optax.GradientTransformation | None = None,
     workdir: str | Path | None = None,
     seed: int = 0,
+    quiet: bool = False,
 ) -> Fit:
     """Train a model of one's own, with penalties on its Jacobian.
 
@@ -89,6 +112,7 @@ def fit(
         optimizer: an optax transformation; None: Adam with rate 1e-3.
         workdir: where the run lives; None: nothing is written.
         seed: of batches, dropout and probes. The model comes with its own initial values.
+        quiet: print nothing.
 
     Returns:
         A `Fit`.
@@ -96,7 +120,10 @@ def fit(
     Raises:
         ArgumentError, ArgumentTypeError: an argument does not fit, with what came and what to do;
             they are a ValueError and a TypeError.
-        UserError: the run diverged or was stopped, or the workdir is in use or another run's.
+        UserError: the run diverged, or the workdir is in use, another run's or no run's.
+        Interrupted: a signal (Ctrl-C) came, and with a workdir the same call goes on; it is a
+            KeyboardInterrupt, so `except Exception` does not catch it. Without a workdir Ctrl-C
+            is Python's own KeyboardInterrupt.
     """
     try:
         config = _config(model, data, task, penalties, steps, batch_size, optimizer, seed)
@@ -104,18 +131,29 @@ def fit(
         if place is not None:
             name = "".join(each if each.isalnum() else "-" for each in place.resolve().name)
             config = replace(config, experiment=replace(config.experiment, name=name or "fit"))
-        ended = run_for_weights(config, place)
+        ended = run_for_weights(config, place, quiet=quiet)
         weights = ended.weights
         if weights is None:
             assert place is not None
             weights = restored(config, place).weights
-    except (ArgumentTypeError, ArgumentError):
+    except UserError as error:
+        told = _of_a_call(str(error))
+        if isinstance(error, InterruptedRun):
+            raise Interrupted(told, error.exit_code - 128) from None
+        if isinstance(error, ConfigError | DataError):
+            raise ArgumentError(told) from error.__cause__  # the user's own code, if it raised
+        error.args = (told,)
         raise
-    except (ConfigError, DataError) as error:
-        raise ArgumentError(str(error)) from error.__cause__  # the user's own code, if it raised
     trained = own.taken_apart(model)[0].merge(*weights)
     trained, state = trained if isinstance(trained, tuple) else (trained, None)
     return Fit(trained, ended.summary["metrics"], place, state)
+
+
+def _of_a_call(message: str) -> str:
+    """Return a message of a command in the words of a call: its arguments for keys and options."""
+    message = message.replace("another --workdir", "another workdir")
+    message = message.replace("--workdir ", "workdir=").replace("same command", "same call")
+    return _KEYS.sub(lambda key: _ARGUMENTS[key[0]], message)
 
 
 def _config(

@@ -130,6 +130,8 @@ def continued(workdir: Path, config: Config) -> tuple[Config, list[str]]:
         ) from None
     config = choices_of(old, config)
     listed = differences(old, config)
+    if config.model.given is not None:  # train.fit names a run by its folder, which may be moved
+        listed = [line for line in listed if not line.startswith("experiment.name:")]
     devices = [line for line in listed if line.startswith("parallel.")]
     changed = [line for line in listed if line not in devices]
     if changed:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,9 @@ from train.config._parse import parse, resolved
 from train.config._write import to_toml
 from train.sections import Config
 from train.tables import read_tables
+
+# A key of a table that stands in a list: penalty.0.weight.
+_OF_A_LIST = re.compile(r"(\w+\.\d+)\.")
 
 
 def load(path: str | Path, overrides: Sequence[str] = ()) -> Config:
@@ -33,10 +37,20 @@ def dump(config: Config) -> str:
 
 
 def differences(old: Config, new: Config) -> list[str]:
-    """Return `path: old -> new` for every key that differs."""
+    """Return `path: old -> new` for every key that differs; a table that one lacks is one entry."""
     before, after = _flat(resolved(old), ""), _flat(resolved(new), "")
+    for here, there in ((before, after), (after, before)):
+        for table in {match[1] for path in here if (match := _OF_A_LIST.match(path))}:
+            if not any(path.startswith(f"{table}.") for path in there):
+                keys = [path for path in here if path.startswith(f"{table}.")]
+                whole = {path.removeprefix(f"{table}."): here.pop(path) for path in keys}
+                here[table] = whole.get("name", whole)
+
+    def shown(side: dict[str, Any], path: str) -> str:
+        return repr(side[path]) if path in side else "absent"
+
     return [
-        f"{path}: {before.get(path, 'absent')!r} -> {after.get(path, 'absent')!r}"
+        f"{path}: {shown(before, path)} -> {shown(after, path)}"
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]
