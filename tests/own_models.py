@@ -54,6 +54,17 @@ class ChannelsFirst(eqx.Module):
         return self.last(jax.nn.relu(self.convolution(x)).ravel())
 
 
+class ChannelsLast(nnx.Module):
+    """A convolutional network of images, channels last as Flax has them."""
+
+    def __init__(self, outputs: int, width: int = 3, *, rngs: nnx.Rngs):
+        self.convolution = nnx.Conv(1, width, (3, 3), rngs=rngs)
+        self.last = nnx.Linear(width, outputs, rngs=rngs)
+
+    def __call__(self, xs):
+        return self.last(nnx.relu(self.convolution(xs)).mean((1, 2)))
+
+
 def made_by_a_function(width: int, *, rngs: nnx.Rngs) -> nnx.Module:
     """Return a network of digits."""
     return Normed(64, 10, width, rngs=rngs)

@@ -115,6 +115,12 @@ def test_a_config_is_checked_without_importing(model, said):
     assert said in str(caught.value)
 
 
+def test_a_layout_that_is_too_much(tmp_path):
+    given = {"layout": ["NCHW", "OIHW", "NCHW"]}
+    with pytest.raises(ConfigError, match=r"H, W, C: remove `layout` in section \[model\]"):
+        run(own("own_models:ChannelsLast", {"outputs": 10}, model=given), tmp_path / "run")
+
+
 def test_another_framework_is_refused(tmp_path):
     config = own("own_models:Normed", {"inputs": 64, "outputs": 10}, model={"framework": "equinox"})
     with pytest.raises(ConfigError, match="is a module of nnx; leave it out"):

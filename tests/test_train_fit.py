@@ -255,6 +255,33 @@ def test_a_data_set_by_name_and_pixels_as_bytes():
     assert found.metrics["test/jacobian_norm"] > 0
 
 
+@pytest.mark.parametrize(
+    ("framework", "shape", "said"),
+    [
+        ("nnx", (1, 8, 8), "It takes x.transpose(0, 2, 3, 1), channels last"),
+        ("nnx", (8, 8), "It takes x[..., None], with an axis of channels"),
+        ("nnx", (64,), "It takes images, x.reshape(-1, 8, 8, 1), where x"),
+        ("equinox", (8, 8, 1), "It takes x.transpose(0, 3, 1, 2), channels first"),
+        ("equinox", (8, 8), "It takes x[:, None], with an axis of channels"),
+        ("dense", (8, 8), "It takes x.reshape(len(x), -1), one axis an example"),
+        ("dense", (8, 9), None),
+    ],
+)
+def test_inputs_of_another_order(framework, shape, said):
+    make = {
+        "nnx": lambda: own_models.ChannelsLast(4, rngs=nnx.Rngs(0)),
+        "equinox": lambda: own_models.ChannelsFirst(4, key=jax.random.key(0)),
+        "dense": lambda: dense(4, 64),
+    }
+    inputs = np.ones((40, *shape), np.float32)
+    tasks = {"classification": np.arange(40) % 4, "regression": np.ones((40, 4), np.float32)}
+    for task in tasks if framework == "nnx" else ("classification",):
+        with pytest.raises(ValueError, match=r"^model: .* does not take inputs of sh") as caught:
+            train.fit(make[framework](), (inputs, tasks[task]), task=task, steps=2)
+        assert (said or "") in str(caught.value)
+        assert ("It takes" in str(caught.value)) == (said is not None)
+
+
 MISTAKES = [
     ("a class", lambda: (own_models.Normed, SPLITS, {}), "is the class: give one of its modules"),
     ("a function", lambda: (lambda x: x, SPLITS, {}), "no parameters to train"),

@@ -27,6 +27,7 @@ from train.errors import (
     UserError,
     shown,
 )
+from train.rearranged import rearranged
 from train.restore import restored
 from train.run import run_for_weights
 from train.sections import Config
@@ -226,14 +227,18 @@ def _width(functional: Any, dataset: Dataset, name: str) -> int:
     raw = jnp.asarray(dataset.train.inputs[:2])
     xs = raw if dataset.pixels is None else dataset.pixels.shares(raw)
     apply = own.applied(functional)
+
+    def call(xs: Any) -> Any:
+        return apply(functional.params, functional.state, xs)[0]
+
     try:
-        ys = jax.eval_shape(lambda xs: apply(functional.params, functional.state, xs)[0], xs)
+        ys = jax.eval_shape(call, xs)
     except Exception as error:  # whatever the user's own code raises
         reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise ConfigError(
             f"model: {name} does not take inputs of shape {xs.shape[1:]} as the data holds them "
             f"({type(error).__name__}: {reason}). An nnx module is called on a batch "
-            f"{xs.shape}, an Equinox module on one example {xs.shape[1:]}."
+            f"{xs.shape}, an Equinox module on one example {xs.shape[1:]}.{rearranged(call, xs)}"
         ) from None
     shape = getattr(ys, "shape", None)
     if shape is None or len(shape) != 2 or shape[0] != len(xs):

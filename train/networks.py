@@ -18,6 +18,7 @@ from train.errors import ConfigError, shown
 from train.expect import Key, keys_of
 from train.own import applied, is_target, own_functional, taken_apart
 from train.precision import computed_in
+from train.rearranged import rearranged, takes
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
@@ -141,15 +142,22 @@ class BuiltModel:
             reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
                 f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
-                f"({reason}).{self._hint(sample)}"
+                f"({reason}).{self._hint(call, sample)}"
             ) from None
 
-    def _hint(self, sample: Array) -> str:
-        """Return what to try where a model of one's own does not take images as they are."""
-        if not is_target(self.name) or sample.ndim != 4 or self.axes is not None:
+    def _hint(self, call: Callable[[Array], Any], sample: Array) -> str:
+        """Return what to do where a model of one's own takes the data in another order."""
+        if not is_target(self.name):
+            return "" if self.name in NETWORKS else rearranged(call, sample)
+        if sample.ndim != 4:
             return ""
+        order = (0, 3, 1, 2) if self.axes is None else tuple(np.argsort(self.axes).tolist())
+        if not takes(call, tuple(sample.shape[axis] for axis in order), sample.dtype):
+            return ""
+        if self.axes is not None:
+            return " It takes images as they come, H, W, C: remove `layout` in section [model]."
         return (
-            " Images come as H, W, C; for a model with channels first write "
+            " Images come as H, W, C; the model takes channels first: write "
             'layout = ["NCHW", "OIHW", "NCHW"] in section [model].'
         )
 
