@@ -161,6 +161,13 @@ class TestList:
         for line in out.split("\n\n")[0].splitlines():
             assert len(line) <= 100
 
+    def test_every_key_says_what_it_takes(self):
+        out = listing.listing()
+        for unsaid in (": a value", "Named(", "default None", "default True", "default ("):
+            assert unsaid not in out
+        assert 'solver: one of "dopri5", "rk4" (default dopri5)' in out
+        assert "columns: the name of a column, its number from 1, or a list of these (may" in out
+
     def test_a_reader_that_has_enough(self):
         code = "import sys; from train.__main__ import main; sys.exit(main(['--list']))"
         done = subprocess.run(

@@ -11,6 +11,7 @@ from train_setup import tiny, train_cache, undrawn  # noqa: F401
 from train.__main__ import main
 from train.config import dump, parse
 from train.errors import ConfigError, WorkdirError
+from train.own import framework_of
 from train.restore import restore
 from train.run import run
 
@@ -119,6 +120,15 @@ def test_a_layout_that_is_too_much(tmp_path):
     given = {"layout": ["NCHW", "OIHW", "NCHW"]}
     with pytest.raises(ConfigError, match=r"H, W, C: remove `layout` in section \[model\]"):
         run(own("own_models:ChannelsLast", {"outputs": 10}, model=given), tmp_path / "run")
+
+
+@pytest.mark.parametrize(
+    ("target", "framework"), [("Normed", "nnx"), ("Stateful", "equinox"), (None, "nnx")]
+)
+def test_a_plan_says_its_framework(target, framework):
+    options = {"inputs": 64, "outputs": 10} if target else {"width": 4}
+    config = own(f"own_models:{target or 'made_by_a_function'}", options)
+    assert framework_of(config.model) == framework
 
 
 def test_another_framework_is_refused(tmp_path):

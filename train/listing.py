@@ -12,6 +12,7 @@ from models._networks import NETWORKS
 from train.data import BUILTINS
 from train.expect import REQUIRED, Key, keys_of
 from train.methods import METHODS
+from train.named import Choice, Named
 from train.networks import model_keys
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
@@ -75,8 +76,30 @@ def listing() -> str:
 
 def _options(keys: Mapping[str, Key]) -> list[str]:
     return [
-        f"{name}: {key.expect.what}"
-        + ("" if key.default is REQUIRED else f" (default {key.default})")
+        f"{name}: {_accepted(key)}" + _default(key.default)
         for name, key in keys.items()
         if name != "method"
     ]
+
+
+def _accepted(key: Key) -> str:
+    """Return what a key accepts; where that is a row of a registry, the names of its rows."""
+    for extra in getattr(key.annotation, "__metadata__", ()):
+        if isinstance(extra, Choice):
+            return "one of " + ", ".join(f'"{name}"' for name in extra.registry)
+    return key.expect.what
+
+
+def _default(value: Any) -> str:
+    """Return a default as a config has it."""
+    if value is REQUIRED:
+        return ""
+    if value is None:
+        return " (may be left out)"
+    if isinstance(value, Named):
+        value = value.name
+    elif isinstance(value, bool):
+        value = str(value).lower()
+    elif isinstance(value, tuple):
+        value = list(value)
+    return f" (default {value})"

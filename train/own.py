@@ -49,6 +49,14 @@ def own_functional(config: Model, key: Array) -> Functional:
     return functional
 
 
+def framework_of(config: Model) -> str | None:
+    """Return the framework of a config's model, which one of the user's own says by its class."""
+    if config.framework is not None or config.target is None:
+        return config.framework
+    model = config.given if config.given is not None else _made(config, jax.random.key(0))
+    return taken_apart(model)[1]
+
+
 def taken_apart(model: Any) -> tuple[Functional, str]:
     """Return a module as parameters, state and a function of batches, and its framework.
 

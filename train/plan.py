@@ -14,6 +14,7 @@ import jax.numpy as jnp
 
 from train import data, records
 from train.errors import WorkdirError
+from train.own import framework_of
 from train.pairs import without_penalty
 from train.parallel import make_mesh, on_all
 from train.penalties import PENALTIES
@@ -70,7 +71,7 @@ def plan(config: Config, workdir: Path, quiet: bool = False) -> dict[str, Any]:
         "data": sizes,
         "model": {
             "name": config.model.name,
-            "framework": config.model.framework or "a framework of its own class",
+            "framework": framework_of(config.model),
             "parameters": sum(leaf.size for leaf in jax.tree.leaves(prepared.problem.params)),
         },
         "task": config.task.name,

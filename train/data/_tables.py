@@ -13,14 +13,18 @@ from train.data._csv import column_label, header, read_csv
 from train.data._dataset import Dataset, Examples, map_targets, random_split, stratified_split
 from train.data._points import Seed
 from train.errors import DataError, shown
-from train.expect import either, integer, sequence, string
+from train.expect import Expect, either, integer, sequence, string
 
 if TYPE_CHECKING:
     from train.sections import Data
 
 TABLE_ENDS = (".csv", ".tsv", ".data")
 _COLUMN = either(string(), integer(least=1))
-Columns = Annotated[Any, either(_COLUMN, sequence(_COLUMN))]
+_COLUMNS = Expect(
+    "the name of a column, its number from 1, or a list of these",
+    either(_COLUMN, sequence(_COLUMN)).check,
+)
+Columns = Annotated[Any, _COLUMNS]
 _MOST_CLASSES = 10_000
 
 
