@@ -10,6 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from .._interpret import bind
+from .._memory import known_entries
 from ._colors import Seen, color, fits, num_colors
 from ._directions import Directions, full, place, recolor, with_slots, without_slots
 from ._seen import reach
@@ -92,7 +93,7 @@ def _summed_axes(
         summed, single = tuple(params["axes"]), True
     elif name == "dot_general":
         summed = tuple(params["dimension_numbers"][0][which])
-        single = equation.outvars[0].aval.size <= max(1, equation.outvars[0].aval.shape[0])
+        single = known_entries(equation.outvars[0].aval.shape[1:]) <= 1
     else:
         return {}
     shape = equation.invars[which].aval.shape
