@@ -98,6 +98,12 @@ class BuiltModel:
         """Where the channels are, counted with the batch axis."""
         return -1 if self.axes is None else self.axes.index(3)
 
+    def picture_axes(self, dataset: Dataset) -> tuple[int, ...] | None:
+        """Return `axes` for pictures of the data: arrays may come channels first as they are."""
+        shape = dataset.input_shape
+        first = len(shape) == 3 and shape[0] in (1, 3) and shape[2] not in (1, 3)
+        return (0, 3, 1, 2) if self.axes is None and first else self.axes
+
     def batched(self, method: Callable[..., Any]) -> Callable[..., Any]:
         """Return a method of what `merge` gives as a function of batches, N first."""
         return jax.vmap(method) if self.per_example else method

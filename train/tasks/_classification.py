@@ -94,6 +94,7 @@ def classification(
     )
     clean = evaluation.make_clean(classifier)
     test, settings = dataset.test, setting.evaluation
+    order = model.picture_axes(dataset)
 
     def lipschitz(params: Any, state: Any) -> float:
         """A bound from pixels to logits: the network's own word, or what its program shows."""
@@ -133,7 +134,7 @@ def classification(
 
     def report(params: Any, state: Any, workdir: Path) -> None:
         if settings.jacobian:
-            seen = evaluation.sensitivity(classifier, (params, state), test, model.axes)
+            seen = evaluation.sensitivity(classifier, (params, state), test, order)
             seen["names"] = np.asarray(dataset.classes)
             records.write_arrays(workdir / figures.SENSITIVITY, seen)
         if not settings.decision_cells or len(dataset.classes) < 3:
@@ -149,8 +150,8 @@ def classification(
         cells = evaluation.decision_cells(
             logits, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
         )
-        if model.axes is not None:  # for the picture, in the order of the data
-            cells["images"] = np.transpose(cells["images"], np.argsort(model.axes))
+        if order is not None:  # for the picture, channels last
+            cells["images"] = np.transpose(cells["images"], np.argsort(order))
         labels = np.asarray(test.targets)[rows]
         records.write_arrays(
             workdir / figures.CELLS,
