@@ -90,6 +90,16 @@ def test_every_output_of_an_elementwise_primitive_sees_its_own_entries(monkeypat
         np.testing.assert_array_equal(seen[0], identity)
 
 
+def test_an_elementwise_row_of_another_shape_forgets_no_entry(monkeypatch):
+    own = primitive("cube_and_total", lambda x: (x**3, jnp.sum(x, axis=0)))
+    monkeypatch.setitem(FORMS, "cube_and_total", Form("elementwise", "smooth"))
+    xs = jnp.ones((2, 3))
+    identity = np.eye(6, dtype=bool).reshape(2, 3, 6)
+    cubes, totals = seen_by(jax.make_jaxpr(own)(xs), [(identity,)])
+    np.testing.assert_array_equal(cubes[0], identity)
+    assert totals[0].all()
+
+
 @pytest.mark.parametrize(("name", "fn", "shape"), CASES)
 def test_what_is_told_to_be_transposable_is(name, fn, shape):
     """Linear programs of plain operations are not transposed to see whether they can be."""

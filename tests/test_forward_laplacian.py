@@ -95,6 +95,7 @@ def test_random_programs(number, x64):
 PAIR = primitive("sine_and_cosine", lambda x: (jnp.sin(x), jnp.cos(2 * x)))
 TRIPLE = primitive("triple_product", lambda a, b, c: jnp.einsum("...i,...i,...i->...", a, b, c))
 NORM = primitive("squared_norm", lambda a: jnp.sum(a * a, axis=-1))
+ROOT = primitive("root_of_squares", lambda a: jnp.sqrt(jnp.sum(a * a, axis=-1)))
 # A primitive of one's own, and a row that is not true of it.
 ROWS = {
     "sine_and_cosine": (
@@ -106,12 +107,13 @@ ROWS = {
         lambda xs, w: TRIPLE(xs, jnp.sin(xs * w), xs[:, ::-1]),
     ),
     "squared_norm": (Form("contraction", "bilinear"), lambda xs, w: NORM(jnp.sin(xs * w))),
+    "root_of_squares": (Form("elementwise", "smooth"), lambda xs, w: ROOT(jnp.sin(xs * w))),
 }
 
 
 @pytest.mark.parametrize("name", ROWS)
 def test_a_row_that_does_not_fit_counts_as_none(name, monkeypatch, x64):
-    """Elementwise is said of one output, and bilinear of two operands."""
+    """Elementwise is said of one output of the operands' shape, and bilinear of two operands."""
     row, field = ROWS[name]
     monkeypatch.setitem(FORMS, name, row)
     xs, w = points((3,)), jnp.asarray(WEIGHT)

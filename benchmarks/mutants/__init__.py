@@ -284,7 +284,10 @@ MUTANTS = [
            'program = equation.params["call_jaxpr"]\n    return [out.dependence for out in '
            "equation.reader.read(program.jaxpr, program.consts, equation.operands)]", FORWARD, "rules"),
     # Rows that are not true, and operations that no vector shares
-    Mutant("_forms/_table.py", "len(equation.outvars) == 1 or name in SIDE_BY_SIDE", "True", FORWARD, "counts_as_none"),
+    Mutant("_forms/_table.py", "single = len(equation.outvars) == 1", "single = True", FORWARD, "counts_as_none"),
+    Mutant("_forms/_table.py", "single and _is_broadcast(equation)", "single", FORWARD, "counts_as_none"),
+    Mutant("_dependence/_rules_elementwise.py", "all(fits(operand.shape, shape) for operand in equation.operands)", "True",
+           FORMS, "another_shape"),
     Mutant("_forms/_table.py", "and len(equation.invars) != 2", "and False", FORWARD, "counts_as_none"),
     Mutant("_program.py", "or first_unbatched(linear, along) is not None", "or False", CHECKS, "groups"),
     Mutant("_batched.py", "for axis in (0, 1):", "for axis in (0,):", CHECKS, "batching"),

@@ -6,9 +6,9 @@ from collections.abc import Callable
 
 import numpy as np
 
-from .._forms import SIDE_BY_SIDE
+from .._forms import SIDE_BY_SIDE, fits
 from ._boolean import Boolean
-from ._operand import Dependence, Equation, Operand, each, merge, rule
+from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
 from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis
 
 
@@ -32,10 +32,13 @@ def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
 # Every other elementwise primitive has this rule too (`rule_of`).
 @rule("add")
 def _entrywise(equation: Equation) -> list[Dependence]:
-    return [
-        merge(*(_spread(operand, shape) for operand in equation.operands))
-        for shape in equation.shapes
-    ]
+    found = []
+    for number, shape in enumerate(equation.shapes):
+        if all(fits(operand.shape, shape) for operand in equation.operands):
+            found.append(merge(*(_spread(operand, shape) for operand in equation.operands)))
+        else:  # a row that is not true of this output
+            found.append(everything(equation, why=equation.name)[number])
+    return found
 
 
 @rule(*SIDE_BY_SIDE)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 from .._interpret import CALLS
@@ -63,13 +64,28 @@ SIDE_BY_SIDE = frozenset({"optimization_barrier", "device_put"})
 _OPAQUE = Form("opaque", "smooth")
 
 
+def fits(shape: Sequence[int], into: Sequence[int]) -> bool:
+    """Whether an array of one shape can be broadcast to another."""
+    if len(shape) > len(into):
+        return False
+    pairs = zip(reversed(shape), reversed(into), strict=False)
+    return all(size in (1, wanted) for size, wanted in pairs)
+
+
+def _is_broadcast(equation: Any) -> bool:
+    into = getattr(equation.outvars[0].aval, "shape", ())
+    return all(fits(getattr(atom.aval, "shape", ()), into) for atom in equation.invars)
+
+
 def form_of(equation: Any) -> Form:
     """The form of an equation of a program: opaque where the table has no row that is true of it.
 
-    Elementwise is true of one output, and bilinear of two operands.
+    Elementwise is true of one output, to whose shape the operands can be broadcast, and bilinear of
+    two operands.
     """
     name = equation.primitive.name
     form = FORMS.get(name, _OPAQUE)
-    if form.kind == "elementwise":
-        return form if len(equation.outvars) == 1 or name in SIDE_BY_SIDE else _OPAQUE
+    if form.kind == "elementwise" and name not in SIDE_BY_SIDE:
+        single = len(equation.outvars) == 1
+        return form if single and _is_broadcast(equation) else _OPAQUE
     return _OPAQUE if form.degree == "bilinear" and len(equation.invars) != 2 else form
