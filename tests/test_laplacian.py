@@ -22,19 +22,27 @@ def energy(xs, times):
     return total(jnp.tanh(xs @ weights(3, 4) + times[:, None]) ** 2)
 
 
+@jax.jit
 def hessians(xs, times):
     return jax.vmap(jax.hessian(lambda x, t: energy(x[None], t[None])[0]))(xs, times)
 
 
 def test_a_time_is_an_argument_and_weights_weigh(x64):
     xs, times = points(5, 3), points(5)
-    lin, truth = jacreg.linearize(energy, xs, times), hessians(xs, times)
-    diagonal = np.einsum("nii->ni", truth)
-    np.testing.assert_allclose(jacreg.laplacian(lin), diagonal.sum(1), rtol=1e-12)
-    np.testing.assert_allclose(jacreg.hessian_diagonal(lin), diagonal, rtol=1e-11)
-    for own in (points(3, seed=1), points(5, 3, seed=2), jnp.zeros(3)):
-        for method in (jacreg.Auto(), jacreg.Exact()):
-            found = jacreg.laplacian(lin, method, weights=own)
+    weighings = points(3, seed=1), points(5, 3, seed=2), jnp.zeros(3)
+
+    @jax.jit
+    def run(xs, times, weighings):
+        lin, methods = jacreg.linearize(energy, xs, times), (jacreg.Auto(), jacreg.Exact())
+        weighed = [[jacreg.laplacian(lin, m, weights=own) for m in methods] for own in weighings]
+        return jacreg.laplacian(lin), jacreg.hessian_diagonal(lin), weighed
+
+    diagonal = np.einsum("nii->ni", hessians(xs, times))
+    found, entries, weighed = run(xs, times, weighings)
+    np.testing.assert_allclose(found, diagonal.sum(1), rtol=1e-12)
+    np.testing.assert_allclose(entries, diagonal, rtol=1e-11)
+    for own, by_methods in zip(weighings, weighed, strict=True):
+        for found in by_methods:
             np.testing.assert_allclose(found, (diagonal * own).sum(1), atol=1e-12)
 
 
@@ -99,15 +107,22 @@ def test_what_all_directions_hold_is_told_without_them():
 
 def test_trees_and_auxiliary_outputs(x64):
     tree = {"a": points(4, 3), "b": points(4)}
-    lin = jacreg.linearize(
-        lambda d: (total(d["a"] ** 3) * jnp.sin(d["b"]), d["a"]), tree, has_aux=True
-    )
-    found = jacreg.hessian_diagonal(lin)
-    np.testing.assert_allclose(found["a"], 6 * tree["a"] * jnp.sin(tree["b"])[:, None])
-    np.testing.assert_allclose(found["b"], -lin.value)
-    np.testing.assert_allclose(jacreg.laplacian(lin), total(found["a"]) + found["b"], rtol=1e-12)
-    only = jax.tree.map(jnp.zeros_like, tree) | {"b": jnp.ones(4)}
-    np.testing.assert_allclose(jacreg.laplacian(lin, weights=only), found["b"], rtol=1e-12)
+
+    @jax.jit
+    def run(tree):
+        lin = jacreg.linearize(
+            lambda d: (total(d["a"] ** 3) * jnp.sin(d["b"]), d["a"]), tree, has_aux=True
+        )
+        only = jax.tree.map(jnp.zeros_like, tree) | {"b": jnp.ones(4)}
+        laplacians = jacreg.laplacian(lin), jacreg.laplacian(lin, weights=only)
+        return jacreg.hessian_diagonal(lin), lin.value, *laplacians
+
+    found, value, laplacian, of_b = jax.tree.map(np.asarray, run(tree))
+    a, b = (np.asarray(tree[name]) for name in "ab")
+    np.testing.assert_allclose(found["a"], 6 * a * np.sin(b)[:, None])
+    np.testing.assert_allclose(found["b"], -value)
+    np.testing.assert_allclose(laplacian, found["a"].sum(1) + found["b"], rtol=1e-12)
+    np.testing.assert_allclose(of_b, found["b"], rtol=1e-12)
 
 
 def test_under_vmap_and_as_an_argument_of_jit(x64):
@@ -118,7 +133,9 @@ def test_under_vmap_and_as_an_argument_of_jit(x64):
         return jacreg.laplacian(lin)
 
     truth = np.stack([np.einsum("nii->n", hessians(xs, times)) for xs in many])
-    mapped = jax.vmap(lambda xs: jacreg.laplacian(jacreg.linearize(energy, xs, times)))(many)
+    mapped = jax.jit(jax.vmap(lambda xs: jacreg.laplacian(jacreg.linearize(energy, xs, times))))(
+        many
+    )
     np.testing.assert_allclose(mapped, truth, rtol=1e-11)
     jitted = jax.jit(of)
     for xs, each in zip(many, truth, strict=True):
@@ -147,18 +164,29 @@ NETWORKS = {
 @pytest.mark.parametrize("name", NETWORKS)
 def test_the_default_takes_no_products(name):
     field, shape = NETWORKS[name]
-    plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(field, jnp.ones(shape)))
-    assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+    plans = []
+
+    def trace(xs):
+        plans.append(jacreg.plan(jacreg.laplacian, jacreg.linearize(field, xs)))
+
+    jax.eval_shape(trace, jnp.ones(shape))
+    assert [(plan.path, plan.num_products) for plan in plans] == [("forward Laplacian", 0)]
 
 
 def test_products_name_what_stood_in_the_way(x64):
-    xs = points(2, 5)
-    lin = jacreg.linearize(unread, xs)
-    plan = jacreg.plan(jacreg.laplacian, lin)
+    plans = []
+
+    @jax.jit
+    def run(xs):
+        lin = jacreg.linearize(unread, xs)
+        plans.append(jacreg.plan(jacreg.laplacian, lin))
+        return jacreg.laplacian(lin), jacreg.laplacian(lin, jacreg.Exact())
+
+    found, exact = run(points(2, 5))
+    (plan,) = plans
     assert plan.path in ("products", "colouring")
     assert plan.num_products > 0
-    exact = jacreg.laplacian(lin, jacreg.Exact())
-    np.testing.assert_allclose(jacreg.laplacian(lin), exact, rtol=1e-12)
+    np.testing.assert_allclose(found, exact, rtol=1e-12)
     if plan.path == "products":
         assert "custom_vjp_call at test_laplacian.py" in plan.reason
 
@@ -226,13 +254,20 @@ def test_a_loop_keeps_the_rules_of_what_it_calls(x64):
     def slope(xs):
         return jax.jvp(lambda xs: field(xs, "unrolled"), (xs,), (along,))[1]
 
-    truth = jax.jvp(slope, (xs,), (along,))[1]
-    lin = jacreg.linearize(lambda xs: field(xs, "in a loop"), xs)
-    np.testing.assert_allclose(jacreg.hessian_diagonal(lin)[:, 0], truth, rtol=1e-12)
-    unrolled = jacreg.linearize(lambda xs: field(xs, "unrolled"), xs)
-    np.testing.assert_allclose(jacreg.laplacian(lin), jacreg.laplacian(unrolled), rtol=1e-12)
-    if jax.__version_info__ < (0, 11):
+    @jax.jit
+    def run(xs):
+        lin, unrolled = (
+            jacreg.linearize(lambda xs, steps=steps: field(xs, steps), xs)
+            for steps in ("in a loop", "unrolled")
+        )
+        laplacians = jacreg.laplacian(lin), jacreg.laplacian(unrolled)
         hessian = jax.vmap(jax.hessian(lambda x: field(x[None], "in a loop")[0]))(xs)
+        return jax.jvp(slope, (xs,), (along,))[1], jacreg.hessian_diagonal(lin), laplacians, hessian
+
+    truth, diagonal, laplacians, hessian = jax.tree.map(np.asarray, run(xs))
+    np.testing.assert_allclose(diagonal[:, 0], truth, rtol=1e-12)
+    np.testing.assert_allclose(*laplacians, rtol=1e-12)
+    if jax.__version_info__ < (0, 11):
         assert not np.allclose(hessian[:, 0, 0], truth), "the test would not see it"
 
 
@@ -254,10 +289,17 @@ def test_a_field_without_reverse_mode_has_second_derivatives_forwards(x64):
 
     xs = points(2, 3)
     lin = jacreg.linearize(field, xs)
-    truth = jax.vmap(jax.jacfwd(jax.jacfwd(lambda x: field(x[None])[0])))(xs)
+
+    @jax.jit
+    def run(xs, own):
+        lin = jacreg.linearize(field, xs)
+        truth = jax.vmap(jax.jacfwd(jax.jacfwd(lambda x: field(x[None])[0])))(xs)
+        return truth, jacreg.hessian_diagonal(lin), jacreg.laplacian(lin, weights=own)
+
+    truth, found, weighed = run(xs, points(3))
     diagonal = np.einsum("nii->ni", truth)
-    np.testing.assert_allclose(jacreg.hessian_diagonal(lin), diagonal, rtol=1e-12)
-    np.testing.assert_allclose(jacreg.laplacian(lin, weights=points(3)), diagonal @ points(3))
+    np.testing.assert_allclose(found, diagonal, rtol=1e-12)
+    np.testing.assert_allclose(weighed, diagonal @ points(3))
     for call in (
         lambda: jacreg.hessian_diagonal(lin, jacreg.Exact()),
         lambda: jacreg.color(field, xs, quantity=jacreg.laplacian),
@@ -297,5 +339,10 @@ def test_a_rule_with_symbolic_zeros_that_calls_its_function(x64):
 
     times.defjvp(rule, symbolic_zeros=True)
     xs = points(2, 3)
-    lin = jacreg.linearize(lambda xs: (times(xs, jnp.arange(3.0)) ** 2).sum(1), xs)
-    np.testing.assert_allclose(jacreg.laplacian(lin), [10.0, 10.0])
+
+    @jax.jit
+    def run(xs):
+        lin = jacreg.linearize(lambda xs: (times(xs, jnp.arange(3.0)) ** 2).sum(1), xs)
+        return jacreg.laplacian(lin)
+
+    np.testing.assert_allclose(run(xs), [10.0, 10.0])
