@@ -55,27 +55,32 @@ SMALL = {"input_shape": (8, 6, 2), "widths": (4,), "blocks": 1, "hidden": 6, "nu
 @pytest.mark.parametrize(("layer", "constrained"), [("sll", True), ("aol", True), ("sll", False)])
 def test_the_network_is_one_function_in_any_framework_and_layout(layer, constrained):
     options = {**SMALL, "layer": layer, "constrained": constrained}
-    source = models.build("lipschitz_cnn", key=KEY, **options)
-    for each in source.named_layers().values():
-        each.bias[...] = jax.random.normal(KEY, each.bias.shape) / 3
-    images = jax.random.normal(KEY, (3, 8, 6, 2))
-    jacobian = np.asarray(jax.jacfwd(lambda x: source(x[None])[0])(images[0])).reshape(3, -1)
-    norm, bound = np.linalg.norm(jacobian, 2), float(source.lipschitz_bound())
-    assert norm <= bound * (1 + 1e-5)
+
+    @jax.jit
+    def run(images):
+        source = models.build("lipschitz_cnn", key=KEY, **options)
+        for each in source.named_layers().values():
+            each.bias[...] = jax.random.normal(KEY, each.bias.shape) / 3
+        jacobian = jax.jacfwd(lambda x: source(x[None])[0])(images[0]).reshape(3, -1)
+        built = models.build("lipschitz_cnn", framework="equinox", key=KEY, **options)
+        kernels = [each.dense_1.kernel[...] for each in (models.transfer(built, "nnx"), source)]
+        found = [(source(images), source.lipschitz_bound())]
+        for framework in ("nnx", "equinox"):
+            model = models.transfer(source, framework, ("HNCW", "OIWH", "CWHN"))
+            xs = transpose_axes(images, "NHWC", "HNCW")
+            logits = model(xs) if framework == "nnx" else jax.vmap(model, in_axes=1)(xs)
+            found.append((logits, model.lipschitz_bound()))
+        with pytest.raises(ValueError, match="nnx and equinox, not in linen"):
+            models.transfer(source, "linen")
+        return jacobian, kernels, found
+
+    jacobian, kernels, ((logits, bound), *others) = run(jax.random.normal(KEY, (3, 8, 6, 2)))
+    assert np.linalg.norm(jacobian, 2) <= bound * (1 + 1e-5)
     assert (bound == 1) == constrained
-    built = models.build("lipschitz_cnn", framework="equinox", key=KEY, **options)
-    np.testing.assert_array_equal(
-        models.transfer(built, "nnx").dense_1.kernel[...], source.dense_1.kernel[...]
-    )
-    other = ("HNCW", "OIWH", "CWHN")
-    for framework in ("nnx", "equinox"):
-        model = models.transfer(source, framework, other)
-        xs = transpose_axes(images, "NHWC", "HNCW")
-        found = model(xs) if framework == "nnx" else jax.vmap(model, in_axes=1)(xs)
-        np.testing.assert_allclose(found, source(images), atol=1e-5)
-        np.testing.assert_allclose(model.lipschitz_bound(), bound, rtol=1e-5)
-    with pytest.raises(ValueError, match="nnx and equinox, not in linen"):
-        models.transfer(source, "linen")
+    np.testing.assert_array_equal(*kernels)
+    for found, other_bound in others:
+        np.testing.assert_allclose(found, logits, atol=1e-5)
+        np.testing.assert_allclose(other_bound, bound, rtol=1e-5)
 
 
 def test_options_that_do_not_fit():
