@@ -1,5 +1,7 @@
 """models.build: every option, and one clear error for what it does not know."""
 
+from functools import partial
+
 import equinox as eqx
 import jax
 import jax.numpy as jnp
@@ -80,16 +82,21 @@ def test_dropout_in_each_framework():
 
 
 def test_an_empty_batch_and_bfloat16():
-    model = models.build("lenet", key=KEY, **SMALL)
-    assert model(jnp.zeros((0, 12, 12, 1))).shape == (0, 3)
-    state = jax.tree.map(lambda x: x.astype(jnp.bfloat16), nnx.state(model))
-    nnx.update(model, state)
-    assert model(jnp.zeros((1, 12, 12, 1), jnp.bfloat16)).dtype == jnp.bfloat16
+    @jax.jit
+    def run(empty, half):
+        model = models.build("lenet", key=KEY, **SMALL)
+        found = model(empty)
+        nnx.update(model, jax.tree.map(lambda x: x.astype(jnp.bfloat16), nnx.state(model)))
+        return found, model(half)
+
+    empty, half = run(jnp.zeros((0, 12, 12, 1)), jnp.zeros((1, 12, 12, 1), jnp.bfloat16))
+    assert empty.shape == (0, 3)
+    assert half.dtype == jnp.bfloat16
 
 
 def test_resnet18_has_eighteen_layers():
     spec = {"widths": (2, 2, 3, 3), "input_shape": (8, 8, 3)}
-    layers = models.build("resnet18", key=KEY, **spec).named_layers()
+    layers = nnx.eval_shape(lambda: models.build("resnet18", key=KEY, **spec)).named_layers()
     strides = [layer.strides for name, layer in layers.items() if name.endswith("_first")]
     assert strides == [1, 1, 2, 1, 2, 1, 2, 1]
     assert sum(name.endswith("_second") for name in layers) == 8
@@ -134,19 +141,20 @@ def test_bad_options(name, options, error, message):
 
 def test_bad_inputs():
     nchw = ("NCHW", "OIHW", "NCHW")
-    for framework in ("nnx", "linen", "equinox"):
+
+    def call(framework, xs):
         model = models.build("lenet", framework=framework, layout=nchw, key=KEY, **SMALL)
+        if framework == "equinox":
+            return jax.vmap(model)(xs)
+        return model[0].apply(model[1], xs) if framework == "linen" else model(xs)
 
-        def call(xs, model=model, framework=framework):
-            if framework == "equinox":
-                return jax.vmap(model)(xs)
-            return model[0].apply(model[1], xs) if framework == "linen" else model(xs)
-
-        assert call(jnp.ones((2, 1, 12, 12))).shape == (2, 3)
+    for framework in ("nnx", "linen", "equinox"):
+        shape = partial(jax.eval_shape, partial(call, framework))
+        assert shape(jnp.ones((2, 1, 12, 12))).shape == (2, 3)
         with pytest.raises(ValueError, match=r"1, 12, 12\].*'N?CHW', got shape.*12, 12, 1\)"):
-            call(jnp.ones((2, 12, 12, 1)))
+            shape(jnp.ones((2, 12, 12, 1)))
         with pytest.raises(TypeError, match="uint8: cast"):
-            call(jnp.ones((2, 1, 12, 12), jnp.uint8))
+            shape(jnp.ones((2, 1, 12, 12), jnp.uint8))
     mlp = models.build("mlp", key=KEY)
     with pytest.raises(ValueError, match="784 features"):
         mlp(jnp.ones((2, 27, 28, 1)))

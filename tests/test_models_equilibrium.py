@@ -17,49 +17,57 @@ KEY = jax.random.key(0)
 
 def test_one_example_at_a_time(x64):
     """The per-example solve of the models is that of the batch, under `jax.vmap` too."""
-    rates = jnp.array([0.1, 0.5, 0.9])
     solver = EquilibriumSolver("iteration", max_steps=1000)
-    one = lambda rate: solve(lambda z: (rate * z[0] + 1,), (jnp.zeros(1),), solver=solver)  # noqa: E731
-    result = jax.vmap(one)(rates)
-    batch = jacreg.equilibrium.solve(
-        lambda z: (rates[:, None] * z[0] + 1,), (jnp.zeros((3, 1)),), solver=solver
-    )
+
+    def one(rate):
+        return solve(lambda z: (rate * z[0] + 1,), (jnp.zeros(1),), solver=solver)
+
+    @jax.jit
+    def run(rates):
+        batch = jacreg.equilibrium.solve(
+            lambda z: (rates[:, None] * z[0] + 1,), (jnp.zeros((3, 1)),), solver=solver
+        )
+        gradient = jax.grad(lambda rate: one(rate).state[0][0])(rates[1])
+        return jax.vmap(one)(rates), batch, gradient
+
+    result, batch, gradient = run(jnp.array([0.1, 0.5, 0.9]))
     np.testing.assert_allclose(result.state[0], batch.state[0])
     np.testing.assert_array_equal(result.num_evaluations, batch.num_evaluations)
     assert result.converged.shape == (3,)
-    gradient = jax.grad(lambda rate: one(rate).state[0][0])(0.5)
     np.testing.assert_allclose(gradient, 4.0, rtol=1e-3)
 
 
 def test_synthetic_model_is_bais(x64):
     model = models.build("equilibrium", key=KEY, tolerance=1e-11, max_steps=200)
     assert model.inner.weight.shape == (50, 1)
-    x, z = jnp.array([0.4]), jnp.array([-0.3])
-    hidden = jnp.maximum(
-        model.inner.weight @ z + model.injection.weight @ x + model.injection.bias, 0
-    )
-    np.testing.assert_allclose(model.cell(z, model.inject(x)), model.outer.weight @ hidden)
-    xs = jnp.linspace(-2, 2, 5)[:, None]
-    states = jax.jit(jax.vmap(model))(xs)
-    injected = jax.vmap(model.inject)(xs)
-    cell = lambda zs: jax.vmap(model.cell)(zs, injected)  # noqa: E731
-    np.testing.assert_allclose(cell(states), states, rtol=1e-9)
-    # One dimension: J is f'(z), so a Gaussian probe gives f'(z)^2 e^2.
-    penalty = jacreg.losses.equilibrium_jacobian_penalty(cell, states, key=KEY, num_probes=2000)
-    slopes = jacreg.jacobian(jacreg.linearize(cell, states))[:, 0, 0]
-    np.testing.assert_allclose(penalty, slopes**2, rtol=0.2)
-
     weight = model.inner.weight
+    direction = jnp.cos(jnp.arange(weight.size)).reshape(weight.shape)
 
-    def loss(weight):
+    def loss(weight, xs):
         changed = eqx.tree_at(lambda m: m.inner.weight, model, weight)
         return jnp.sum(jax.vmap(changed)(xs) ** 2)
 
-    loss = jax.jit(loss)
-    gradient = jax.jit(jax.grad(loss))(weight)
-    direction = jnp.cos(jnp.arange(weight.size)).reshape(weight.shape)
-    difference = (loss(weight + 1e-5 * direction) - loss(weight - 1e-5 * direction)) / 2e-5
-    np.testing.assert_allclose(jnp.vdot(gradient, direction), difference, rtol=1e-5)
+    @jax.jit
+    def run(x, z, xs):
+        hidden = jnp.maximum(weight @ z + model.injection.weight @ x + model.injection.bias, 0)
+        by_hand = model.cell(z, model.inject(x)), model.outer.weight @ hidden
+        states, injected = jax.vmap(model)(xs), jax.vmap(model.inject)(xs)
+        cell = lambda zs: jax.vmap(model.cell)(zs, injected)  # noqa: E731
+        penalty = jacreg.losses.equilibrium_jacobian_penalty(cell, states, key=KEY, num_probes=2000)
+        slopes = jacreg.jacobian(jacreg.linearize(cell, states))[:, 0, 0]
+        moved = [weight + step * direction for step in (1e-5, -1e-5)]
+        slope = jnp.vdot(jax.grad(loss)(weight, xs), direction)
+        losses = jax.vmap(loss, (0, None))(jnp.stack(moved), xs)
+        return by_hand, (cell(states), states), (penalty, slopes), slope, losses
+
+    by_hand, solved, (penalty, slopes), slope, (ahead, behind) = run(
+        jnp.array([0.4]), jnp.array([-0.3]), jnp.linspace(-2, 2, 5)[:, None]
+    )
+    np.testing.assert_allclose(*by_hand)
+    np.testing.assert_allclose(*solved, rtol=1e-9)
+    # One dimension: J is f'(z), so a Gaussian probe gives f'(z)^2 e^2.
+    np.testing.assert_allclose(penalty, np.square(slopes), rtol=0.2)
+    np.testing.assert_allclose(slope, (ahead - behind) / 2e-5, rtol=1e-5)
 
 
 def test_mdeq_converges_in_any_layout(x64):
