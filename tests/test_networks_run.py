@@ -1,10 +1,11 @@
 """The networks of two frameworks through `train`: one config, one run to rounding; restarts."""
 
+import functools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from train_setup import train_cache  # noqa: F401
+from train_setup import train_cache, undrawn  # noqa: F401
 
 from train import records
 from train.config import load
@@ -12,7 +13,7 @@ from train.errors import InterruptedRun
 from train.loop import Loop
 from train.run import run
 
-pytestmark = pytest.mark.usefixtures("train_cache")
+pytestmark = pytest.mark.usefixtures("train_cache", "undrawn")
 
 SMOKE = Path(__file__).parents[1] / "configs" / "smoke"
 FEW = ["training.steps=4", "training.log_every=2", "training.checkpoint_every=2"]
@@ -28,14 +29,27 @@ def config(name, framework, *overrides):
     return load(SMOKE / f"{name}.toml", given)
 
 
+@pytest.fixture(scope="module")
+def equinox_run(tmp_path_factory, train_cache):  # noqa: F811
+    """A run of each config in Equinox: its folder and its summary, trained once."""
+
+    @functools.cache
+    def finished(name):
+        workdir = tmp_path_factory.mktemp(name)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr("train.figures.draw_run", lambda workdir: [])
+            return workdir, run(config(name, "equinox"), workdir)
+
+    return finished
+
+
 @pytest.mark.parametrize("name", CONFIGS)
-def test_a_run_is_the_same_in_both_frameworks(name, tmp_path):
+def test_a_run_is_the_same_in_both_frameworks(name, tmp_path, equinox_run):
     # A transposed layout where there are images: batches come apart and together again.
     layout = ['model.layout=["HWCN", "IWOH", "CNHW"]'] if name == "score-images" else []
-    lines = []
-    for framework, changes in (("nnx", layout), ("equinox", [])):
-        run(config(name, framework, *changes), tmp_path / framework)
-        lines.append(records.MetricsLog(tmp_path / framework / records.METRICS).read())
+    run(config(name, "nnx", *layout), tmp_path)
+    workdirs = (tmp_path, equinox_run(name)[0])
+    lines = [records.MetricsLog(workdir / records.METRICS).read() for workdir in workdirs]
     for first, other in zip(*lines, strict=True):
         assert first.keys() == other.keys()
         for key, value in first.items():
@@ -43,10 +57,9 @@ def test_a_run_is_the_same_in_both_frameworks(name, tmp_path):
     assert lines[0][0]["train/loss"] > 0
 
 
-def test_an_equinox_resnet_goes_on_where_it_was_stopped(tmp_path):
+def test_an_equinox_resnet_goes_on_where_it_was_stopped(tmp_path, equinox_run):
     """Bit for bit, its running statistics too, on which the evaluation rests."""
-    whole = run(config("batch-norm", "equinox"), tmp_path / "whole")
-    stopped = tmp_path / "stopped"
+    _, whole = equinox_run("batch-norm")
     original = Loop._record
 
     def record(self, step, *rest):
@@ -57,8 +70,8 @@ def test_an_equinox_resnet_goes_on_where_it_was_stopped(tmp_path):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Loop, "_record", record)
         with pytest.raises(InterruptedRun):
-            run(config("batch-norm", "equinox"), stopped)
-    assert (stopped / "checkpoints" / "2").exists()
-    resumed = run(config("batch-norm", "equinox"), stopped)
+            run(config("batch-norm", "equinox"), tmp_path)
+    assert (tmp_path / "checkpoints" / "2").exists()
+    resumed = run(config("batch-norm", "equinox"), tmp_path)
     assert resumed["params_sha256"] == whole["params_sha256"]
     assert resumed["metrics"] == whole["metrics"]
