@@ -11,7 +11,7 @@ import jax
 import numpy as np
 import pytest
 from scipy import stats
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
 from train import pairs, progress, seeds
 from train.__main__ import main
@@ -43,6 +43,7 @@ class TestTrain:
         assert main([str(workdir / "config.toml"), "--workdir", str(workdir)]) == 0
         assert "finished already" in capsys.readouterr().out
 
+    @pytest.mark.usefixtures("undrawn")
     def test_the_default_workdir(self, config_file, tmp_path, monkeypatch):
         monkeypatch.chdir(tmp_path)
         assert main([config_file, "training.steps=4", "experiment.name=here"]) == 0
@@ -212,7 +213,10 @@ class TestPairs:
         assert pair.difference("a") == 2.0
 
     def test_the_seeds_command(self, config_file, tmp_path, capsys):
-        arguments = [config_file, "training.steps=4", "--seeds", "2", "--workdir", str(tmp_path)]
+        # Each run is a process: it measures what is compared here.
+        few = ["noise=[]", "fgsm=[]", "pgd=[]", "decision_cells=false"]
+        overrides = ["training.steps=4", *(f"evaluation.{each}" for each in few)]
+        arguments = [config_file, *overrides, "--seeds", "2", "--workdir", str(tmp_path)]
         assert seeds.main(arguments) == 0
         found = json.loads((tmp_path / "seeds.json").read_text())
         summaries = [
