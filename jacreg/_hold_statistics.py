@@ -16,8 +16,9 @@ from ._dependence._pattern import Factor, Pattern, reduce_axis
 from ._dependence._program import structural_value
 from ._dependence._read import read_equation
 from ._dependence._terms import united, whole
+from ._errors import note_mistake
 from ._forms import form_of
-from ._inputs import as_input, check_inputs
+from ._inputs import as_input, check_inputs, check_no_numbers
 from ._interpret import CALLS, JIT, bind, interpret, interpret_inner
 from ._source import place
 
@@ -69,6 +70,7 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
         xs: `[N, *in]`, the batch whose statistics are held.
 
     Raises:
+        TypeError: `fn` is no function, or `xs` is not floating point.
         ValueError: `fn` mixes its rows in another way (a loop whose body takes a mean, attention
             over the batch); the message names the operation and its line.
 
@@ -82,9 +84,18 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
         >>> bool(jnp.all(held(xs) == fn(xs)))
         True
     """
+    if not callable(fn):
+        raise TypeError(
+            f"hold_statistics: fn must be a function of a batch, got {type(fn).__name__}."
+        )
+    check_no_numbers("hold_statistics", xs)
     xs = jax.tree.map(as_input, xs)
     count = check_inputs(xs, ())
-    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
+    try:
+        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
+    except Exception as error:
+        note_mistake(error, xs)
+        raise
     steps: list[tuple[Any, list[_Value], list[_Value]]] = []
 
     def apply(equation: Any, operands: list[Any]) -> list[_Value]:

@@ -151,3 +151,12 @@ def test_other_ways_to_mix_rows_are_refused(fn, says):
 def test_a_function_whose_rows_are_apart_is_as_it_was():
     held = jacreg.hold_statistics(lambda xs: jnp.tanh(xs @ WEIGHTS), XS)
     np.testing.assert_allclose(held(2 * XS), jnp.tanh(2 * XS @ WEIGHTS), atol=1e-12)
+
+
+def test_wrong_calls():
+    with pytest.raises(TypeError, match="hold_statistics: fn must be a function of a batch, got l"):
+        jacreg.hold_statistics([normed], XS)
+    with pytest.raises(TypeError, match="a list of numbers"):
+        jacreg.hold_statistics(normed, [1.0, 2.0])
+    with pytest.raises(TypeError, match="floating point"):
+        jacreg.hold_statistics(normed, XS.astype(int))

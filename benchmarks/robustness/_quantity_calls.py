@@ -66,6 +66,10 @@ QUANTITIES: Mapping[str, Call] = {
         {"apply": lambda p, xs: jnp.tanh(xs @ p["w"]), "params": {"w": W}, "xs": points(),
          "others": None, "trace_outputs": True, "chunk_size": 2},
     ),
+    "hold_statistics": Call(
+        jacreg.hold_statistics,
+        {"fn": lambda xs: jnp.tanh(xs - jnp.mean(xs, axis=0)), "xs": points()},
+    ),
     "rows_independent": Call(jacreg.rows_independent, LIN),
     "color": Call(
         jacreg.color,

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import jax.numpy as jnp
 import jax.scipy.signal
 import jax.scipy.stats
+import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -34,12 +35,12 @@ def smooth(
     """
     if mode not in ("same", "valid", "full"):
         raise ValueError(f"mode must be 'same', 'valid' or 'full', got {mode!r}.")
-    if jnp.ndim(ys) != jnp.ndim(window) or not jnp.ndim(ys):
+    if np.ndim(ys) != np.ndim(window) or not np.ndim(ys):
         raise ValueError(
             f"The window must have as many axes as the signal (at least one), got shapes "
-            f"{jnp.shape(window)} and {jnp.shape(ys)}. Use jax.vmap for a batch."
+            f"{np.shape(window)} and {np.shape(ys)}. Use jax.vmap for a batch."
         )
-    if jnp.ndim(ys) == 1:
+    if np.ndim(ys) == 1:
         return jnp.convolve(ys, window, mode=mode)
     return jax.scipy.signal.convolve(ys, window, mode=mode)
 
