@@ -12,6 +12,8 @@ from train.__main__ import main
 from train.config import dump, parse
 from train.errors import ConfigError, WorkdirError
 from train.own import framework_of
+from train.prepare import prepare
+from train.progress import Reporter
 from train.restore import restore
 from train.run import run
 
@@ -129,6 +131,15 @@ def test_a_plan_says_its_framework(target, framework):
     options = {"inputs": 64, "outputs": 10} if target else {"width": 4}
     config = own(f"own_models:{target or 'made_by_a_function'}", options)
     assert framework_of(config.model) == framework
+
+
+@pytest.mark.parametrize("statistics", ["held", "running"])
+def test_a_penalty_through_running_statistics_is_told_of(statistics, capsys):
+    penalty = [{"name": "jacobian", "weight": 0.1, "statistics": statistics}]
+    config = own("own_models:Normed", {"inputs": 64, "outputs": 10}, penalty=penalty)
+    prepare(config, None, None, Reporter("title", 1))
+    told = "penalty.0.statistics is" in capsys.readouterr().out
+    assert told == (statistics == "running")
 
 
 def test_another_framework_is_refused(tmp_path):

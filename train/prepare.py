@@ -75,6 +75,13 @@ def prepare(
     problem = make_problem(config, dataset, mesh)
     for chosen in problem.choices:
         reporter.say(f"{reporter.title}: {chosen.path}:\n{chosen.report}")
+    for number, penalty in enumerate(config.penalty):
+        if penalty.weight and penalty.statistics == "running" and not problem.rows_independent:
+            reporter.say(
+                f'{reporter.title}: penalty.{number}.statistics is "running": weights in front of '
+                "a norm shrink under such a penalty, and evaluation by running statistics with "
+                'them; "held" has no such effect'
+            )
     config = with_choices(config, problem.choices)
     loop = Loop(config, problem, workdir, reporter, mesh, debug)
     if loop.batch_size < config.data.batch_size:
