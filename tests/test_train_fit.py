@@ -325,7 +325,7 @@ MISTAKES = [
      lambda: (dense(), SPLITS, {"penalties": [(1.0, lambda lin, key: lin.value.mean())]}),
      "one value an example"),
     ("penalty without a key", lambda: (dense(), SPLITS, {"penalties": [(1.0, without_key)]}),
-     "penalty.0 (without_key) raised TypeError"),
+     "1 positional argument but 2 were given. It is called as (lin, key)"),
     ("penalty of none", lambda: (dense(), SPLITS, {"penalties": [(1.0, lambda lin, key: None)]}),
      "penalty.0 (<lambda>) returned None, expected real numbers of shape (100,)"),
     ("penalty of logits",

@@ -23,9 +23,9 @@ def own_penalty(given: Callable[..., Any], index: int) -> Callable[..., Any]:
         except MemoryError:
             raise
         except Exception as error:  # whatever the user's own code raises
-            reason = " ".join(str(error).split())[:600]
+            reason = " ".join(str(error).split())[:600].rstrip(".")
             raise ConfigError(
-                f"{who} raised {type(error).__name__}{_line(error)}: {reason} It is called as "
+                f"{who} raised {type(error).__name__}{_line(error)}: {reason}. It is called as "
                 "(lin, key), a jacreg.Linearization of the batch and a random key, and returns "
                 "one value an example, [N]."
             ) from error
