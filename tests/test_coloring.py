@@ -33,14 +33,22 @@ def images(shape=SHAPE, seed=0):
     return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
 
 
-def dense_blocks(fn, xs):
-    blocks = jax.jit(jax.vmap(jax.jacrev(lambda x: fn(x[None])[0])))(xs)
-    return np.asarray(blocks).reshape(xs.shape[0], -1, int(np.prod(xs.shape[1:])))
+def with_dense_blocks(fn, quantities, per_example=None):
+    """A program of a batch: `quantities(lin)` and the dense blocks `[N, out, in]`.
+
+    `per_example` stands for a function that maps over the batch itself.
+    """
+
+    @jax.jit
+    def run(xs):
+        blocks = jax.vmap(jax.jacrev(lambda x: (per_example or fn)(x[None])[0]))(xs)
+        return quantities(jacreg.linearize(fn, xs)), blocks.reshape(xs.shape[0], -1, xs[0].size)
+
+    return lambda xs: jax.tree.map(np.asarray, run(xs))
 
 
-def blocks_of(name, fn, xs):
-    # lax.map over the batch maps over one example in the dense reference.
-    return dense_blocks(SQUARE["conv"] if name == "map_over_examples" else fn, xs)
+def example_of(name):
+    return SQUARE["conv"] if name == "map_over_examples" else None
 
 
 # Branches taken on the whole batch have no per-example reference.
@@ -51,11 +59,14 @@ PER_EXAMPLE = [name for name in SQUARE if name != "branch"]
 def test_diagonal_and_divergence_equal_the_dense_ones(name, x64):
     fn, xs = SQUARE[name], images()
     coloring = jacreg.color(fn, xs)
-    lin = jacreg.linearize(fn, xs)
-    dense = blocks_of(name, fn, xs)
+    (entries, traces), dense = with_dense_blocks(
+        fn,
+        lambda lin: (jacreg.diagonal(lin, coloring), jacreg.divergence(lin, coloring)),
+        example_of(name),
+    )(xs)
     diagonal = np.diagonal(dense, axis1=1, axis2=2)
-    np.testing.assert_allclose(jacreg.diagonal(lin, coloring), diagonal.reshape(SHAPE), atol=1e-11)
-    np.testing.assert_allclose(jacreg.divergence(lin, coloring), diagonal.sum(1), atol=1e-11)
+    np.testing.assert_allclose(entries, diagonal.reshape(SHAPE), atol=1e-11)
+    np.testing.assert_allclose(traces, diagonal.sum(1), atol=1e-11)
 
 
 # Of the square ones those whose columns meet in ways of their own.
@@ -67,12 +78,17 @@ NORMED = ["depthwise", "strided_then_transposed", "stencil", "coupling", "revers
 def test_norm_and_jacobian_equal_the_dense_ones(name, x64):
     fn, xs = {**SQUARE, **RECTANGULAR}[name], images()
     coloring = jacreg.color(fn, xs, quantity="jacobian")
-    lin = jacreg.linearize(fn, xs)
-    dense = blocks_of(name, fn, xs)
-    found = np.asarray(jacreg.jacobian(lin, coloring))
-    assert found.shape == (*lin.value.shape, *xs.shape[1:])
+    (value, found, norms), dense = with_dense_blocks(
+        fn,
+        lambda lin: (
+            lin.value,
+            jacreg.jacobian(lin, coloring),
+            jacreg.frobenius_squared(lin, coloring),
+        ),
+        example_of(name),
+    )(xs)
+    assert found.shape == (*value.shape, *xs.shape[1:])
     np.testing.assert_allclose(found.reshape(dense.shape), dense, atol=1e-11)
-    norms = jacreg.frobenius_squared(lin, coloring)
     np.testing.assert_allclose(norms, (dense**2).sum((1, 2)), rtol=1e-11)
 
 
@@ -83,12 +99,14 @@ def test_laplacian_of_a_convolutional_energy(pool, x64):
 
     xs = images((2, 4, 4, 2))
     coloring = jacreg.color(energy, xs, quantity="laplacian")
-    hessians = jax.jit(jax.vmap(jax.hessian(lambda x: energy(x[None])[0])))(xs).reshape(2, 32, 32)
-    np.testing.assert_allclose(
-        jacreg.laplacian(jacreg.linearize(energy, xs), coloring),
-        np.trace(hessians, axis1=1, axis2=2),
-        rtol=1e-10,
-    )
+
+    @jax.jit
+    def run(xs):
+        hessians = jax.vmap(jax.hessian(lambda x: energy(x[None])[0]))(xs).reshape(2, 32, 32)
+        return jacreg.laplacian(jacreg.linearize(energy, xs), coloring), hessians
+
+    found, hessians = run(xs)
+    np.testing.assert_allclose(found, np.trace(hessians, axis1=1, axis2=2), rtol=1e-10)
 
 
 @pytest.mark.parametrize(("depth", "expected"), [(1, 12), (2, 27), (3, 48), (4, 75)])
@@ -142,12 +160,8 @@ def test_pooled_network_is_exact_where_asdex_raises(x64):
     xs = images((2, 16, 16, 2))
     coloring = jacreg.color(net, xs)
     assert not coloring.is_dense
-    dense = dense_blocks(net, xs)
-    np.testing.assert_allclose(
-        jacreg.divergence(jacreg.linearize(net, xs), coloring),
-        np.trace(dense, axis1=1, axis2=2),
-        atol=1e-10,
-    )
+    found, dense = with_dense_blocks(net, lambda lin: jacreg.divergence(lin, coloring))(xs)
+    np.testing.assert_allclose(found, np.trace(dense, axis1=1, axis2=2), atol=1e-10)
     asdex = pytest.importorskip("asdex", exc_type=ImportError)
     with pytest.raises(NotImplementedError):
         asdex.jacobian_sparsity(lambda x: net(x[None])[0], xs[0])
@@ -156,13 +170,10 @@ def test_pooled_network_is_exact_where_asdex_raises(x64):
 @pytest.mark.parametrize("fn", [sorted_rows, argmax_gather, attention])
 def test_data_dependent_routing_is_exact_at_every_input(fn, x64):
     coloring = jacreg.color(fn, images())
+    run = with_dense_blocks(fn, lambda lin: jacreg.divergence(lin, coloring))
     for seed in range(1, 4):
-        xs = images(seed=seed)
-        np.testing.assert_allclose(
-            jacreg.divergence(jacreg.linearize(fn, xs), coloring),
-            np.trace(dense_blocks(fn, xs), axis1=1, axis2=2),
-            atol=1e-10,
-        )
+        found, dense = run(images(seed=seed))
+        np.testing.assert_allclose(found, np.trace(dense, axis1=1, axis2=2), atol=1e-10)
 
 
 def test_dense_functions_say_so(x64):
