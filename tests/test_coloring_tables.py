@@ -1,5 +1,7 @@
 """A colouring made with one table of integers or booleans, used with another of equal shape."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -56,8 +58,13 @@ CASES = {
 }  # fmt: skip
 
 
-def dense(fn, table):
+@partial(jax.jit, static_argnums=0)
+def blocks(fn, table):
     return jax.vmap(jax.jacfwd(lambda x: fn(x[None], table)[0]))(XS)
+
+
+def dense(fn, table):
+    return np.asarray(blocks(fn, table))
 
 
 def closed(fn, table):
