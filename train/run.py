@@ -15,6 +15,7 @@ from train import figures, records
 from train.allocator import settle_allocator
 from train.cache import cache_dir
 from train.checkpoints import tree_digest
+from train.choices import unmeasured
 from train.errors import (
     DivergedError,
     InterruptedRun,
@@ -117,7 +118,8 @@ def _run(
         except WorkdirError:
             with _one_message(workdir):
                 # What is wrong with the config itself comes first, wherever it is to run.
-                prepare(config, mesh, None, Reporter(config.experiment.name, 1, quiet=True))
+                quietly = Reporter(config.experiment.name, 1, quiet=True)
+                prepare(unmeasured(config), mesh, None, quietly)
             raise
         summary = records.read_json(workdir / records.SUMMARY)
         if summary is not None and summary.get("status") == FINISHED:
