@@ -259,10 +259,11 @@ def test_channels_first_are_pictures_in_the_figures(tmp_path):
     images = RNG.normal(size=(40, 1, 8, 8)).astype(np.float32)
     model = own_models.ChannelsFirst(4, key=jax.random.key(0))
     found = train.fit(model, (images, np.arange(40) % 4), steps=2, workdir=tmp_path / "run")
-    seen = np.load(found.workdir / "figures" / "sensitivity.npz")
-    assert seen["images"].shape == seen["maps"].shape == (4, 8, 8, 1)
-    assert any(np.array_equal(seen["images"][0], each[0, :, :, None]) for each in images)
-    assert np.load(found.workdir / "figures" / "decision_cells.npz")["images"].shape == (3, 8, 8, 1)
+    with np.load(found.workdir / "figures" / "sensitivity.npz") as seen:
+        assert seen["images"].shape == seen["maps"].shape == (4, 8, 8, 1)
+        assert any(np.array_equal(seen["images"][0], each[0, :, :, None]) for each in images)
+    with np.load(found.workdir / "figures" / "decision_cells.npz") as seen:
+        assert seen["images"].shape == (3, 8, 8, 1)
 
 
 @pytest.mark.parametrize(
