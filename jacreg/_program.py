@@ -55,6 +55,7 @@ class Program:
     Attributes:
         jaxpr: the function, of the leaves of `(xs, *args)`.
         linear: its derivative in `xs`, of the leaves of a tangent.
+        tangents: which inputs of `linear` these are; constants may be inputs too.
         out_tree: of what the function returned.
         has_aux: whether that is `(ys, aux)`.
         mode: the hint of `linearize`.
@@ -66,6 +67,8 @@ class Program:
     ) -> None:
         self.jaxpr = without_arrays(jaxpr)
         self.linear = without_arrays(linear)
+        constants = len(self.linear.invars) - len(linear.invars)
+        self.tangents = [False] * constants + [True] * len(linear.invars)
         self.out_tree = out_tree
         self.has_aux = has_aux
         self.mode = mode
@@ -120,7 +123,7 @@ class Program:
 
     @cached_property
     def _plainly_transposed(self) -> bool:
-        return is_transposable(self.linear)
+        return is_transposable(self.linear, self.tangents)
 
     def stays_alone(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
         """Whether a product, in either direction, cannot be taken beside another by `jax.vmap`."""
@@ -131,7 +134,7 @@ class Program:
 
     @cached_property
     def _forward_stays_alone(self) -> bool:
-        return _stays_alone(self.linear)
+        return _stays_alone(self.linear, self.tangents)
 
     def _transposition_fault(
         self, xs: PyTree, value: PyTree, residuals: Sequence[Array]
@@ -154,6 +157,6 @@ class Program:
         return None
 
 
-def _stays_alone(linear: Any, along: list[bool] | None = None) -> bool:
+def _stays_alone(linear: Any, along: list[bool]) -> bool:
     """Whether it leaves JAX, or has an operation without a rule for several vectors."""
     return calls_back(linear) or first_unbatched(linear, along) is not None

@@ -272,7 +272,7 @@ MUTANTS = [
     Mutant("_chain/_outlook.py", "// examples < lin.inputs.size", "// examples <= lin.inputs.size", OUTLOOK),
     Mutant("_chain/_outlook.py", "max(behind, default=0) + own", "max(behind, default=0)", OUTLOOK),
     Mutant("_chain/_outlook.py", "2 * _bends(jaxpr, given)[1]", "_bends(jaxpr, given)[1]", OUTLOOK),
-    Mutant("_chain/_outlook.py", "_first_obstacle(inner, places)", "_first_obstacle(inner)", OUTLOOK),
+    Mutant("_chain/_outlook.py", "_first_obstacle(inner, places)", "_first_obstacle(inner, [True] * len(places))", OUTLOOK),
     Mutant("_chain/_outlook.py", "(what := other_form(equation)) is not None", "(what := None) is not None", PLANS),
     Mutant("_chain/_outlook.py", "obstacle.place or place(equation)", "obstacle.place", PLANS, "reason"),
     # Forms

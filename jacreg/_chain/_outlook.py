@@ -33,7 +33,7 @@ def check_readable(lin: Linearization) -> None:
         Unfit: it cannot.
     """
     linear = lin.program.linear
-    _check_rules(linear)
+    _check_rules(lin)
     if contains(linear, is_convolution) and _depth(linear) > _MOST_CONVOLUTIONS:
         raise Unfit(_TOO_MANY)
 
@@ -48,7 +48,7 @@ def check_hessian_readable(lin: Linearization) -> None:
     Raises:
         Unfit: it cannot.
     """
-    _check_rules(lin.program.linear)
+    _check_rules(lin)
     of_xs = len(jax.tree.leaves(lin.xs))
     jaxpr = lin.program.jaxpr
     given = [0 if number < of_xs else None for number in range(len(jaxpr.invars))]
@@ -69,7 +69,7 @@ def check_diagonal_readable(lin: Linearization) -> None:
     Raises:
         Unfit: it has.
     """
-    _check_rules(lin.program.linear)
+    _check_rules(lin)
     if convolves(lin) and _depth(lin.program.linear) > _MOST_IN_DIAGONAL:
         raise Unfit(_TOO_MANY)
 
@@ -80,18 +80,18 @@ def may_save(lin: Linearization) -> bool:
     Of matrices it takes a row for each entry of the narrowest space between two layers: where none
     is narrower than x, that is the forward Laplacian's own work.
     """
-    linear = lin.program.linear
     examples = max(known_size(lin.num_examples), 1)
-    return _narrowest(linear) // examples < lin.inputs.size
+    narrowest = _narrowest(lin.program.linear, lin.program.tangents)
+    return narrowest // examples < lin.inputs.size
 
 
-def _check_rules(linear: Any) -> None:
-    obstacle = _first_obstacle(linear)
+def _check_rules(lin: Linearization) -> None:
+    obstacle = _first_obstacle(lin.program.linear, lin.program.tangents)
     if obstacle is not None:
         raise Unfit(f"no closed form ({obstacle})")
 
 
-def _first_obstacle(jaxpr: Any, along: list[bool] | None = None) -> Obstacle | None:
+def _first_obstacle(jaxpr: Any, along: list[bool]) -> Obstacle | None:
     """The first operation on a tangent that no chain has, None where there is none."""
     for equation, places in on_tangents(jaxpr, along):
         if equation.primitive.name in CALLS:
@@ -107,10 +107,9 @@ def _first_obstacle(jaxpr: Any, along: list[bool] | None = None) -> Obstacle | N
     return None
 
 
-def _narrowest(jaxpr: Any, along: list[bool] | None = None) -> int:
+def _narrowest(jaxpr: Any, along: list[bool]) -> int:
     """Entries of the smallest array of tangents that is multiplied by what is no number."""
-    given = [True] * len(jaxpr.invars) if along is None else along
-    entering = zip(jaxpr.invars, given, strict=True)
+    entering = zip(jaxpr.invars, along, strict=True)
     found = [known_entries(v.aval.shape) for v, each in entering if each]
     for equation, places in on_tangents(jaxpr, along):
         if equation.primitive.name in CALLS:
