@@ -97,6 +97,29 @@ def on_tangents(
             yield equation, places
 
 
+def propagate(
+    jaxpr: Any, given: Sequence[Any], step: Callable[[Any, list[Any]], Sequence[Any]]
+) -> list[Any]:
+    """What is known of each output, of what is known of the inputs; None is nothing.
+
+    Args:
+        jaxpr: any program; of its constants and literals nothing is known.
+        given: of each input.
+        step: from an equation and what is known of its operands, of one at least, to what is of
+            its outputs.
+    """
+    known = dict(zip(jaxpr.invars, given, strict=True))
+
+    def read(atom: Any) -> Any:
+        return None if isinstance(atom, jex.Literal) else known.get(atom)
+
+    for equation in jaxpr.eqns:
+        own = list(map(read, equation.invars))
+        if any(each is not None for each in own):
+            known.update(zip(equation.outvars, step(equation, own), strict=True))
+    return list(map(read, jaxpr.outvars))
+
+
 def opened(program: Any) -> tuple[Any, Sequence[Any]]:
     """The equations and the constants of a program, closed or not."""
     return getattr(program, "jaxpr", program), getattr(program, "consts", ())

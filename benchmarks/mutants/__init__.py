@@ -292,7 +292,7 @@ MUTANTS = [
     Mutant("_program.py", "or first_unbatched(linear, along) is not None", "or False", CHECKS, "groups"),
     Mutant("_batched.py", "for axis in (0, 1):", "for axis in (0,):", CHECKS, "batching"),
     Mutant("_forward_laplacian/_opaque.py", "raise Refusal(equation, why) from error", "raise", CHECKS, "share"),
-    Mutant("_forward_laplacian/_followed.py", "own[1] or place(equation)", "own[1]", PLANS, "names_what"),
+    Mutant("_forward_laplacian/_followed.py", "found[1] or place(equation)", "found[1]", PLANS, "names_what"),
     Mutant("_forward_laplacian/_followed.py", "return _loop(equation, places), outs", "return None, outs", PLANS, "names_what"),
     Mutant("_lipschitz/_layout.py", "shape[place] == into:", "True:", LIPSCHITZ, "channels"),
     # Choices

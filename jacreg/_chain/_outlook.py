@@ -11,7 +11,7 @@ import jax.extend.core as jex
 from .._choice import Unfit
 from .._convolution import is_convolution
 from .._forms import form_of
-from .._interpret import CALLS, contains, inner_program, on_tangents, opened
+from .._interpret import CALLS, contains, inner_program, on_tangents, opened, propagate
 from .._linearize import Linearization
 from .._memory import known_entries, known_size
 from .._source import place
@@ -142,22 +142,23 @@ def _bends(jaxpr: Any, given: Sequence[int | None]) -> tuple[list[int | None], i
 
     What is in a loop, or in a derivative rule alone, is not counted.
     """
-    depth, most = dict(zip(jaxpr.invars, given, strict=True)), 0
-    for equation in jaxpr.eqns:
-        own = [None if isinstance(v, jex.Literal) else depth.get(v) for v in equation.invars]
-        known = [each for each in own if each is not None]
+    most = 0
+
+    def step(equation: Any, own: list[int | None]) -> Sequence[int | None]:
+        nonlocal most
         form = form_of(equation)
-        if not known or form.degree == "zero":
-            continue
-        outs: list[int | None] = [max(known) + _is_layer(equation)] * len(equation.outvars)
+        if form.degree == "zero":
+            return [None] * len(equation.outvars)
+        known = [each for each in own if each is not None]
         if form.kind == "call":
             outs, inside = _bends(opened(inner_program(equation))[0], own)
             most = max(most, inside)
-        elif form.degree == "smooth" or (form.degree == "bilinear" and len(known) > 1):
+            return outs
+        if form.degree == "smooth" or (form.degree == "bilinear" and len(known) > 1):
             most = max(most, *known)
-        depth.update(zip(equation.outvars, outs, strict=True))
-    outs = [None if isinstance(v, jex.Literal) else depth.get(v) for v in jaxpr.outvars]
-    return outs, most
+        return [max(known) + _is_layer(equation)] * len(equation.outvars)
+
+    return propagate(jaxpr, given, step), most
 
 
 def _is_layer(equation: Any) -> int:

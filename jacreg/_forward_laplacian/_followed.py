@@ -5,12 +5,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._derivative import derivative, is_inexact
 from .._forms import SIDE_BY_SIDE, Form, form_of
-from .._interpret import inner_program, opened, scan_counts
+from .._interpret import inner_program, opened, propagate, scan_counts
 from .._source import place
 from ._seen import is_entrywise
 
@@ -44,23 +43,22 @@ def first_followed(jaxpr: Any, depends: Sequence[bool]) -> tuple[str, str] | Non
 
 def _read(jaxpr: Any, depends: Sequence[bool]) -> tuple[tuple[str, str] | None, list[bool]]:
     """The first such operation, and which outputs depend on x."""
-    seen = {v for v, each in zip(jaxpr.invars, depends, strict=True) if each}
     first = None
 
-    def sees(atom: Any) -> bool:
-        return not isinstance(atom, jex.Literal) and atom in seen
-
-    for equation in jaxpr.eqns:
+    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+        nonlocal first
         form = form_of(equation)
-        places = [sees(v) and form.differentiates(k) for k, v in enumerate(equation.invars)]
+        places = [bool(each) and form.differentiates(k) for k, each in enumerate(own)]
         if not any(places) or form.degree == "zero":
-            continue
-        own, outs = _equation(equation, form, places)
-        if first is None and own is not None:
+            return [None] * len(equation.outvars)
+        found, outs = _equation(equation, form, places)
+        if first is None and found is not None:
             # A program inside a program may not know its place.
-            first = own[0], own[1] or place(equation)
-        seen.update(v for v, out in zip(equation.outvars, outs, strict=True) if out)
-    return first, [sees(atom) for atom in jaxpr.outvars]
+            first = found[0], found[1] or place(equation)
+        return [out or None for out in outs]
+
+    outs = propagate(jaxpr, [each or None for each in depends], step)
+    return first, list(map(bool, outs))
 
 
 def _equation(

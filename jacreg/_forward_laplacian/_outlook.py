@@ -6,12 +6,11 @@ from collections.abc import Sequence
 from math import prod
 from typing import Any
 
-import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._derivative import derivative
 from .._forms import Form, form_of
-from .._interpret import inner_program, opened
+from .._interpret import inner_program, opened, propagate
 from .._memory import known_entries
 from .._signature import Signature
 from ._colors import Seen, color, num_colors
@@ -59,33 +58,40 @@ def fits_slots(jaxpr: Any, shapes: Sequence[tuple[int, ...]], most: int) -> bool
     for which, shape in enumerate(shapes):
         sights: list[Sight] = [None] * len(jaxpr.invars)
         sights[which] = itself(shape)
-        if _fitting(jaxpr, sights, most) is None:
+        try:
+            _fitting(jaxpr, sights, most)
+        except _TooLarge:
             return False
     return True
 
 
-def _fitting(jaxpr: Any, given: Sequence[Sight], most: int) -> list[Sight] | None:
-    """What each output sees; None where an array times its slots has more entries."""
-    seen = dict(zip(jaxpr.invars, given, strict=True))
-    for equation in jaxpr.eqns:
-        own = [None if isinstance(v, jex.Literal) else seen.get(v) for v in equation.invars]
+class _TooLarge(Exception):
+    """An array times its slots has more entries than are allowed."""
+
+
+def _fitting(jaxpr: Any, given: Sequence[Sight], most: int) -> list[Sight]:
+    """What each output sees.
+
+    Raises:
+        _TooLarge: an array times its slots has more than `most` entries.
+    """
+
+    def step(equation: Any, own: list[Sight]) -> Sequence[Sight]:
         form = form_of(equation)
-        if form.degree == "zero" or all(each is None for each in own):
-            continue
-        outs = (
-            _fitting(opened(inner_program(equation))[0], own, most)
-            if form.kind == "call"
-            else _sights(equation, form, own)
-        )
-        if outs is None:
-            return None
+        if form.degree == "zero":
+            return [None] * len(equation.outvars)
+        if form.kind == "call":
+            outs = _fitting(opened(inner_program(equation))[0], own, most)
+        else:
+            outs = _sights(equation, form, own)
         # What is summed over lies in the slots of the sum before.
         atoms = [v for v, each in zip(equation.invars, own, strict=True) if each is not None]
         entries = max(known_entries(atom.aval.shape) for atom in (*atoms, *equation.outvars))
         if any(each is not None and _slotted(entries, each, most) > most for each in outs):
-            return None
-        seen.update(zip(equation.outvars, outs, strict=True))
-    return [None if isinstance(v, jex.Literal) else seen.get(v) for v in jaxpr.outvars]
+            raise _TooLarge
+        return outs
+
+    return propagate(jaxpr, given, step)
 
 
 def _sights(equation: Any, form: Form, own: Sequence[Sight]) -> Sequence[Sight]:
@@ -104,20 +110,17 @@ def _slotted(entries: int, sight: tuple[Seen, ...], most: int) -> int:
 
 def _read(jaxpr: Any, depends: Sequence[bool], known: set[Signature]) -> tuple[list[bool], int]:
     """Which outputs depend on x, and the entries of the largest array that does."""
-    seen = {v for v, each in zip(jaxpr.invars, depends, strict=True) if each}
-    largest = max((known_entries(v.aval.shape) for v in seen), default=1)
+    entering = zip(jaxpr.invars, depends, strict=True)
+    largest = max((known_entries(v.aval.shape) for v, each in entering if each), default=1)
 
-    def sees(atom: Any) -> bool:
-        return not isinstance(atom, jex.Literal) and atom in seen
-
-    for equation in jaxpr.eqns:
-        places = [sees(atom) for atom in equation.invars]
-        if not any(places):
-            continue
-        outs, entries = _equation(equation, places, known)
+    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+        nonlocal largest
+        outs, entries = _equation(equation, list(map(bool, own)), known)
         largest = max(largest, entries)
-        seen.update(v for v, out in zip(equation.outvars, outs, strict=True) if out)
-    return [sees(atom) for atom in jaxpr.outvars], largest
+        return [out or None for out in outs]
+
+    outs = propagate(jaxpr, [each or None for each in depends], step)
+    return list(map(bool, outs)), largest
 
 
 def _equation(equation: Any, places: list[bool], known: set[Signature]) -> tuple[list[bool], int]:
