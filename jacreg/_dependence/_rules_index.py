@@ -123,7 +123,7 @@ def _choices_of(
     mode: Any,
     out_shape: tuple[int, ...],
 ) -> list[_Choice] | None:
-    """The independent choices of a gather from `shape`; None where its indices are unknown.
+    """The independent choices of a gather from `shape`; None where they are unknown or too many.
 
     An axis that is taken whole, and that no index moves along, is not worked out entry by entry.
     """
@@ -134,42 +134,26 @@ def _choices_of(
         axis: out for axis, out in offsets.items()
         if sizes[axis] == shape[axis] and axis not in numbers.start_index_map
     }  # fmt: skip
-    read = _positions(
-        _ones_at(whole, shape), indices, numbers, _ones_at(whole, sizes), mode,
-        _ones_at(whole.values(), out_shape),
-    )  # fmt: skip
-    if read is None:
+    small, window = _ones_at(whole, shape), _ones_at(whole, sizes)
+    if max(prod(small), prod(_ones_at(whole.values(), out_shape))) > _MOST_POSITIONS:
         return None
+    # The flat position that each gathered entry comes from, -1 for none.
+    with jax.ensure_compile_time_eval():
+        read = jax.lax.gather(
+            jnp.arange(prod(small), dtype=jnp.int32).reshape(small),
+            jnp.asarray(indices.value),
+            numbers,
+            window,
+            mode=mode,
+            fill_value=-1,
+        )
     axes = [axis for axis in range(len(shape)) if axis not in whole]
-    found = _choices(read, _ones_at(whole, shape), axes)
+    found = _choices(np.asarray(read), small, axes)
     return found + [_Choice((a,), (out,), np.arange(shape[a])) for a, out in whole.items()]
 
 
 def _ones_at(axes: Collection[int], shape: tuple[int, ...]) -> tuple[int, ...]:
     return tuple(1 if axis in axes else size for axis, size in enumerate(shape))
-
-
-def _positions(
-    shape: tuple[int, ...],
-    indices: Operand,
-    numbers: Any,
-    sizes: tuple[int, ...],
-    mode: Any,
-    out_shape: tuple[int, ...],
-) -> np.ndarray | None:
-    """Flat position that each gathered entry comes from, -1 for none; None if they are too many."""
-    if max(prod(shape), prod(out_shape)) > _MOST_POSITIONS:
-        return None
-    with jax.ensure_compile_time_eval():
-        read = jax.lax.gather(
-            jnp.arange(prod(shape), dtype=jnp.int32).reshape(shape),
-            jnp.asarray(indices.value),
-            numbers,
-            sizes,
-            mode=mode,
-            fill_value=-1,
-        )
-    return np.asarray(read)
 
 
 def _choices(read: np.ndarray, shape: tuple[int, ...], axes: Sequence[int]) -> list[_Choice]:
