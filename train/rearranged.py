@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from math import isqrt
+from math import isqrt, prod
 from typing import Any
 
 import jax
@@ -50,8 +50,5 @@ def _candidates(shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
             (f"images, x.reshape(-1, 1, {side}, {side})", (count, 1, side, side)),
         ]
     if len(rest) > 1:
-        size = 1
-        for length in rest:
-            size *= length
-        found.append(("x.reshape(len(x), -1), one axis an example", (count, size)))
+        found.append(("x.reshape(len(x), -1), one axis an example", (count, prod(rest))))
     return found
