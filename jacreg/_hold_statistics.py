@@ -10,12 +10,10 @@ from typing import TYPE_CHECKING, Any
 import jax
 import numpy as np
 
+from ._dependence import Factor, Operand, Pattern, read_equation, structural_value, whole
 from ._dependence._boolean import eye
-from ._dependence._operand import Operand
-from ._dependence._pattern import Factor, Pattern, reduce_axis
-from ._dependence._program import structural_value
-from ._dependence._read import read_equation
-from ._dependence._terms import united, whole
+from ._dependence._pattern import reduce_axis
+from ._dependence._terms import united
 from ._errors import note_mistake
 from ._forms import form_of
 from ._inputs import as_input, check_inputs, check_no_numbers
