@@ -45,7 +45,7 @@ class FlatJacobian:
         A vmap over tangents merges with the batch axis inside convolutions, which would gather a
         batch that is spread over devices; and checks in a derivative do not stand it.
         """
-        return is_spread(self.lin.xs) or self.lin.calls_back
+        return is_spread(self.lin.xs) or self.lin.stays_alone
 
     @property
     def side_by_side(self) -> bool:

@@ -88,7 +88,7 @@ class Linearization:
         return self._residuals
 
     @property
-    def calls_back(self) -> bool:
+    def stays_alone(self) -> bool:
         """Whether a product leaves JAX (a check that may raise, say), or `jax.vmap` has no rule."""
         return self._program.stays_alone(self.xs, self.value, self._residuals)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -34,7 +34,7 @@ class LeadingTriple(NamedTuple):
 
 def operator_norm(
     linear_map: Callable[[Array], Array],
-    in_shape: int | Sequence[int],
+    in_shape: SupportsIndex | Sequence[SupportsIndex],
     *,
     key: Array,
     dtype: Any = None,
@@ -83,7 +83,7 @@ def operator_norm(
 
 def leading_triple(
     linear_map: Callable[[Array], Array],
-    in_shape: int | Sequence[int],
+    in_shape: SupportsIndex | Sequence[SupportsIndex],
     *,
     key: Array,
     dtype: Any = None,
@@ -129,7 +129,9 @@ def refine_leading_triple(
 
 
 def _linearize_at_zero(
-    linear_map: Callable[[Array], Array], in_shape: int | Sequence[int], dtype: Any
+    linear_map: Callable[[Array], Array],
+    in_shape: SupportsIndex | Sequence[SupportsIndex],
+    dtype: Any,
 ) -> Linearization:
     if not callable(linear_map):
         raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -14,7 +14,7 @@ from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
 from ._methods import check_count
 from ._operator_norm import leading_triple
-from ._structure import accumulate_dtype, common_dtype
+from ._structure import accumulate_dtype, common_dtype, shape_of_argument
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray
@@ -47,12 +47,14 @@ def converged_vector(
     return triple.right
 
 
-def check_spectral(layer: Any, in_shape: int | Sequence[int], num_steps: int) -> tuple[int, ...]:
+def check_spectral(
+    layer: Any, in_shape: SupportsIndex | Sequence[SupportsIndex], num_steps: int
+) -> tuple[int, ...]:
     """Return `in_shape` as a tuple, or raise on what cannot be normalised."""
     if not callable(layer):
         raise TypeError(f"SpectralNormalized: layer must be callable, got {type(layer).__name__}.")
     check_count("SpectralNormalized", "num_steps", num_steps)
-    return (in_shape,) if isinstance(in_shape, int) else tuple(in_shape)
+    return shape_of_argument("SpectralNormalized", in_shape)
 
 
 def check_example(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> None:

@@ -167,7 +167,17 @@ def test_what_this_library_worded_has_no_other_advice():
 
 
 def test_an_integer_of_numpy_is_a_shape():
-    assert jacreg.operator_norm(lambda x: 2 * x, np.int64(4), key=KEY) == 2
+    four = np.int64(4)
+    assert jacreg.operator_norm(lambda x: 2 * x, four, key=KEY) == 2
+    layer = eqx.nn.Linear(4, 4, key=KEY)
+    assert jacreg.eqx.SpectralNormalized(layer, in_shape=four, key=KEY).in_shape == (4,)
+
+
+def test_no_shape_of_a_normalised_layer_is_negative():
+    layer = eqx.nn.Linear(4, 4, key=KEY)
+    kind, text = told(lambda: jacreg.eqx.SpectralNormalized(layer, in_shape=-4, key=KEY))
+    assert kind is ValueError
+    assert "in_shape must have no negative length, got (-4,)" in text
 
 
 def test_the_key_in_the_place_of_the_method():

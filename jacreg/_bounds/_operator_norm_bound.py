@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -22,7 +22,10 @@ if TYPE_CHECKING:
 
 
 def operator_norm_bound(
-    linear_map: Callable[[Array], Array], in_shape: int | Sequence[int], *, dtype: Any = None
+    linear_map: Callable[[Array], Array],
+    in_shape: SupportsIndex | Sequence[SupportsIndex],
+    *,
+    dtype: Any = None,
 ) -> Float[Array, ""]:
     """An upper bound of a linear map's largest singular value: it holds always.
 
@@ -117,7 +120,9 @@ def gain_of(
 
 
 def _read(
-    linear_map: Callable[[Array], Array], in_shape: int | Sequence[int], dtype: Any
+    linear_map: Callable[[Array], Array],
+    in_shape: SupportsIndex | Sequence[SupportsIndex],
+    dtype: Any,
 ) -> Program:
     if not callable(linear_map):
         raise TypeError(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, SupportsIndex
 
 import equinox as eqx
 import jax
@@ -67,7 +67,7 @@ class SpectralNormalized(eqx.nn.StatefulLayer):
         self,
         layer: Callable[..., Any],
         *,
-        in_shape: int | Sequence[int],
+        in_shape: SupportsIndex | Sequence[SupportsIndex],
         key: PRNGKeyArray,
         num_steps: int = 4,
         bound: bool = False,

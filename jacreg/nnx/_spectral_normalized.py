@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, SupportsIndex
 
 import jax
 import jax.numpy as jnp
@@ -61,7 +61,7 @@ class SpectralNormalized(nnx.Module):
         self,
         layer: nnx.Module,
         *,
-        in_shape: int | Sequence[int],
+        in_shape: SupportsIndex | Sequence[SupportsIndex],
         key: PRNGKeyArray,
         num_steps: int = 4,
         bound: bool = False,
