@@ -67,7 +67,7 @@ def _elsewhere(others: Sequence[Mapping[str, Any]]) -> list[str]:
         for each in others
     ]
     table = Table("", ["other", "claims that hold", "claims whose outcome changes"], rows)
-    said = "The same command, each time with one thing changed that no claim is about."
+    said = "The same command with something changed that no claim is about."
     return [_OTHERS, "", said, "", *markdown_table(table), ""]
 
 
