@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
+from jax.extend.source_info_util import user_context
 from jax.interpreters import ad, batching, mlir
 
 from ._canonical_convolution import run_with_canonical_convolutions
@@ -113,6 +114,12 @@ def is_convolution(equation: Any) -> bool:
     return equation.primitive.name == "conv_general_dilated"
 
 
+def name_for_users(equation: Any) -> str:
+    """The name of an operation, where this library's own stands for one of JAX the latter's."""
+    name = equation.primitive.name
+    return "conv_general_dilated" if name == NAME else name
+
+
 def is_grouped(equation: Any) -> bool:
     """Whether this is a convolution in groups."""
     return is_convolution(equation) and equation.params["feature_group_count"] > 1
@@ -127,7 +134,9 @@ def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
     if name in JIT:
         return interpret_inner(equation, operands, partial(_apply, wanted))
     if wanted(equation):
-        return [convolve(equation, *operands)]
+        # What stands for it is said to stand where it stood.
+        with user_context(equation.source_info.traceback):
+            return [convolve(equation, *operands)]
     inner = equation.params.get(_BODIES.get(name))
     if inner is None or not contains(getattr(inner, "jaxpr", inner), wanted):
         return bind(equation, operands)

@@ -50,7 +50,7 @@ def gradient_field(lin: Linearization, weights: Any = None) -> Linearization:
     if lin.no_reverse is not None:
         raise DirectionError(
             f"The gradient of this field, whose derivative is wanted, needs reverse mode, and it "
-            f"has none ({lin.no_reverse}). Replace lax.while_loop by lax.scan."
+            f"has none ({lin.no_reverse}). Replace that operation, a lax.while_loop by lax.scan."
         )
 
     def gradient(xs: Any, *args: Any) -> Any:

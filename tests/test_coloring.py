@@ -201,6 +201,24 @@ def test_another_function_is_refused(x64):
         jacreg.divergence(jacreg.linearize(lambda x: conv(x, 3), images((2, 7, 6, 3))), coloring)
 
 
+def test_layers_taken_from_a_stack_are_the_same_function_traced_or_not(x64):
+    """JAX unstacks an array that it iterates over, and slices a tracer."""
+    stack = jnp.asarray(np.random.default_rng(0).normal(size=(2, 3)))
+
+    def fn(stack):
+        def net(xs):
+            for scales in stack:
+                xs = jnp.tanh(scales * xs + jnp.roll(xs, 1, axis=1))
+            return xs
+
+        return net
+
+    coloring = jacreg.color(fn(stack), images())
+    step = jax.jit(lambda stack, xs: jacreg.divergence(jacreg.linearize(fn(stack), xs), coloring))
+    expected = jacreg.divergence(jacreg.linearize(fn(stack), images()), jacreg.Exact())
+    np.testing.assert_allclose(step(stack, images()), expected, rtol=1e-12)
+
+
 def test_other_indices_are_read_again(x64):
     def shifted(by):
         index = jnp.roll(jnp.arange(6), by)

@@ -161,6 +161,18 @@ def test_the_reason_names_the_operation_and_the_line(name, operation):
     assert first < line <= first + 3
 
 
+def test_a_convolution_in_groups_is_named_as_jax_does_and_where_it_stands():
+    images, kernel = jnp.ones((1, 2, 8, 8)), jnp.ones((2, 1, 3, 3))
+
+    def fn(xs):
+        ys = jax.lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", feature_group_count=2)
+        return ys * jnp.sum(ys, (1, 2, 3), keepdims=True)
+
+    reason = jacreg.plan(jacreg.divergence, jacreg.linearize(lambda xs: fn(xs), images)).reason
+    place = f"conv_general_dilated at test_plan.py:{fn.__code__.co_firstlineno + 1})"
+    assert f"no closed form (a convolution of another form, {place}" in reason
+
+
 def running_product(xs):
     return jnp.cumprod(1 + xs, axis=1)
 

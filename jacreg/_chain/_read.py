@@ -9,6 +9,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from .._convolution import NAME, name_for_users
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._linearize import Linearization
 from .._source import place
@@ -88,7 +89,7 @@ class Obstacle(Unreadable):
     """
 
     def __init__(self, equation: Any, error: Unreadable) -> None:
-        name, what = equation.primitive.name, str(error)
+        name, what = name_for_users(equation), str(error)
         super().__init__(name if what == name else f"{what}, {name}")
         self.place = place(equation)
 
@@ -229,7 +230,8 @@ def other_form(equation: Any) -> str | None:
         strided = any(s != 1 for each in strides for s in each)
         grouped = params["feature_group_count"] != 1 or params["batch_group_count"] != 1
         return "a convolution of another form" if strided or grouped else None
-    return None
+    # Only convolutions in groups are this library's own in a linear program.
+    return "a convolution of another form" if name == NAME else None
 
 
 def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
@@ -251,6 +253,11 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     layer = Layer(kernel.reshape((1,) * spatial + kernel.shape), (0,) * spatial)
     roles = (*rest, channels) if first else (channels, *rest)
     return _through(tangent, roles, layer, equation)
+
+
+def _own_convolution(equation: Any, *operands: Any) -> Tangent:
+    del operands
+    raise Unreadable(str(other_form(equation)))
 
 
 def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
@@ -328,4 +335,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "split": split,
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
+    NAME: _own_convolution,
 }

@@ -8,8 +8,10 @@ from typing import Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 
+from .._forms import form_of
 from ._program import LinearProgram, structural_value
 
 
@@ -50,7 +52,9 @@ def fingerprint(program: LinearProgram) -> Fingerprint:
     structure, sizes = hashlib.sha256(), hashlib.sha256()
     constants = hashlib.sha256(constants_digest(program.values).encode())
     hashes = {"structure": structure, "size": sizes, "constant": constants}
-    for kind, token in _tokens(program.closed.jaxpr, program.closed.consts):
+    inputs = program.closed.jaxpr.invars[: program.first_tangent]
+    held = {v for v in inputs if jnp.issubdtype(v.aval.dtype, jnp.inexact)}
+    for kind, token in _tokens(program.closed.jaxpr, program.closed.consts, held):
         hashes[kind].update(token.encode() + b";")
     return Fingerprint(*(h.hexdigest() for h in (structure, sizes, constants)))
 
@@ -66,37 +70,61 @@ def _digest(value: np.ndarray | None) -> str:
     return f"{value.dtype}{value.shape}{hashlib.sha256(value.tobytes()).hexdigest()}"
 
 
-def _tokens(jaxpr: Any, consts: Any) -> Iterator[tuple[str, str]]:
-    names: dict[Any, str] = {}
-    count = 0
+def _tokens(jaxpr: Any, consts: Any, held: Iterable[Any] = ()) -> Iterator[tuple[str, str]]:
+    """What stands in a program, one after the other.
 
-    def name(atom: Any) -> str:
+    Args:
+        jaxpr: the program.
+        consts: its constants.
+        held: those of its inputs that have no tangent and of whose entries nothing is known. Where
+            these are only moved, as little is known of the result, and JAX does not always write it
+            in one way: `for w in ws` is another program of an array than of a tracer.
+    """
+    names: dict[Any, str] = {}
+    placed: dict[Any, Any] = {}
+    unknown = set(held)
+
+    def operand(atom: Any) -> Any:
+        return atom if isinstance(atom, jex.Literal) else placed.get(atom, atom)
+
+    def define(variable: Any) -> Iterator[tuple[str, str]]:
+        names[variable] = f"v{len(names)}"
+        yield from _aval(variable.aval)
+
+    def use(atom: Any, what: str = "") -> Iterator[tuple[str, str]]:
+        atom = operand(atom)
         if isinstance(atom, jex.Literal):
-            return f"literal {_digest(np.asarray(atom.val))}"
-        return names[atom]
+            yield "structure", f"{what}literal {_digest(np.asarray(atom.val))}"
+            return
+        if atom not in names:
+            yield from define(atom)
+        yield "structure", f"{what}{names[atom]}"
 
     for variable in (*jaxpr.constvars, *jaxpr.invars):
-        names[variable], count = f"v{count}", count + 1
-        yield from _aval(variable.aval)
+        yield from define(variable)
     for constant in consts:
         yield "constant", _digest(structural_value(constant))
     for equation in jaxpr.eqns:
+        operands = list(map(operand, equation.invars))
         if equation.primitive.name in _PLACEMENT:
-            for variable, atom in zip(equation.outvars, equation.invars, strict=True):
-                names[variable] = name(atom)
+            placed.update(zip(equation.outvars, operands, strict=True))
+            continue
+        if form_of(equation).kind == "moved" and all(
+            not isinstance(atom, jex.Literal) and atom in unknown for atom in operands
+        ):
+            unknown.update(equation.outvars)
             continue
         yield "structure", equation.primitive.name
-        for atom in equation.invars:
-            yield "structure", name(atom)
+        for atom in operands:
+            yield from use(atom)
         for key in sorted(equation.params):
             if key not in _IGNORED:
                 yield "structure", key
                 yield from _parameter(equation.params[key], size=key in _SIZES)
         for variable in equation.outvars:
-            names[variable], count = f"v{count}", count + 1
-            yield from _aval(variable.aval)
+            yield from define(variable)
     for atom in jaxpr.outvars:
-        yield "structure", f"out {name(atom)}"
+        yield from use(atom, "out ")
 
 
 def _aval(aval: Any) -> Iterator[tuple[str, str]]:
