@@ -48,6 +48,13 @@ FIELDS = {
     "rows, then a layer": lambda root: (
         lambda xs: jnp.tanh(jnp.where(good(xs), jnp.sin(root(xs) @ MIX), xs**2) @ BACK).sum(-1)
     ),
+    "normalised as by Flax": lambda root: (
+        lambda xs: jnp.where(
+            good(xs),
+            root(xs * (jax.lax.rsqrt((xs**2).mean(-1, keepdims=True)) * MIX[0] ** 2)) @ BACK,
+            xs**2,
+        ).sum(-1)
+    ),
     "length": lambda root: (
         lambda xs: jnp.sin(root((jnp.where(good(xs), xs, 0) ** 2).sum(-1)) + (xs**3).sum(-1))
     ),

@@ -176,13 +176,15 @@ def _kept(equation: Any, operands: Sequence[Any], root: Carried) -> Any:
 
 def _let_through(equation: Any, operands: Sequence[Any], own: Callable[[Any], Any]) -> Any:
     """Where an operation depends on its operands, given the mask of each that is carried."""
-    parts = [
-        both(_case(equation, operands, place), own(each))
-        for place, each in enumerate(operands)
-        if isinstance(each, Carried)
-    ]
-    every = len(parts) == len(operands) - 1 and all(own(e) is None for e in operands[1:])
-    return None if equation.primitive.name == "select_n" and every else either(parts)
+    places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
+    masks = [own(operands[place]) for place in places]
+    if equation.primitive.name == "select_n":
+        if len(places) == len(operands) - 1 and all(mask is None for mask in masks):
+            return None  # whichever case is taken depends on x
+    return either([
+        both(_case(equation, operands, place), mask)
+        for place, mask in zip(places, masks, strict=True)
+    ])
 
 
 def _case(equation: Any, operands: Sequence[Any], place: int) -> Any:
