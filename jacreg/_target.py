@@ -108,7 +108,7 @@ class Target:
                     positional.append(kept[name])
                 elif name in kept:
                     keywords[name] = kept[name]
-                elif waiting or parameter.kind is parameter.POSITIONAL_ONLY:
+                elif not by_keyword and (waiting or parameter.kind is parameter.POSITIONAL_ONLY):
                     positional.append(parameter.default)
                 else:
                     by_keyword = True

@@ -130,6 +130,23 @@ def test_a_single_parameter_takes_the_batch_whatever_its_name():
     np.testing.assert_allclose(jacreg.eqx.function(Embedding())(XS), 2 * XS)
 
 
+def test_what_stands_behind_starred_inputs_keeps_its_default():
+    class Added(nnx.Module):
+        def __call__(self, xs, *others, scale=2.0):
+            return scale * sum(others, xs)
+
+    class Doubled(nnx.Module):
+        def __call__(self, xs):
+            return 2 * xs
+
+    fn = jacreg.nnx.function(Added())
+    np.testing.assert_allclose(fn(XS, XS, 3 * XS), 10 * XS, rtol=1e-6)
+    np.testing.assert_allclose(jacreg.nnx.function(Added(), scale=1.0)(XS, XS), 2 * XS, rtol=1e-6)
+    # Flax's own: `__call__(self, *args, rngs=None, **kwargs)`.
+    fn = jacreg.nnx.function(nnx.Sequential(Doubled(), jnp.tanh, Doubled()))
+    np.testing.assert_allclose(fn(XS), 2 * jnp.tanh(2 * XS), rtol=1e-6)
+
+
 class Conditional(eqx.Module):
     def __call__(self, label, x):
         return label * x**2

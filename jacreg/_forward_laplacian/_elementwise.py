@@ -178,13 +178,11 @@ def _let_through(equation: Any, operands: Sequence[Any], own: Callable[[Any], An
     """Where an operation depends on its operands, given the mask of each that is carried."""
     places = [place for place, each in enumerate(operands) if isinstance(each, Carried)]
     masks = [own(operands[place]) for place in places]
-    if equation.primitive.name == "select_n":
-        if len(places) == len(operands) - 1 and all(mask is None for mask in masks):
-            return None  # whichever case is taken depends on x
-    return either([
-        both(_case(equation, operands, place), mask)
-        for place, mask in zip(places, masks, strict=True)
-    ])
+    always = len(places) == len(operands) - 1 and all(mask is None for mask in masks)
+    if equation.primitive.name == "select_n" and always:
+        return None  # whichever case is taken depends on x
+    pairs = zip(places, masks, strict=True)
+    return either([both(_case(equation, operands, place), mask) for place, mask in pairs])
 
 
 def _case(equation: Any, operands: Sequence[Any], place: int) -> Any:
