@@ -39,16 +39,21 @@ class Choice:
     Attributes:
         path: its short name.
         num_products: J v and J^T u of the whole network that it takes.
-        reason: why, in words that may follow "because".
+        reason: why, in words that may follow "because"; or what finds these words, for `plan`.
         cost: operations, for `Auto` to compare; 0 where nothing can take less.
         run: of the key (None for exact ways), gives the value.
     """
 
     path: str
     num_products: int
-    reason: str
+    reason: str | Callable[[], str]
     cost: float
     run: Callable[[Any], Any]
+
+    @property
+    def why(self) -> str:
+        """The reason in words."""
+        return self.reason if isinstance(self.reason, str) else self.reason()
 
 
 class Unfit(Exception):
@@ -102,11 +107,13 @@ class Quantity:
                 continue
             if found.cost < limit:
                 best, limit = found, found.cost
+            if limit <= 0:
+                break
         if best is None:
             raise next((e for e in missing if isinstance(e, DirectionError)), missing[-1])
         why = "; ".join(str(error) for error in missing if isinstance(error, Unfit))
         if best.path == PRODUCTS and why:
-            return replace(best, reason=f"{best.reason}: {why}")
+            return replace(best, reason=f"{best.why}: {why}")
         return best
 
 

@@ -154,7 +154,7 @@ def _by_jacobians(left: FlatJacobian, right: FlatJacobian) -> Choice:
     return Choice(
         first.path,
         sum(each.num_products for each in both),
-        f"{first.reason}, held and multiplied",
+        f"{first.why}, held and multiplied",
         sum(each.cost for each in both) + 2.0 * examples * size * rows * columns,
         run,
     )

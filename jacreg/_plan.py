@@ -78,7 +78,7 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
         )
     check_linearization("plan", lin)
     choice = found.decide(lin, method)
-    return Plan(choice.path, choice.num_products, choice.reason)
+    return Plan(choice.path, choice.num_products, choice.why)
 
 
 def quantity_taken_by(function: Any) -> Quantity | None:

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import partial
 from math import prod
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.extend.core as jex
 
 from ._basis import AUTOMATIC_ENTRIES
-from ._chain import check_diagonal_readable, check_hessian_readable, convolves, may_save
+from ._chain import check_hessian_readable, convolves, may_save
 from ._choice import Choice, Unfit, program_cost
 from ._forward_laplacian import (
     Order,
     Refusal,
     by_parts,
     first_followed,
-    fits_slots,
     forward_hessian_diagonal,
     forward_laplacian,
     most_entries,
+    room,
 )
 from ._linearize import Linearization
 from ._memory import known_entries
@@ -32,29 +33,30 @@ if TYPE_CHECKING:
 PATH = "forward Laplacian"
 # Entries of the largest array while all directions are carried at once: 256 MiB in float32.
 _MOST_ENTRIES = 4 * AUTOMATIC_ENTRIES
+_TOO_LARGE = "all directions at once would take too much memory"
 _WHY = "value, directions and second derivatives carried through the program once"
 
 
 def laplacian_forward(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `laplacian`: all directions at once."""
-    return _forward(lin, _at_once(forward_laplacian), _added)
+    """Way of `laplacian`: all directions at once, or in parts where no other way takes less."""
+    return _forward(lin, _LAPLACIAN)
 
 
 def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `laplacian`: some entries of x after the other, where the memory asks for it."""
     _check_larger(limit)
-    return _forward(lin, _in_parts(keep=False), _added, in_parts=True)
+    return _traced(lin, _LAPLACIAN, in_parts=True)
 
 
 def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `hessian_diagonal`: all directions at once."""
-    return _forward(lin, _at_once(forward_hessian_diagonal), _as_tree, weighed=True)
+    """Way of `hessian_diagonal`: as `laplacian_forward`."""
+    return _forward(lin, _DIAGONAL)
 
 
 def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
     """Way of `hessian_diagonal`: some entries of x after the other."""
     _check_larger(limit)
-    return _forward(lin, _in_parts(keep=True), _as_tree, in_parts=True)
+    return _traced(lin, _DIAGONAL, in_parts=True)
 
 
 def _check_larger(limit: float) -> None:
@@ -73,95 +75,115 @@ def _as_tree(lin: Linearization, terms: list[Array]) -> Any:
     )
 
 
-# A term of the result by one leaf of `xs`: of the field's program, its inputs and which of them,
-# and whether a condition leaves out something.
-Term = Callable[[Any, list[Any], int, bool], "Array"]
+class _Kind(NamedTuple):
+    """What is made of the second derivatives.
 
+    Attributes:
+        keep: whether each is kept: then it may well take more than closed forms.
+        combine: the terms of the result by each leaf of `xs`, to the result.
+    """
 
-def _at_once(compute: Callable[..., tuple[Array, Array]]) -> Term:
-    return lambda field, inputs, which, left_out: compute(
-        field, inputs, which, conditions=left_out
-    )[1]
+    keep: bool
+    combine: Callable[[Linearization, list[Array]], Any]
 
+    def term(self, field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
+        """The term by one leaf, all directions at once.
 
-def _in_parts(*, keep: bool) -> Term:
-    def term(field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
+        Args:
+            field: the program.
+            inputs: of it.
+            which: of them is the leaf.
+            left_out: whether a condition leaves out something.
+        """
+        compute = forward_hessian_diagonal if self.keep else forward_laplacian
+        return compute(field, inputs, which, conditions=left_out)[1]
+
+    def term_in_parts(self, field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
+        """The same, as many directions at a time as fit."""
         size = prod(inputs[which].shape[1:])
         count = max(1, min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr)))
-        order = Order(keep, conditions=left_out)
+        order = Order(self.keep, conditions=left_out)
         return by_parts(field, inputs, which, order, count)
 
-    return term
+
+_LAPLACIAN, _DIAGONAL = _Kind(False, _added), _Kind(True, _as_tree)
 
 
-def _forward(
-    lin: Linearization,
-    term: Term,
-    combine: Callable[[Linearization, list[Array]], Any],
-    *,
-    in_parts: bool = False,
-    weighed: bool = False,
-) -> Choice:
-    """A forward Laplacian by each leaf of `xs`; the terms add up.
+def _forward(lin: Linearization, kind: _Kind) -> Choice:
+    """All directions at once, traced to be weighed where forms do not settle it."""
+    in_parts = _settled(lin, _field(lin).jaxpr, kind)
+    if in_parts is None:
+        return _traced(lin, kind)
 
-    Args:
-        lin: of the scalar field.
-        term: of the result by one leaf.
-        combine: the terms to the result.
-        in_parts: whether memory asks for some entries after the other.
-        weighed: whether it is weighed wherever there may be a closed form: where each direction has
-            second derivatives of its own it may well take more than other ways.
-    """
-    inputs = jax.tree.leaves((lin.xs, *lin.args))
-    field = jex.ClosedJaxpr(_first_output(lin.program.jaxpr), list(lin.constants))
-    leaves = range(len(jax.tree.leaves(lin.xs)))
+    def run(key: Any) -> Any:
+        return kind.combine(lin, jex.jaxpr_as_fun(_trace(lin, kind, in_parts=in_parts))())
 
-    def trace() -> Any:
-        return jax.make_jaxpr(
-            lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
-        )()
+    return Choice(PATH, 0, partial(_why, lin, in_parts=in_parts), 0.0, run)
 
-    why = _WHY + _what_is_dear(lin, field.jaxpr)
-    if not in_parts and _is_settled(lin, field.jaxpr, weighed):
-        return Choice(PATH, 0, why, 0.0, lambda key: combine(lin, jex.jaxpr_as_fun(trace())()))
+
+def _traced(lin: Linearization, kind: _Kind, *, in_parts: bool = False) -> Choice:
+    """A forward Laplacian with what it costs."""
     try:
-        traced = trace()
+        traced = _trace(lin, kind, in_parts=in_parts)
     except Refusal as refusal:
         equation = refusal.equation
         raise Unfit(
             f"{equation.primitive.name}{place(equation)} {refusal.why}, which a forward Laplacian "
             "needs"
         ) from None
-    if in_parts:
-        why += "; for each group of entries of x, to bound the memory"
-    elif _largest(traced.jaxpr) > _MOST_ENTRIES:
-        raise Unfit("all directions at once would take too much memory")
+    if not in_parts and _largest(traced.jaxpr) > _MOST_ENTRIES:
+        raise Unfit(_TOO_LARGE)
     run = jex.jaxpr_as_fun(traced)
     cost = program_cost(traced.jaxpr)
-    return Choice(PATH, 0, why, cost, lambda key: combine(lin, run()))
+    why = partial(_why, lin, in_parts=in_parts)
+    return Choice(PATH, 0, why, cost, lambda key: kind.combine(lin, run()))
 
 
-def _is_settled(lin: Linearization, jaxpr: Any, weighed: bool) -> bool:
-    """Whether all directions at once are known to be possible, and nothing to take less.
+def _trace(lin: Linearization, kind: _Kind, *, in_parts: bool) -> Any:
+    """The program of the terms by each leaf of `xs`."""
+    inputs, field = jax.tree.leaves((lin.xs, *lin.args)), _field(lin)
+    term = kind.term_in_parts if in_parts else kind.term
+    leaves = range(len(jax.tree.leaves(lin.xs)))
+    return jax.make_jaxpr(
+        lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
+    )()
+
+
+def _settled(lin: Linearization, jaxpr: Any, kind: _Kind) -> bool | None:
+    """Whether in parts, where nothing is known to take less; None where that has to be weighed.
 
     Products with the gradient, and colours for them, take as many directions; of a sum of second
-    derivatives they cost a multiple. Closed forms of convolutions were looked for before.
+    derivatives they cost a multiple. Closed traces of convolutions were looked for before, and
+    there is no closed diagonal.
+
+    Raises:
+        Unfit: all directions at once take too much memory, and other ways may take less than parts.
     """
     depends = _depends(lin, jaxpr)
     bound = most_entries(jaxpr, depends, max(lin.inputs.sizes))
     if bound is None:
-        return False
-    if bound > _MOST_ENTRIES:
-        shapes = [variable.aval.shape for variable in jaxpr.invars[: sum(depends)]]
-        if not fits_slots(jaxpr, shapes, _MOST_ENTRIES):
-            return False
-    if not weighed and convolves(lin):
-        return True
+        return None
+    shapes = [variable.aval.shape for variable in jaxpr.invars[: sum(depends)]]
+    fits = bound <= _MOST_ENTRIES or (found := room(jaxpr, shapes, _MOST_ENTRIES)).fits
+    if not fits and not found.exceeds:
+        return None
+    local = convolves(lin)
+    if not local and _may_be_closed(lin, kind):
+        if fits:
+            return None
+    elif fits or (found.mixes and not local):
+        return not fits
+    # In a loop over parts, convolutions have no fast kernels.
+    raise Unfit(_TOO_LARGE)
+
+
+def _may_be_closed(lin: Linearization, kind: _Kind) -> bool:
+    """Whether matrices may have a closed form that takes less."""
     try:
-        (check_diagonal_readable if weighed else check_hessian_readable)(lin)
+        check_hessian_readable(lin)
     except Unfit:
-        return True
-    return not (weighed or may_save(lin))
+        return False
+    return kind.keep or may_save(lin)
 
 
 def _depends(lin: Linearization, jaxpr: Any) -> list[bool]:
@@ -170,12 +192,18 @@ def _depends(lin: Linearization, jaxpr: Any) -> list[bool]:
     return [number < of_xs for number in range(len(jaxpr.invars))]
 
 
-def _what_is_dear(lin: Linearization, jaxpr: Any) -> str:
-    """The first operation that takes a derivative of its own for each direction, in words."""
+def _why(lin: Linearization, *, in_parts: bool) -> str:
+    """In words, with the first operation that takes a derivative of its own for each direction."""
+    jaxpr, why = _field(lin).jaxpr, _WHY
     found = first_followed(jaxpr, _depends(lin, jaxpr))
-    if found is None:
-        return ""
-    return f"; the derivative rule of {''.join(found)} is followed for each direction"
+    if found is not None:
+        why += f"; the derivative rule of {''.join(found)} is followed for each direction"
+    return f"{why}; for each group of entries of x, to bound the memory" if in_parts else why
+
+
+def _field(lin: Linearization) -> Any:
+    """The closed program of a scalar field."""
+    return jex.ClosedJaxpr(_first_output(lin.program.jaxpr), list(lin.constants))
 
 
 def _first_output(jaxpr: Any) -> Any:

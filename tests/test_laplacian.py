@@ -8,7 +8,6 @@ from laplacian_programs import block, conv, layer_norm, total, weights
 
 import jacreg
 from jacreg import _second_order
-from jacreg._choice import Unfit
 from jacreg._forward_laplacian import most_entries
 
 KEY = jax.random.key(0)
@@ -64,14 +63,14 @@ def test_memory_is_bounded_by_parts(x64, monkeypatch):
     xs, times = points(5, 3), points(5)
     lin, diagonal = jacreg.linearize(energy, xs, times), np.einsum("nii->ni", hessians(xs, times))
     monkeypatch.setattr(_second_order, "_MOST_ENTRIES", 10)
-    with pytest.raises(Unfit, match="memory"):
-        _second_order.laplacian_forward(lin, jacreg.Auto(), float("inf"))
+    # All of x meets in an energy: nothing else takes less, so this is settled without a trace.
+    assert _second_order.laplacian_forward(lin, jacreg.Auto(), float("inf")).cost == 0
     held = []
     for entries in (1, 40):
         monkeypatch.setattr(_second_order, "AUTOMATIC_ENTRIES", entries)
         ways = (_second_order.laplacian_in_parts, _second_order.diagonal_in_parts)
         sums, each = (way(lin, jacreg.Auto(), float("inf")) for way in ways)
-        assert "bound the memory" in sums.reason
+        assert "bound the memory" in sums.why
         np.testing.assert_allclose(sums.run(None), diagonal.sum(1), rtol=1e-11)
         np.testing.assert_allclose(each.run(None), diagonal, rtol=1e-11)
         held.append(_second_order._largest(jax.make_jaxpr(lambda run=each.run: run(None))().jaxpr))

@@ -12,7 +12,8 @@ import jacreg
 import jacreg.eqx
 import jacreg.nnx
 from jacreg import _second_order
-from jacreg._forward_laplacian import fits_slots, most_entries
+from jacreg._choice import Unfit
+from jacreg._forward_laplacian import most_entries, room
 
 RNG = np.random.default_rng(0)
 IMAGES, VECTORS = jnp.ones((1, 8, 8, 2)), jnp.asarray(RNG.normal(size=(1, 6)), jnp.float32)
@@ -199,7 +200,7 @@ scaled.defjvp(lambda primals, tangents: (scaled(*primals), scaled(tangents[0])))
 )
 def test_the_plan_of_a_laplacian_names_what_is_followed_for_each_direction(quantity, fn, operation):
     lin = jacreg.linearize(lambda xs: jnp.sum(fn(jnp.sin(xs)), axis=1), VECTORS)
-    reason = jacreg._plan._QUANTITIES[quantity].auto[0](lin, jacreg.Auto(), float("inf")).reason
+    reason = jacreg._plan._QUANTITIES[quantity].auto[0](lin, jacreg.Auto(), float("inf")).why
     assert f"derivative rule of {operation} at test_plan.py:" in reason
     # Where it does not depend on x, it costs nothing.
     lin = jacreg.linearize(lambda xs, ys: jnp.sum(xs**2 * fn(ys), axis=1), VECTORS, VECTORS)
@@ -447,6 +448,18 @@ def _convolutions(depth, mode, *, bent):
     return energy
 
 
+@pytest.mark.parametrize("mode", ["wrap", "reflect", "edge"])
+@pytest.mark.parametrize("depth", [1, 2, 3])
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_padding_by_other_entries_leaves_nothing_to_weigh(quantity, depth, mode, monkeypatch):
+    """A closed trace has no such layer on its way back, and colours take as many directions."""
+    lin = jacreg.linearize(_convolutions(depth, mode, bent=True), IMAGES)
+    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jax, "make_jaxpr", None)
+    plan = jacreg.plan(quantity, lin)
+    assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+
+
 @pytest.mark.parametrize("mode", ["zeros", "wrap", "reflect"])
 def test_the_laplacian_of_three_convolutions_is_read_from_forms(mode, monkeypatch):
     """A second derivative behind the third leads through six: more than a closed trace has."""
@@ -471,13 +484,79 @@ def test_what_lies_in_shared_slots_is_told_without_tracing(stride, monkeypatch):
     traced = jax.make_jaxpr(lambda: _second_order.forward_laplacian(field, [IMAGES], 0)[1])()
     held = _second_order._largest(traced.jaxpr)
     whole = most_entries(field.jaxpr, [True], IMAGES.size)
-    told = next(most for most in range(0, whole + 1, 64)
-                if fits_slots(field.jaxpr, [IMAGES.shape], most))  # fmt: skip
-    assert held <= told < whole
+    rooms = {most: room(field.jaxpr, [IMAGES.shape], most) for most in range(0, whole + 1, 64)}
+    told = next(most for most, found in rooms.items() if found.fits)
+    sure = next(most for most, found in rooms.items() if not found.exceeds)
+    assert sure <= held <= told < whole
     monkeypatch.setattr(jax, "make_jaxpr", None)
-    for most, settled in ((told, True), (told - 64, False)):
+    for most, settled in ((told, False), (told - 64, None)):
         monkeypatch.setattr(_second_order, "_MOST_ENTRIES", most)
-        assert _second_order._is_settled(lin, field.jaxpr, False) == settled
+        assert _second_order._settled(lin, field.jaxpr, _second_order._LAPLACIAN) is settled
+    monkeypatch.setattr(_second_order, "_MOST_ENTRIES", sure - 64)
+    with pytest.raises(Unfit, match="memory"):
+        _second_order.laplacian_forward(lin, jacreg.Auto(), float("inf"))
+
+
+def _attended(xs):
+    return _energy(lambda xs: attention(xs) / (1 + jnp.abs(xs).mean((1, 2), keepdims=True)))(xs)
+
+
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_directions_that_mix_and_do_not_fit_are_carried_in_parts(quantity, monkeypatch):
+    """Products with the gradient are as many, and colours save none: that needs no trace."""
+    lin = jacreg.linearize(_attended, jnp.asarray(RNG.normal(size=(2, 3, 4)), jnp.float32))
+    exact = quantity(lin, jacreg.Exact())
+    monkeypatch.setattr(_second_order, "_MOST_ENTRIES", 100)
+    with monkeypatch.context() as untraced:
+        untraced.setattr(jax, "make_jaxpr", None)
+        plan = jacreg.plan(quantity, lin)
+    assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
+    assert "bound the memory" in plan.reason
+    np.testing.assert_allclose(quantity(lin), exact, rtol=1e-4, atol=1e-5)
+
+
+@pytest.mark.parametrize(
+    ("fn", "mixes"),
+    [
+        (lambda xs: jnp.sin(xs.sum((1, 2))), True),
+        (lambda xs: jnp.exp(jnp.sin(xs).sum((1, 2), keepdims=True)).sum((1, 2)), True),
+        # Rows and columns: no entry sees all, and directions that share neither share a product.
+        (lambda xs: jnp.sin(xs.sum(1)).sum(1) + jnp.sin(xs.sum(2)).sum(1), False),
+        # All is seen together behind the last second derivative alone.
+        (lambda xs: jnp.sin(xs).sum((1, 2)), False),
+        (lambda xs: jnp.abs(jnp.sin(xs).sum((1, 2))), False),
+    ],
+)  # fmt: skip
+def test_which_fields_mix_all_directions(fn, mixes):
+    xs = jnp.ones((2, 3, 4))
+    assert room(jax.make_jaxpr(fn)(xs).jaxpr, [xs.shape], 0).mixes == mixes
+
+
+def test_rows_and_columns_that_do_not_fit_share_products(monkeypatch):
+    """Parts would be as many as directions, colours are as many as a row and a column have."""
+
+    def crossed(xs):
+        return jnp.sin(xs.sum(1)).sum(1) + jnp.sin(xs.sum(2)).sum(1)
+
+    xs = jnp.asarray(RNG.normal(size=(2, 4, 5)), jnp.float32)
+    monkeypatch.setattr(_second_order, "_MOST_ENTRIES", 1)
+    plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(crossed, xs))
+    assert (plan.path, plan.num_products) == ("colouring", 5)
+
+
+def test_behind_a_way_that_costs_nothing_no_other_is_looked_for(monkeypatch):
+    lin = jacreg.linearize(_energy(pooled), IMAGES)
+    monkeypatch.setattr(jacreg._laplacian, "check_worth", None)
+    assert jacreg.plan(jacreg.hessian_diagonal, lin).path == "forward Laplacian"
+
+
+def test_a_call_needs_no_reason(monkeypatch):
+    """What is followed for each direction is read for a plan alone."""
+    lin = jacreg.linearize(_energy(attention), jnp.ones((2, 3, 4)))
+    monkeypatch.setattr(_second_order, "first_followed", None)
+    jacreg.laplacian(lin)
+    with pytest.raises(TypeError):
+        jacreg.plan(jacreg.laplacian, lin)
 
 
 @pytest.mark.parametrize(("depth", "bent"), [(1, True), (2, True), (3, False)])

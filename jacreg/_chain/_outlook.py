@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import jax
@@ -10,18 +9,16 @@ import jax.extend.core as jex
 
 from .._choice import Unfit
 from .._convolution import is_convolution
-from .._forms import form_of
-from .._interpret import CALLS, contains, inner_program, on_tangents, opened, propagate
+from .._interpret import CALLS, contains, inner_program, on_tangents, opened
 from .._linearize import Linearization
 from .._memory import known_entries, known_size
 from .._source import place
+from ._bends import bends, is_layer
 from ._chain import Unreadable
 from ._read import RULES, Obstacle, other_form
 
 # Of convolutions a closed way has at most four (`local_trace`).
 _MOST_CONVOLUTIONS = 4
-# Up to this depth colours of a Hessian's diagonal may take less.
-_MOST_IN_DIAGONAL = 3
 _TOO_MANY = "no closed form (too many convolutions)"
 _SCALES = ("mul", "div", "select_n")
 
@@ -49,29 +46,18 @@ def check_hessian_readable(lin: Linearization) -> None:
         Unfit: it cannot.
     """
     _check_rules(lin)
-    of_xs = len(jax.tree.leaves(lin.xs))
-    jaxpr = lin.program.jaxpr
-    given = [0 if number < of_xs else None for number in range(len(jaxpr.invars))]
-    if convolves(lin) and 2 * _bends(jaxpr, given)[1] > _MOST_CONVOLUTIONS:
+    if not convolves(lin):
+        return
+    bent = bends(lin.program.jaxpr, len(jax.tree.leaves(lin.xs)))
+    if 2 * bent.layers > _MOST_CONVOLUTIONS:
         raise Unfit(_TOO_MANY)
+    if bent.joined:
+        raise Unfit("no closed form (a padding by other entries, taken apart on the way back)")
 
 
 def convolves(lin: Linearization) -> bool:
     """Whether tangents pass through a convolution."""
     return contains(lin.program.linear, is_convolution)
-
-
-def check_diagonal_readable(lin: Linearization) -> None:
-    """Leave where the Hessian has an operation that no chain has, or more than a few layers.
-
-    Behind more, colours of its diagonal take no fewer directions than are carried forward.
-
-    Raises:
-        Unfit: it has.
-    """
-    _check_rules(lin)
-    if convolves(lin) and _depth(lin.program.linear) > _MOST_IN_DIAGONAL:
-        raise Unfit(_TOO_MANY)
 
 
 def may_save(lin: Linearization) -> bool:
@@ -125,41 +111,9 @@ def _depth(jaxpr: Any) -> int:
     depth: dict[Any, int] = {}
     for equation in jaxpr.eqns:
         behind = [depth.get(v, 0) for v in equation.invars if not isinstance(v, jex.Literal)]
-        own = _is_layer(equation)
+        own = is_layer(equation)
         if equation.primitive.name in CALLS:
             own = max(map(_depth, jex.jaxprs_in_params(equation.params)), default=0)
         for variable in equation.outvars:
             depth[variable] = max(behind, default=0) + own
     return max(depth.values(), default=0)
-
-
-def _bends(jaxpr: Any, given: Sequence[int | None]) -> tuple[list[int | None], int]:
-    """Layers on the way to each output, and to what has second derivatives of its own, the most.
-
-    Args:
-        jaxpr: of a function, not its derivative.
-        given: layers in front of each input, None where it does not depend on x.
-
-    What is in a loop, or in a derivative rule alone, is not counted.
-    """
-    most = 0
-
-    def step(equation: Any, own: list[int | None]) -> Sequence[int | None]:
-        nonlocal most
-        form = form_of(equation)
-        if form.degree == "zero":
-            return [None] * len(equation.outvars)
-        known = [each for each in own if each is not None]
-        if form.kind == "call":
-            outs, inside = _bends(opened(inner_program(equation))[0], own)
-            most = max(most, inside)
-            return outs
-        if form.degree == "smooth" or (form.degree == "bilinear" and len(known) > 1):
-            most = max(most, *known)
-        return [max(known) + _is_layer(equation)] * len(equation.outvars)
-
-    return propagate(jaxpr, given, step), most
-
-
-def _is_layer(equation: Any) -> int:
-    return int(is_convolution(equation) or equation.primitive.name == "dot_general")

@@ -108,7 +108,7 @@ def by_colors(
 
 def _dense(method: Coloring, products: Choice) -> Choice:
     through = f" through {', '.join(method.dense_because)}" if method.dense_because else ""
-    return replace(products, reason=f"{products.reason}: the colouring is dense{through}")
+    return replace(products, reason=f"{products.why}: the colouring is dense{through}")
 
 
 def diagonal_by_colors(lin: Linearization, method: Coloring | Plan) -> PyTree:

@@ -54,6 +54,11 @@ class Pattern:
         """Whether nothing depends on anything."""
         return any(f.matrix.nnz == 0 for f in self.factors)
 
+    @property
+    def is_whole(self) -> bool:
+        """Whether every entry depends on every input entry."""
+        return all(f.matrix.is_full for f in self.factors)
+
 
 def identity(shape: tuple[int, ...]) -> Pattern:
     """The input's own pattern: each entry depends on itself."""
@@ -192,6 +197,9 @@ def product_union(left: Pattern, right: Pattern) -> Pattern | None:
     """The union where it is a product of no more axes together than the two are; None elsewhere."""
     if left is right or left.factors is right.factors:
         return left
+    for each in (left, right):
+        if each.is_whole:
+            return each
     pairs = _pairs(left, right)
     if pairs is None:
         return None

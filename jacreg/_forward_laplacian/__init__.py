@@ -6,5 +6,5 @@ from ._field import by_parts as by_parts
 from ._field import forward_hessian_diagonal as forward_hessian_diagonal
 from ._field import forward_laplacian as forward_laplacian
 from ._followed import first_followed as first_followed
-from ._outlook import fits_slots as fits_slots
 from ._outlook import most_entries as most_entries
+from ._room import room as room

@@ -14,13 +14,13 @@ import numpy as np
 Seen = Any
 
 # What more entries than this would be kept for is taken to be seen by all.
-_MOST_SEEN = 1 << 23
+MOST_SEEN = 1 << 23
 
 
 def bounded(seen: Seen) -> Seen:
     """The same, or more where it is too large to be kept."""
     seen = compact(seen)
-    if seen.size <= _MOST_SEEN:
+    if seen.size <= MOST_SEEN:
         return seen
     everywhere = seen.reshape(-1, seen.shape[-1]).any(axis=0)
     return everywhere.reshape((1,) * (seen.ndim - 1) + everywhere.shape)
@@ -66,7 +66,12 @@ def _color(rows: bytes, width: int, count: int) -> np.ndarray:
         return np.zeros(count, int)
     if most == count:
         return np.arange(count)
-    conflict = seen.T @ seen > 0
+    return greedy(seen.T @ seen > 0)
+
+
+def greedy(conflict: np.ndarray) -> np.ndarray:
+    """A colour for each position, of those that may not share one `[positions, positions]`."""
+    count = len(conflict)
     colors = np.zeros(count, int)
     for place in range(count):
         taken = set(colors[:place][conflict[place, :place]].tolist())

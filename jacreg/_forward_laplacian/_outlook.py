@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from math import prod
 from typing import Any
 
 import jax.numpy as jnp
 
 from .._derivative import derivative
-from .._forms import Form, form_of
+from .._forms import form_of
 from .._interpret import inner_program, opened, propagate
 from .._memory import known_entries
 from .._signature import Signature
-from ._colors import Seen, color, num_colors
-from ._directions import itself
-from ._seen import Sight, reach
 
 _KINDS = ("elementwise", "moved", "contraction", "window", "choice")
 # JAX knows the first derivative of these by one operand or the other, and no second one.
@@ -45,67 +41,6 @@ def most_entries(jaxpr: Any, depends: Sequence[bool], directions: int) -> int | 
     except _Unsure:
         return None
     return largest * directions
-
-
-def fits_slots(jaxpr: Any, shapes: Sequence[tuple[int, ...]], most: int) -> bool:
-    """Whether no array of directions is larger, where those that nothing sees together share one.
-
-    Args:
-        jaxpr: the program of a scalar field.
-        shapes: of its inputs that depend on x, which come first, `[N, *in]`.
-        most: entries of an array.
-    """
-    for which, shape in enumerate(shapes):
-        sights: list[Sight] = [None] * len(jaxpr.invars)
-        sights[which] = itself(shape)
-        try:
-            _fitting(jaxpr, sights, most)
-        except _TooLarge:
-            return False
-    return True
-
-
-class _TooLarge(Exception):
-    """An array times its slots has more entries than are allowed."""
-
-
-def _fitting(jaxpr: Any, given: Sequence[Sight], most: int) -> list[Sight]:
-    """What each output sees.
-
-    Raises:
-        _TooLarge: an array times its slots has more than `most` entries.
-    """
-
-    def step(equation: Any, own: list[Sight]) -> Sequence[Sight]:
-        form = form_of(equation)
-        if form.degree == "zero":
-            return [None] * len(equation.outvars)
-        if form.kind == "call":
-            outs = _fitting(opened(inner_program(equation))[0], own, most)
-        else:
-            outs = _sights(equation, form, own)
-        # What is summed over lies in the slots of the sum before.
-        atoms = [v for v, each in zip(equation.invars, own, strict=True) if each is not None]
-        entries = max(known_entries(atom.aval.shape) for atom in (*atoms, *equation.outvars))
-        if any(each is not None and _slotted(entries, each, most) > most for each in outs):
-            raise _TooLarge
-        return outs
-
-    return propagate(jaxpr, given, step)
-
-
-def _sights(equation: Any, form: Form, own: Sequence[Sight]) -> Sequence[Sight]:
-    seeing = [number for number, each in enumerate(own) if each is not None]
-    shapes = {v.aval.shape for v in (equation.invars[seeing[0]], *equation.outvars)}
-    if form.kind == "elementwise" and len(seeing) == len(shapes) == 1:
-        return [own[seeing[0]]] * len(equation.outvars)
-    return reach(equation, own, [None] * len(own))
-
-
-def _slotted(entries: int, sight: tuple[Seen, ...], most: int) -> int:
-    """Entries of an array with its slots, or with all directions if these are not too many."""
-    dense = entries * prod(axis.shape[-1] for axis in sight)
-    return dense if dense <= most else entries * prod(num_colors(color(axis)) for axis in sight)
 
 
 def _read(jaxpr: Any, depends: Sequence[bool], known: set[Signature]) -> tuple[list[bool], int]:

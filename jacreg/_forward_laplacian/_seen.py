@@ -43,7 +43,7 @@ def reach(equation: Any, given: Sequence[Sight], values: Sequence[Any]) -> list[
     except LengthError:
         return _everything(equation.outvars, given)
     outs = read_equation(source, [
-        _operand(atom.aval, sight, value)
+        operand_of(atom.aval, sight, value)
         for atom, sight, value in zip(source.invars, given, values, strict=True)
     ])  # fmt: skip
     return [_seen(out, known) for out in outs]
@@ -65,7 +65,7 @@ def seen_by(program: Any, given: Sequence[Sight]) -> list[Sight]:
     except LengthError:
         return list(_everything(jaxpr.outvars, given))
     operands = [
-        _operand(variable.aval, sight, None)
+        operand_of(variable.aval, sight, None)
         for variable, sight in zip(source.invars, given, strict=True)
     ]
     outs = read_program(source, consts, operands)
@@ -81,7 +81,7 @@ def _everything(outvars: Sequence[Any], given: Sequence[Sight]) -> list[tuple[Se
             for out in outvars]  # fmt: skip
 
 
-def _operand(aval: Any, sight: Sight, value: Any) -> Operand:
+def operand_of(aval: Any, sight: Sight, value: Any) -> Operand:
     """What is known of an array, each axis of x a leaf of its own."""
     shape = tuple(aval.shape)
     if sight is None:
