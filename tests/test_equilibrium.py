@@ -368,3 +368,9 @@ def test_bad_inputs():
         EquilibriumSolver("andersen")
     with pytest.raises(ValueError, match="max_steps of an equilibrium solver must be positive"):
         EquilibriumSolver(max_steps=0)
+    with pytest.raises(TypeError, match="memory of an equilibrium solver must be an integer"):
+        EquilibriumSolver(memory=2.5)
+    with pytest.raises(TypeError, match="tolerance of an equilibrium solver must be a number"):
+        EquilibriumSolver(tolerance=None)
+    with pytest.raises(TypeError, match=r"solver must be of EquilibriumSolver.*got 'anderson'"):
+        solve(lambda z: z, jnp.zeros((2, 3)), solver="anderson")

@@ -391,6 +391,14 @@ def test_bad_input():
         FlowSolver("rk4", step_size=-0.1)
     with pytest.raises(ValueError, match="must be positive"):
         FlowSolver(end_time=float("nan"))
+    with pytest.raises(TypeError, match="max_steps of a flow solver must be an integer"):
+        FlowSolver(max_steps=2.5)
+    with pytest.raises(TypeError, match="rtol of a flow solver must be a number, got '1e-5'"):
+        FlowSolver(rtol="1e-5")
+    with pytest.raises(TypeError, match=r"solver must be of FlowSolver.*got 'rk4'"):
+        log_density(linear, jnp.ones((2, 3)), solver="rk4")
+    with pytest.raises(TypeError, match=r"solver must be of FlowSolver.*got 'rk4'"):
+        sample(linear, (2, 3), solver="rk4", key=KEY)
     with pytest.raises(ValueError, match=r"keep the shape.*\(2, 3\) -> \(2, 1\)"):
         log_density(lambda xs, ts: xs[:, :1], jnp.ones((2, 3)))
     with pytest.raises(TypeError, match="floating-point"):

@@ -335,12 +335,38 @@ MISTAKES = [
     ("another key", lambda: (dense(), SPLITS, {"penalties": [
         {"loss": half_squared, "weight": 1.0, "evry": 2}]}), "penalty.0.every"),
     ("optimizer by name", lambda: (dense(), SPLITS, {"optimizer": "adam"}), "optax.adam(1e-3)"),
+    ("optimizer that needs the loss", lambda: (dense(), SPLITS, {"optimizer": optax.lbfgs()}),
+     "optimizer: cannot take a step from gradients"),
+    ("workdir of a number", lambda: (dense(), SPLITS, {"workdir": 3}), "workdir: got 3 (int)"),
     ("unknown task", lambda: (dense(), SPLITS, {"task": "clasification"}), "classification"),
     ("steps", lambda: (dense(), SPLITS, {"steps": 0}), "train.fit: steps: got 0"),
     ("seed", lambda: (dense(), SPLITS, {"seed": -1}), "train.fit: seed: got -1"),
     ("regression on labels of another shape",
      lambda: (dense(), (INPUTS, INPUTS[:, :2]), {"task": "regression"}), "expected (2, 2)"),
 ]  # fmt: skip
+
+
+def test_numbers_of_a_loop_over_an_array():
+    """Scalars of numpy and JAX are the numbers that they hold."""
+    scalars = {
+        "steps": np.int64(2),
+        "batch_size": jnp.int32(50),
+        "seed": np.uint8(3),
+        "penalties": [
+            (np.float32(0.5), half_squared),
+            {"name": "jacobian", "weight": jnp.ones(())},
+        ],
+    }
+    plain = {
+        "steps": 2,
+        "batch_size": 50,
+        "seed": 3,
+        "penalties": [(0.5, half_squared), {"name": "jacobian", "weight": 1.0}],
+    }
+    found, wanted = (train.fit(dense(), SPLITS, quiet=True, **each) for each in (scalars, plain))
+    assert found.metrics == wanted.metrics
+    with pytest.raises(ValueError, match=r"steps: got np.float64\(2.5\)"):
+        train.fit(dense(), SPLITS, steps=np.float64(2.5))
 
 
 def test_a_penalty_that_raises_is_named_with_its_line():

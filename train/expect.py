@@ -56,10 +56,16 @@ def _inside(value: float, least: float | None, above: float | None, most: float 
     )
 
 
+def _unboxed(value: Any) -> Any:
+    """Return a scalar of numpy or JAX, as a loop over an array gives them, as Python's number."""
+    return value.item() if getattr(value, "shape", None) == () else value
+
+
 def integer(least: int | None = None, most: int | None = None) -> Expect:
     """Accept an int in a range; a bool is no int."""
 
     def check(value: Any) -> int:
+        value = _unboxed(value)
         if isinstance(value, bool) or not isinstance(value, int):
             raise ValueError
         if not _inside(value, least, None, most) or abs(value) >= 2**63:
@@ -75,6 +81,7 @@ def number(
     """Accept a finite float or int in a range; nan and inf are no numbers here."""
 
     def check(value: Any) -> float:
+        value = _unboxed(value)
         if isinstance(value, bool) or not isinstance(value, int | float):
             raise ValueError
         try:

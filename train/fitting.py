@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -128,7 +129,7 @@ def fit(
     """
     try:
         config = _config(model, data, task, penalties, steps, batch_size, optimizer, seed)
-        place = None if workdir is None else Path(workdir)
+        place = _place(workdir)
         if place is not None:
             name = "".join(each if each.isalnum() else "-" for each in place.resolve().name)
             config = replace(config, experiment=replace(config.experiment, name=name or "fit"))
@@ -148,6 +149,28 @@ def fit(
     trained = own.taken_apart(model)[0].merge(*weights)
     trained, state = trained if isinstance(trained, tuple) else (trained, None)
     return Fit(trained, ended.summary["metrics"], place, state)
+
+
+def _place(workdir: Any) -> Path | None:
+    if workdir is None or isinstance(workdir, str | os.PathLike):
+        return None if workdir is None else Path(workdir)
+    raise ArgumentTypeError(
+        f"workdir: got {shown(workdir)} ({type(workdir).__name__}), expected a path, or None to "
+        "write nothing."
+    )
+
+
+def _check_update(optimizer: optax.GradientTransformation, params: Any) -> None:
+    """Raise unless an update takes what the step gives it: gradients, state and parameters."""
+    try:
+        jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
+    except Exception as error:  # whatever a transformation of the user's own raises
+        reason = " ".join(str(error).split())[:500]
+        raise ArgumentError(
+            "optimizer: cannot take a step from gradients, its state and the parameters "
+            f"({type(error).__name__}: {reason}). One that needs the loss too, such as "
+            "optax.lbfgs(), does not fit the step; optax.adam(1e-3) does."
+        ) from error
 
 
 def _of_a_call(message: str) -> str:
@@ -181,6 +204,8 @@ def _config(
             f"optimizer: got {shown(optimizer)} ({type(optimizer).__name__}), expected an optax "
             "transformation, for instance optax.adam(1e-3)."
         )
+    if optimizer is not None:
+        _check_update(optimizer, functional.params)
     module = model[0] if isinstance(model, tuple) else model
     listed = _penalties(penalties)
     tables = {

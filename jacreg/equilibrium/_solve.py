@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import without_arrays
+from .._solver_numbers import check_solver
 from .._structure import BatchStructure
 from ._implicit import Program, rest
 from ._solver import EquilibriumSolver
@@ -66,7 +67,7 @@ def solve(
 
     Raises:
         ValueError: the cell changes the shape of the state, or `start` has no batch axis.
-        TypeError: the state is not floating point.
+        TypeError: the state is not floating point, or `solver` no `EquilibriumSolver`.
 
     Source: Bai, Kolter and Koltun 2019, Deep Equilibrium Models, theorem 1.
 
@@ -78,6 +79,7 @@ def solve(
         >>> result.state.ravel().round(2), result.converged.tolist()
         (Array([2., 6.], dtype=float32), [True, True])
     """
+    check_solver(solver, EquilibriumSolver, 'EquilibriumSolver("iteration")')
     start = jax.tree.map(jnp.asarray, start)
     _check_start(start)
     traced, found = jax.make_jaxpr(cell, return_shape=True)(start, *args)

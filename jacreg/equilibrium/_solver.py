@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import dataclasses
-import math
 
 from .._nearest import unknown
+from .._solver_numbers import check_numbers
 
 _METHODS = ("anderson", "iteration")
 
@@ -27,6 +27,7 @@ class EquilibriumSolver:
 
     Raises:
         ValueError: an unknown method, or a value that is not positive and finite.
+        TypeError: a value that is no number, or of those that count no integer.
 
     Example:
         >>> import jax.numpy as jnp, jacreg.equilibrium
@@ -47,8 +48,6 @@ class EquilibriumSolver:
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
             raise unknown("equilibrium solver", self.method, _METHODS)
-        names = ("tolerance", "max_steps", "memory", "backward_tolerance", "backward_steps")
-        for name in names:
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} of an equilibrium solver must be positive, got {value}.")
+        check_numbers(self, "an equilibrium solver", ("tolerance", "backward_tolerance"))
+        counts = ("max_steps", "memory", "backward_steps")
+        check_numbers(self, "an equilibrium solver", counts, whole=True)

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._methods import Auto, Method
+from .._solver_numbers import check_solver
 from .._structure import accumulate_dtype
 from ._field import Field, Rate, check_field
 from ._rates import Path, make_rates
@@ -76,6 +77,7 @@ def log_density(
         (Array([-4.809, -4.809], dtype=float32), True)
     """
     xs = jnp.asarray(xs)
+    check_solver(solver, FlowSolver, 'FlowSolver("rk4")')
     check_field(field, xs, args)
     path = Path()
     rates = make_rates(Rate(field, args), xs, method, regularize, key, path)
@@ -123,6 +125,7 @@ def sample(
         >>> bool((abs(found.values - 20) < 5).all())
         True
     """
+    check_solver(solver, FlowSolver, 'FlowSolver("rk4")')
     latents = (base or jax.random.normal)(key, tuple(shape))
     if latents.shape != tuple(shape):
         raise ValueError(f"base must draw latents of shape {tuple(shape)}, got {latents.shape}.")

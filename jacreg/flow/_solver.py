@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from .._nearest import unknown
+from .._solver_numbers import check_numbers
 from .._structure import common_dtype
 from ._runge_kutta import RungeKutta4
 
@@ -52,7 +53,8 @@ class FlowSolver:
     Raises:
         ValueError: an unknown method, a value that is not positive and finite, or an adjoint that
             gives another derivative.
-        TypeError: the adjoint is none of diffrax's.
+        TypeError: the adjoint is none of diffrax's, or a value no number (for `max_steps` no
+            integer).
 
     Example:
         >>> import jax.numpy as jnp, jacreg.flow
@@ -75,10 +77,8 @@ class FlowSolver:
     def __post_init__(self) -> None:
         if self.method not in (*_ADAPTIVE, *_FIXED):
             raise unknown("flow solver", self.method, (*_ADAPTIVE, *_FIXED))
-        for name in ("end_time", "step_size", "rtol", "atol", "max_steps"):
-            value = getattr(self, name)
-            if not (value > 0 and math.isfinite(value)):
-                raise ValueError(f"{name} of a flow solver must be positive, got {value}.")
+        check_numbers(self, "a flow solver", ("end_time", "step_size", "rtol", "atol"))
+        check_numbers(self, "a flow solver", ("max_steps",), whole=True)
         if isinstance(self.adjoint, diffrax.ImplicitAdjoint):
             raise ValueError(
                 "adjoint of a flow solver: got diffrax.ImplicitAdjoint(), which gives the "
