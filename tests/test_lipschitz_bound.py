@@ -22,7 +22,14 @@ ELEMENTWISE = {
     "mish": (jax.nn.mish, 1.0885),
     "selu": (jax.nn.selu, 1.758099),
     "elu": (jax.nn.elu, 1),
+    "elu of another number": (lambda x: jax.nn.elu(x, 2.5), 2.5),
+    "celu": (lambda x: jax.nn.celu(x, 0.3), 1),
+    "swish": (lambda x: jax.nn.sigmoid(x * 1.702) * x, 1.099839),
     "leaky_relu": (jax.nn.leaky_relu, 1),
+    "leaky_relu, 0.2": (lambda x: jax.nn.leaky_relu(x, 0.2), 1),
+    "leaky_relu, steep": (lambda x: jax.nn.leaky_relu(x, -3.0), 3),
+    "relu by hand": (lambda x: jnp.where(x <= 0, 0, x), 1),
+    "two slopes": (lambda x: jnp.where(x > 0, x * 0.5, -(0.25 * x)), 0.5),
     "hard_swish": (jax.nn.hard_swish, 1.5),
     "clip": (lambda x: jnp.clip(x, -1, 1), 1),
 }
@@ -37,6 +44,21 @@ def test_activations_by_their_steepest_slope(name):
     bound = float(jacreg.lipschitz_bound(fn, XS))
     assert steepest <= bound <= slope * (1 + 1e-4)
     assert float(jax.jit(lambda: jacreg.lipschitz_bound(fn, XS))()) == bound
+
+
+def test_learned_slopes():
+    """One for each channel, traced, and the bound's derivative in them."""
+    slopes = jnp.array([0.1, -2.0, 0.5, 1.0])
+
+    def bound(slopes):
+        return jacreg.lipschitz_bound(lambda x: jnp.where(x >= 0, x, slopes * x), XS)
+
+    np.testing.assert_allclose(jax.jit(bound)(slopes), 2.0, rtol=1e-5)
+    np.testing.assert_allclose(jax.grad(bound)(slopes), [0, -1, 0, 0], rtol=1e-5)
+    np.testing.assert_allclose(jacreg.lipschitz_bound(nnx.PReLU(1.5), XS), 1.5, rtol=1e-5)
+    elu = jax.jit(lambda alpha: jacreg.lipschitz_bound(lambda x: jax.nn.elu(x, alpha), XS))
+    np.testing.assert_allclose(elu(-3.0), 3.0, rtol=1e-5)
+    assert jacreg.lipschitz_bound(lambda x: jax.nn.celu(x, -1.0), XS) == np.inf
 
 
 SHAPED = {
@@ -110,6 +132,11 @@ def test_a_network_of_modules_is_above_every_jacobian_and_differentiable():
         (jnp.exp, "exp"),
         (lambda x: jax.nn.softmax(x) * x, "mul"),
         (jnp.round, "round"),
+        (lambda x: jnp.where(x > 1, x, 0), "gt"),
+        (lambda x: jnp.where(x > 0, x, 1), "gt"),
+        (lambda x: jnp.where(x > 0, x, x[..., ::-1]), "gt"),
+        (lambda x: jnp.where(x > 0, x, 0) + (x > 0), "gt"),
+        (lambda x: jnp.where(x[..., :1] > 0, x, 0), "gt"),
         (lambda x: x @ jnp.swapaxes(x, -1, -2), "dot_general"),
     ],
 )

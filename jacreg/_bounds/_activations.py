@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from functools import lru_cache, partial
 from math import sqrt
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.nn as nn
@@ -18,7 +18,8 @@ import numpy as np
 
 from .._lipschitz._group_sort import max_min
 from .._traced import is_traced
-from ._program import Known, Program, Step, Tracked, read_program
+from ._program import Activation, Known, Program, Step, Tracked, read_program
+from ._two_slopes import two_slopes
 
 # The largest slopes, rounded up; those of x times a gate lie beside 0 and above 1.
 _ELEMENTWISE: tuple[tuple[Callable[..., Any], float], ...] = (
@@ -28,17 +29,43 @@ _ELEMENTWISE: tuple[tuple[Callable[..., Any], float], ...] = (
     (nn.mish, 1.08851),
     (nn.softplus, 1.0),
     (nn.log_sigmoid, 1.0),
-    (nn.elu, 1.0),
-    (nn.celu, 1.0),
-    (nn.selu, 1.75810),
     (nn.hard_tanh, 1.0),
     (nn.hard_sigmoid, 1 / 6),
     (nn.hard_silu, 1.5),
     (nn.soft_sign, 1.0),
     (nn.squareplus, 1.0),
-    (nn.leaky_relu, 1.0),
-    (lambda x: jnp.where(x > 0, x, 0.0), 1.0),
 )
+# A number that stands for any, and is exact in every precision. Constants take the numbers that
+# were found, in the order of the program.
+_ANY = 0.7421875
+_COMMUTE = frozenset({"add", "mul", "max", "min"})
+
+
+def _elu(*alphas: Any) -> Any:
+    return jnp.maximum(1, jnp.max(jnp.stack([_largest(alpha) for alpha in alphas])))
+
+
+def _celu(*alphas: Any) -> Any:
+    """Where x < 0 the slope is b / a exp(x / a), a the first number and b the last: JAX's alpha."""
+    a, b = alphas[0], alphas[-1]
+    slope = jnp.maximum(1, _largest(b / jnp.where(a > 0, a, 1)))
+    return jnp.where(jnp.min(a) > 0, slope, jnp.inf)
+
+
+def _largest(array: Any) -> Any:
+    return jnp.max(jnp.abs(array.astype(jnp.float64)), initial=0)
+
+
+def _always(constant: float, *numbers: Any) -> float:
+    del numbers
+    return constant
+
+
+_WITH_NUMBERS: list[tuple[Callable[..., Any], Callable[..., Any]]] = [
+    (lambda x: nn.elu(x, _ANY), _elu),
+    (lambda x: nn.celu(x, _ANY), _celu),
+    (lambda x: x * nn.sigmoid(_ANY * x), partial(_always, 1.09984)),
+]
 
 
 def _with_axis(axis: int, side: int) -> list[tuple[Callable[..., Any], float]]:
@@ -57,24 +84,16 @@ def _with_axis(axis: int, side: int) -> list[tuple[Callable[..., Any], float]]:
 
 
 @lru_cache(maxsize=64)
-def _patterns(shape: tuple[int, ...], dtype: Any) -> tuple[tuple[Program, float], ...]:
+def _patterns(shape: tuple[int, ...], dtype: Any) -> tuple[tuple[Program, Callable[..., Any]], ...]:
     if not jnp.issubdtype(dtype, jnp.floating):
         return ()
-    rows = list(_ELEMENTWISE)
+    fixed = list(_ELEMENTWISE)
     for axis, side in enumerate(shape):
-        rows += _with_axis(axis, side)
+        fixed += _with_axis(axis, side)
+    rows = [*_WITH_NUMBERS, *((fn, partial(_always, constant)) for fn, constant in fixed)]
     struct = jax.ShapeDtypeStruct(shape, dtype)
     with jax.ensure_compile_time_eval():
         return tuple((read_program(fn, struct), constant) for fn, constant in rows)
-
-
-class Activation(NamedTuple):
-    """Steps that are one function of known constant: how many, its argument and its result."""
-
-    count: int
-    argument: Tracked
-    out: Tracked
-    constant: float
 
 
 def with_activations(program: Program) -> list[Step | Activation]:
@@ -90,22 +109,37 @@ def with_activations(program: Program) -> list[Step | Activation]:
 
 def _find(program: Program, start: int) -> Activation | None:
     """The longest activation that begins at a step."""
-    steps, knowns, best = program.steps, program.knowns, None
+    steps, knowns = program.steps, program.knowns
+    best = two_slopes(program, start)
+    if best is not None and _read_outside(program, start, best):
+        best = None
     for argument in {each for each in steps[start].operands if isinstance(each, Tracked)}:
         for pattern, constant in _patterns(argument.shape, argument.dtype):
             count = len(pattern.steps)
             if start + count > len(steps) or (best is not None and count <= best.count):
                 continue
-            names = _match(pattern, steps[start : start + count], argument, knowns)
-            if names is None:
+            found = _match(pattern, steps[start : start + count], argument, knowns)
+            if found is None:
                 continue
+            names, numbers = found
             (result,) = pattern.outputs
             assert isinstance(result, Tracked)
-            out = names[result.index]
-            inner = {each.index for each in names.values()} - {argument.index, out.index}
-            if not inner & _outside(program, start, start + count):
-                best = Activation(count, argument, out, constant)
+            bound = partial(_constant, constant, tuple(numbers))
+            activation = Activation(count, argument, names[result.index], bound)
+            if not _read_outside(program, start, activation):
+                best = activation
     return best
+
+
+def _constant(constant: Callable[..., Any], numbers: Sequence[Known], knowns: Any) -> Any:
+    return constant(*(knowns[each.index] for each in numbers))
+
+
+def _read_outside(program: Program, start: int, activation: Activation) -> bool:
+    """Whether other steps read what an activation computes on its way."""
+    stop = start + activation.count
+    inner = {out.index for step in program.steps[start:stop] for out in step.outs}
+    return bool((inner - {activation.out.index}) & _outside(program, start, stop))
 
 
 def _outside(program: Program, start: int, stop: int) -> set[int]:
@@ -117,23 +151,51 @@ def _outside(program: Program, start: int, stop: int) -> set[int]:
 
 def _match(
     pattern: Program, steps: Sequence[Step], argument: Tracked, knowns: Sequence[Any]
-) -> dict[int, Tracked] | None:
-    """The tracked values of `steps` by their number in the pattern, where they are the same."""
-    names = {0: argument}
+) -> tuple[dict[int, Tracked], list[Known]] | None:
+    """The tracked values of `steps` by their number in the pattern, where they are the same.
+
+    And the known ones in the places of numbers that may be any.
+    """
+    names, numbers = {0: argument}, []
     for wanted, found in zip(pattern.steps, steps, strict=True):
         if wanted.name != found.name or len(wanted.operands) != len(found.operands):
             return None
         if repr(sorted(wanted.params.items())) != repr(sorted(found.params.items())):
             return None
-        for a, b in zip(wanted.operands, found.operands, strict=True):
-            if isinstance(a, Known) != isinstance(b, Known):
-                return None
-            if isinstance(a, Tracked) and names.get(a.index) != b:
-                return None
-            if isinstance(a, Known) and not _equal(pattern.knowns[a.index], knowns[b.index]):
-                return None
+        orders = [found.operands]
+        if wanted.name in _COMMUTE:
+            orders.append(found.operands[::-1])
+        for operands in orders:
+            pairs = list(zip(wanted.operands, operands, strict=True))
+            if all(_same(a, b, names, pattern.knowns, knowns) for a, b in pairs):
+                break
+        else:
+            return None
+        numbers += [b for a, b in pairs if isinstance(b, Known) and _any(a, pattern.knowns)]
         names.update((a.index, b) for a, b in zip(wanted.outs, found.outs, strict=True))
-    return names
+    return names, numbers
+
+
+def _same(
+    wanted: Tracked | Known,
+    found: Tracked | Known,
+    names: dict[int, Tracked],
+    pattern_knowns: Sequence[Any],
+    knowns: Sequence[Any],
+) -> bool:
+    if isinstance(wanted, Known) != isinstance(found, Known):
+        return False
+    if isinstance(wanted, Tracked):
+        return names.get(wanted.index) == found
+    if _any(wanted, pattern_knowns):
+        return True
+    return _equal(pattern_knowns[wanted.index], knowns[found.index])
+
+
+def _any(operand: Tracked | Known, pattern_knowns: Sequence[Any]) -> bool:
+    return isinstance(operand, Known) and bool(
+        np.all(np.asarray(pattern_knowns[operand.index]) == _ANY)
+    )
 
 
 def _equal(wanted: Any, found: Any) -> bool:

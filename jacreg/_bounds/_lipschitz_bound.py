@@ -10,13 +10,13 @@ import jax
 import jax.numpy as jnp
 
 from .._structure import accumulate_dtype
-from ._activations import Activation, with_activations
+from ._activations import with_activations
 from ._dense import fits
 from ._double import in_double
 from ._linear import RULES, InTheWay, Values, beside, rounded_up
 from ._nonlinear import TABLE
 from ._operator_norm_bound import gain_of, written_out_bound
-from ._program import Program, Step, read_program
+from ._program import Activation, Program, Step, read_program
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -31,10 +31,10 @@ def lipschitz_bound(
     An L with ||f(x) - f(y)|| <= L ||x - y|| for all x and y of the shape of `xs`, whose values do
     not matter: the product of the layers' own. A layer's program is read: linear parts as in
     `operator_norm_bound`, activations by their steepest slope (relu, tanh, sigmoid, softplus,
-    gelu, silu, elu, softmax, MaxMin, ...), max-pooling by how many windows an entry is in,
-    branches that are added by the sum, concatenations by the root of the sum of squares. A layer
-    with a method `lipschitz_bound()` is taken at its word, as those of `jacreg.nnx` and
-    `jacreg.eqx` are.
+    gelu, silu, elu, softmax, MaxMin, ..., leaky relus whose slopes may be learned), max-pooling
+    by how many windows an entry is in, branches that are added by the sum, concatenations by the
+    root of the sum of squares. A layer with a method `lipschitz_bound()` is taken at its word, as
+    those of `jacreg.nnx` and `jacreg.eqx` are.
 
     Args:
         layers: functions of a batch, one after the other, or one function: modules of nnx,
@@ -124,7 +124,8 @@ def _gain(steps: Sequence[Step | Activation], program: Program, knowns: Sequence
     values = Values(knowns)
     for step in steps:
         if isinstance(step, Activation):
-            values.gains[step.out.index] = values.gain(step.argument) * step.constant
+            constant = step.constant(values.knowns)
+            values.gains[step.out.index] = values.gain(step.argument) * constant
             continue
         if step.name not in TABLE:
             raise InTheWay(step, "no bound of this operation is known")

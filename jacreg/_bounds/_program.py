@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -58,6 +58,18 @@ class Step:
             if not any(part in frame.file_name for part in _LIBRARIES):
                 return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.line_num})"
         return ""
+
+
+class Activation(NamedTuple):
+    """Steps that are one function of known constant: how many, its argument and its result.
+
+    The constant may depend on the program's known arrays, as a learned slope does.
+    """
+
+    count: int
+    argument: Tracked
+    out: Tracked
+    constant: Callable[[Sequence[Any]], Any]
 
 
 @dataclass(frozen=True)
