@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 # Told apart by the colour-blind (Okabe and Ito 2008; for up to ten classes Tol's "muted").
-LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
+LINES = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000", "#999999")
 CLASSES = (
     "#88CCEE", "#CC6677", "#117733", "#DDCC77", "#AA4499",
     "#332288", "#44AA99", "#999933", "#882255", "#BBBBBB",
