@@ -9,6 +9,8 @@ import jax
 import jax.extend.core as jex
 from jax.extend.source_info_util import user_context
 
+from ._sharding import match_varying
+
 JIT = frozenset({"jit", "pjit"})
 # Programs inside a program that are the same as their equations one after the other (a custom
 # derivative is not: its equations' derivative is another), and under which name they are held. To
@@ -174,7 +176,13 @@ def scan_like(
 
 
 def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
-    """Evaluate one equation on arrays, with some of its parameters changed."""
+    """Evaluate one equation on arrays, with some of its parameters changed.
+
+    To `jax.shard_map` an operand may be the same on all devices where the equation's own is not
+    (the directions of x are numbers); a primitive wants them as its own are.
+    """
+    like = (atom.aval for atom in equation.invars)
+    operands = [match_varying(x, aval) for x, aval in zip(operands, like, strict=True)]
     found = equation.primitive.get_bind_params({**equation.params, **changed})
     # Older releases of JAX return functions beside the parameters.
     functions, params = found if isinstance(found, tuple) else ((), found)

@@ -104,6 +104,28 @@ def test_gradients_of_shared_weights_under_shard_map(method):
     agree(jax.jit(mapped)(weights, batch()), expected)
 
 
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_second_derivatives_through_shared_convolutions_under_shard_map(quantity):
+    """Directions of x are the same on all devices, what a primitive takes beside them is not."""
+    numbers = np.random.default_rng(0)
+    images = jnp.asarray(numbers.normal(size=(4, 5, 2)), jnp.float32)
+    kernel = jnp.asarray(numbers.normal(size=(3, 2, 2)), jnp.float32)
+
+    def run(kernel, xs):
+        def energy(xs):
+            layout = ("NWC", "WIO", "NWC")
+            hidden = jax.lax.conv_general_dilated(
+                xs, kernel, (1,), "SAME", dimension_numbers=layout
+            )
+            return jnp.sum(jnp.tanh(hidden) * xs, axis=(1, 2))
+
+        return quantity(jacreg.linearize(energy, xs))
+
+    specs = {"in_specs": (P(), P("data")), "out_specs": P("data")}
+    mapped = jax.shard_map(run, mesh=mesh_of(AxisType.Auto), **specs)
+    agree(jax.jit(mapped)(kernel, images), jax.jit(run)(kernel, images))
+
+
 def test_a_missing_direction_is_still_said_to_be_missing_under_shard_map():
     @jax.custom_vjp
     def sine(xs):
