@@ -99,8 +99,8 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
     def apply(equation: Any, operands: list[Any]) -> list[_Value]:
         operands = list(map(_as_value, operands))
         name = equation.primitive.name
-        seen = () if name in JIT else _rows_seen(equation, [each.rows for each in operands])
-        apart = all(map(_one_row_each, seen))
+        seen = () if name in JIT else rows_seen(equation, [each.rows for each in operands])
+        apart = all(map(one_row_each, seen))
         if name in JIT or (name in CALLS and not apart):
             return list(map(_as_value, interpret_inner(equation, operands, apply)))
         found = list(seen)
@@ -113,7 +113,7 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
             steps.append((equation, operands, values))
         return values
 
-    leaves = [_Value(leaf, _own_rows(leaf.shape, count)) for leaf in jax.tree.leaves(xs)]
+    leaves = [_Value(leaf, own_rows(leaf.shape, count)) for leaf in jax.tree.leaves(xs)]
     results = list(map(_as_value, interpret(closed.jaxpr, closed.consts, leaves, apply)))
     for result in results:
         _check_result(result.rows, count)
@@ -134,17 +134,22 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
 
 def _as_value(value: Any) -> _Value:
     """A constant or a literal of the program, where it is one."""
-    if isinstance(value, _Value):
+    return value if isinstance(value, _Value) else _Value(value, as_operand(value))
+
+
+def as_operand(value: Any) -> Operand:
+    """What depends on no row, where it is not told otherwise."""
+    if isinstance(value, Operand):
         return value
-    return _Value(value, Operand(tuple(np.shape(value)), value=structural_value(value)))
+    return Operand(tuple(np.shape(value)), value=structural_value(value))
 
 
-def _own_rows(shape: tuple[int, ...], count: int) -> Operand:
+def own_rows(shape: tuple[int, ...], count: int) -> Operand:
     """Of the batch itself: row n is a function of row n. The other axes do not matter here."""
     return Operand(shape, {0: (Pattern(shape, (count,), (Factor((0,), (0,), eye(count)),)),)})
 
 
-def _rows_seen(equation: Any, operands: list[Operand]) -> list[Operand]:
+def rows_seen(equation: Any, operands: list[Operand]) -> list[Operand]:
     """Of which rows each output is a function; jumps and integers too, without a derivative."""
     if not any(operand.dependence for operand in operands):
         return read_equation(equation, operands)
@@ -180,7 +185,8 @@ def _seen(rows: Operand) -> list[Factor]:
     return [f for f in whole(patterns).factors if 0 in f.inputs] if patterns else []
 
 
-def _one_row_each(rows: Operand) -> bool:
+def one_row_each(rows: Operand) -> bool:
+    """Whether each entry is a function of one row at most."""
     return all(np.max(factor.matrix.counts, initial=0) <= 1 for factor in _seen(rows))
 
 
@@ -210,7 +216,7 @@ def _check_result(rows: Operand, count: int) -> None:
     for factor in _seen(rows):
         if shape[:1] != (count,):
             continue
-        own = _seen(_own_rows(shape, count))[0]
+        own = _seen(own_rows(shape, count))[0]
         if factor.axes != own.axes or not own.matrix.contains(factor.matrix):
             raise ValueError(
                 "hold_statistics: the function moves the rows of the batch to other places; row n "

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._rows_apart import rows_apart
 from .._structure import accumulate_dtype
 from ._activations import with_activations
 from ._dense import fits
@@ -65,12 +66,19 @@ def lipschitz_bound(
             "lipschitz_bound: layers must be a function of a batch or a list of them, got "
             f"{type(layers).__name__}; write [layer_1, layer_2, ...]."
         )
-    # Rows are independent, or what makes them dependent has no bound: one row tells all.
+    # One row tells all, until a layer mixes them: then it and all behind it are read as a whole.
+    count = xs.shape[0]
     struct = jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype)
     total = jnp.ones((), accumulate_dtype(xs.dtype))
     for index, layer in enumerate(layers):
         own = getattr(layer, "lipschitz_bound", None)
         after = _output(layer, struct, index)
+        if not callable(own) and struct.shape[:1] == (1,) and count > 1:
+            two = jax.ShapeDtypeStruct((2, *struct.shape[1:]), struct.dtype)
+            if not rows_apart(layer, two):
+                struct = jax.ShapeDtypeStruct((count, *struct.shape[1:]), struct.dtype)
+                count = 1
+                after = _output(layer, struct, index)
         bound = own() if callable(own) else _layer_bound(layer, struct, index)
         total = total * jnp.asarray(bound, total.dtype)
         struct = jax.ShapeDtypeStruct(after.shape, after.dtype)

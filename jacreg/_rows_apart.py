@@ -1,0 +1,31 @@
+"""Whether a function's rows are apart, read from its program and not from values."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import jax
+
+from ._hold_statistics import as_operand, one_row_each, own_rows, rows_seen
+from ._interpret import CALLS, JIT, interpret, interpret_inner
+
+
+def rows_apart(fn: Callable[[Any], Any], struct: jax.ShapeDtypeStruct) -> bool:
+    """Whether every value on the way is a function of one row each: False where in doubt."""
+    closed = jax.make_jaxpr(fn)(struct)
+    apart = True
+
+    def apply(equation: Any, operands: list[Any]) -> list[Any]:
+        nonlocal apart
+        name = equation.primitive.name
+        rows = list(map(as_operand, operands))
+        seen = () if name in JIT else rows_seen(equation, rows)
+        each = all(map(one_row_each, seen))
+        if name in JIT or (name in CALLS and not each):
+            return interpret_inner(equation, operands, apply)
+        apart = apart and each
+        return list(seen)
+
+    interpret(closed.jaxpr, closed.consts, [own_rows(struct.shape, struct.shape[0])], apply)
+    return apart
