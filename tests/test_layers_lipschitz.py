@@ -268,3 +268,9 @@ def test_layers_in_a_row_say_their_bound():
 def test_bad_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+def test_a_row_of_layers_that_mixes_the_batch_has_no_bound_of_its_own():
+    net = jacreg.nnx.LipschitzSequential([lambda xs: xs - xs.mean(0)], in_shape=(3,))
+    with pytest.raises(ValueError, match="mix the rows of a batch"):
+        net.lipschitz_bound()

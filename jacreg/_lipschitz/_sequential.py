@@ -9,6 +9,7 @@ import jax
 import jax.numpy as jnp
 
 from .._bounds._lipschitz_bound import lipschitz_bound
+from .._rows_apart import rows_apart
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -43,10 +44,12 @@ def sequential_bound(
     """The product of the layers' bounds; `batched` makes one a function of a batch.
 
     Raises:
-        ValueError: a layer's bound depends on its input's size, and that is unknown.
+        ValueError: a layer's bound depends on its input's size, and that is unknown; or layers mix
+            the rows of a batch, whose size is unknown.
     """
     if in_shape is not None:
         struct = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
+        _check_rows([batched(layer) for layer in layers], in_shape)
         return lipschitz_bound([batched(layer) for layer in layers], struct)
     total: Any = jnp.ones(())
     for index, layer in enumerate(layers):
@@ -64,3 +67,16 @@ def sequential_bound(
                 "shape of one input without a batch axis."
             )
     return total
+
+
+def _check_rows(layers: Sequence[Callable[..., Any]], in_shape: tuple[int, ...]) -> None:
+    def chain(xs: Array) -> Array:
+        for layer in layers:
+            xs = layer(xs)
+        return xs
+
+    if not rows_apart(chain, jax.ShapeDtypeStruct((2, *in_shape), jnp.result_type(float))):
+        raise ValueError(
+            "LipschitzSequential: the layers mix the rows of a batch, so that their bound depends "
+            "on its size; call jacreg.lipschitz_bound(layers, xs) with the batch."
+        )
