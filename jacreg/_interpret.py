@@ -181,8 +181,9 @@ def bind(equation: Any, operands: Sequence[Any], **changed: Any) -> list[Any]:
     To `jax.shard_map` an operand may be the same on all devices where the equation's own is not
     (the directions of x are numbers); a primitive wants them as its own are.
     """
-    like = (atom.aval for atom in equation.invars)
-    operands = [match_varying(x, aval) for x, aval in zip(operands, like, strict=True)]
+    if len(operands) == len(equation.invars):  # else a body with operands of its own
+        like = (atom.aval for atom in equation.invars)
+        operands = [match_varying(x, aval) for x, aval in zip(operands, like, strict=True)]
     found = equation.primitive.get_bind_params({**equation.params, **changed})
     # Older releases of JAX return functions beside the parameters.
     functions, params = found if isinstance(found, tuple) else ((), found)
