@@ -1,8 +1,8 @@
-"""Whether a function's rows are apart, read from its program and not from values."""
+"""Whether the rows of a batch stay apart along layers, read from their program, not from values."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import jax
@@ -11,9 +11,21 @@ from ._hold_statistics import as_operand, one_row_each, own_rows, rows_seen
 from ._interpret import CALLS, JIT, interpret, interpret_inner
 
 
-def rows_apart(fn: Callable[[Any], Any], struct: jax.ShapeDtypeStruct) -> bool:
-    """Whether every value on the way is a function of one row each: False where in doubt."""
-    closed = jax.make_jaxpr(fn)(struct)
+def rows_apart(layers: Sequence[Callable[[Any], Any]], xs: Any) -> bool:
+    """Whether every value on the way is a function of one row each: False where in doubt.
+
+    Args:
+        layers: functions of a batch, one after the other.
+        xs: `[N, *in]`, a batch or its `jax.ShapeDtypeStruct`; two of its rows tell all.
+    """
+
+    def chain(xs: Any) -> Any:
+        for layer in layers:
+            xs = layer(xs)
+        return xs
+
+    struct = jax.ShapeDtypeStruct((2, *xs.shape[1:]), xs.dtype)
+    closed = jax.make_jaxpr(chain)(struct)
     apart = True
 
     def apply(equation: Any, operands: list[Any]) -> list[Any]:

@@ -66,24 +66,29 @@ def lipschitz_bound(
             "lipschitz_bound: layers must be a function of a batch or a list of them, got "
             f"{type(layers).__name__}; write [layer_1, layer_2, ...]."
         )
-    # One row tells all, until a layer mixes them: then it and all behind it are read as a whole.
-    count = xs.shape[0]
-    struct = jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype)
+    # One row tells all where they are apart; where they are mixed, only all of them do.
+    given = _inputs(layers, jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype))
+    if xs.shape[0] > 1 and not rows_apart(layers, xs):
+        given = _inputs(layers, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
     total = jnp.ones((), accumulate_dtype(xs.dtype))
-    for index, layer in enumerate(layers):
+    for index, (layer, struct) in enumerate(zip(layers, given, strict=True)):
         own = getattr(layer, "lipschitz_bound", None)
-        after = _output(layer, struct, index)
-        if not callable(own) and struct.shape[:1] == (1,) and count > 1:
-            two = jax.ShapeDtypeStruct((2, *struct.shape[1:]), struct.dtype)
-            if not rows_apart(layer, two):
-                struct = jax.ShapeDtypeStruct((count, *struct.shape[1:]), struct.dtype)
-                count = 1
-                after = _output(layer, struct, index)
         bound = own() if callable(own) else _layer_bound(layer, struct, index)
         total = total * jnp.asarray(bound, total.dtype)
-        struct = jax.ShapeDtypeStruct(after.shape, after.dtype)
     # The product of so many rounded numbers may be low by as many units in the last place.
     return total * (1 + 4 * len(layers) * float(jnp.finfo(total.dtype).eps))
+
+
+def _inputs(
+    layers: Sequence[Callable[[Array], Array]], struct: jax.ShapeDtypeStruct
+) -> list[jax.ShapeDtypeStruct]:
+    """What each layer takes."""
+    found = []
+    for index, layer in enumerate(layers):
+        found.append(struct)
+        after = _output(layer, struct, index)
+        struct = jax.ShapeDtypeStruct(after.shape, after.dtype)
+    return found
 
 
 def _output(layer: Any, struct: jax.ShapeDtypeStruct, index: int) -> Any:
