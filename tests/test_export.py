@@ -45,6 +45,14 @@ def test_what_cannot_says_so(name):
         jitted(name).trace(any_batch(), KEY_LIKE)
 
 
+def test_a_bound_that_depends_on_the_number_of_rows_says_so():
+    def centred(xs):
+        return jacreg.lipschitz_bound(lambda xs: xs - xs.mean(0), xs)
+
+    with pytest.raises(ValueError, match="symbol"):
+        jax.jit(centred).trace(any_batch())
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(n, marks=() if n in SAMPLE else pytest.mark.slow, id=n) for n in ANY],

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._memory import is_symbolic, known_size
 from .._rows_apart import rows_apart
 from .._structure import accumulate_dtype
 from ._activations import with_activations
@@ -48,7 +49,8 @@ def lipschitz_bound(
 
     Raises:
         ValueError: an operation has no bound (a product of two values, a division by one, layer
-            normalisation, batch statistics, dot-product attention); the message names it.
+            normalisation, batch statistics, dot-product attention); the message names it. Or layers
+            mix the rows of a batch whose length is a symbol (jax.export).
         TypeError: `layers` is not of functions.
 
     Source:
@@ -68,7 +70,12 @@ def lipschitz_bound(
         )
     # One row tells all where they are apart; where they are mixed, only all of them do.
     given = _inputs(layers, jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype))
-    if xs.shape[0] > 1 and not rows_apart(layers, xs):
+    if known_size(xs.shape[0]) > 1 and not rows_apart(layers, xs):
+        if is_symbolic(xs.shape[0]):
+            raise ValueError(
+                "lipschitz_bound: the batch's length is a symbol here (jax.export), and the bound "
+                "of layers that mix its rows depends on it; export with a fixed batch length."
+            )
         given = _inputs(layers, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
     total = jnp.ones((), accumulate_dtype(xs.dtype))
     for index, (layer, struct) in enumerate(zip(layers, given, strict=True)):
