@@ -95,10 +95,13 @@ class Program:
         """Whether the function has a convolution."""
         return mentions(self.jaxpr, "conv_general_dilated")
 
+    def closed(self, consts: Sequence[Array]) -> Any:
+        """The function's program, whose inputs are the leaves of `(xs, *args)` and no constants."""
+        return jex.ClosedJaxpr(self.jaxpr, list(consts))
+
     def call(self, consts: Sequence[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
         """Evaluate the function; `(ys, aux)` where it has an auxiliary output."""
-        closed = jex.ClosedJaxpr(self.jaxpr, list(consts))
-        outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves((xs, *args)))
+        outs = jex.jaxpr_as_fun(self.closed(consts))(*jax.tree.leaves((xs, *args)))
         return jax.tree.unflatten(self.out_tree, outs)
 
     def tangent(self, residuals: Sequence[Array], tangent: PyTree, value: PyTree) -> PyTree:

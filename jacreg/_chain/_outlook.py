@@ -48,7 +48,7 @@ def check_hessian_readable(lin: Linearization) -> None:
     _check_rules(lin)
     if not convolves(lin):
         return
-    bent = bends(lin.program.jaxpr, len(jax.tree.leaves(lin.xs)))
+    bent = bends(lin.program.closed(lin.constants).jaxpr, len(jax.tree.leaves(lin.xs)))
     if 2 * bent.layers > _MOST_CONVOLUTIONS:
         raise Unfit(_TOO_MANY)
     if bent.joined:
