@@ -2,11 +2,16 @@
 
 from __future__ import annotations
 
+import _thread
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
+
+_AGAIN = 0.01  # seconds
 
 
 class Stop(BaseException):
@@ -25,6 +30,9 @@ class Interrupt:
 
     The first one raises `Stop` where it comes; inside `deferred` it is only remembered, in
     `received`, for the loop to act on.
+
+    An exception that a signal raises while Python is in a finaliser or in a callback of its garbage
+    collector (JAX has one) is printed and dropped there: then the signal is sent once more.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)
@@ -33,15 +41,18 @@ class Interrupt:
         self.received: int | None = None
         self._previous: dict[int, object] = {}
         self._deferred = False
+        self._unraisable = sys.unraisablehook
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            for number in self.signals:
-                self._previous[number] = signal.signal(number, self._note)
+            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._dropped
+            self._listen()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._restore()
+        if sys.unraisablehook == self._dropped:
+            sys.unraisablehook = self._unraisable
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -71,7 +82,26 @@ class Interrupt:
         if not self._deferred:
             raise Stop(number)
 
+    def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:
+        """Send a signal again whose `Stop` could not leave the place where it was raised."""
+        stop = unraisable.exc_value
+        if not isinstance(stop, Stop):
+            self._unraisable(unraisable)
+            return
+        self._listen()
+        # Later, and not by a `Thread`, whose start waits: what comes here is dropped here.
+        _thread.start_new_thread(_send_later, (stop.signal_number,))
+
+    def _listen(self) -> None:
+        for number in self.signals:
+            self._previous[number] = signal.signal(number, self._note)
+
     def _restore(self) -> None:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # pyright: ignore[reportArgumentType]
         self._previous.clear()
+
+
+def _send_later(number: int) -> None:
+    time.sleep(_AGAIN)
+    _thread.interrupt_main(signal.Signals(number))

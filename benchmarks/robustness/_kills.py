@@ -173,9 +173,11 @@ def kill(run: Run, moment: Moment) -> Kill:
     # Before Python has set its handlers SIGTERM ends it as it ends any process.
     if done.exit_code not in (expected, -signal.SIGTERM if moment.after == "start" else expected):
         done.problems.append(f"exit code {done.exit_code}, expected {expected}")
-    if "Traceback" in run.said():
-        done.problems.append("a traceback")
-    if had and "  step " in run.said() and _GOES_ON not in run.said():
+    said = run.said()
+    if (begin := said.find("Traceback")) >= 0:
+        around = said[max(begin - 200, 0) : begin + 2000]
+        done.problems.append(f"a traceback: {around}")
+    if had and "  step " in said and _GOES_ON not in said:
         done.problems.append("started from zero")
     return done
 
