@@ -41,8 +41,9 @@ from its last checkpoint, bit for bit as if it had never stopped; on a finished 
 shows the result again.
 
 Exit codes: 0 finished, 2 bad input (nothing is overwritten), 3 the loss was not finite,
-4 the disk is full or cannot be written (what was written stays), 130 or 143 stopped by SIGINT
-or SIGTERM after writing a checkpoint.
+4 the disk is full or cannot be written (what was written stays), 5 an attack changed a
+prediction that was certified not to change, 130 or 143 stopped by SIGINT or SIGTERM after
+writing a checkpoint.
 """
 
 
