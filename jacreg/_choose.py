@@ -12,6 +12,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from ._checks import check_count
 from ._coloring import Coloring, color, quantity_name
 from ._errors import DirectionError
 from ._frobenius import NORM, frobenius_squared
@@ -26,7 +27,6 @@ from ._methods import (
     Projection,
     XRowNorm,
     XTrace,
-    check_count,
 )
 from ._probes import sample_probes
 from ._scalar_field import linearize_gradient

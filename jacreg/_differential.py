@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from ._methods import check_positive
+from ._checks import check_positive
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

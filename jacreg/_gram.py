@@ -51,6 +51,8 @@ def gram(
         Array([[[ 9., 12.],
                 [12., 16.]]], dtype=float32)
     """
+    if isinstance(other, Method):
+        raise TypeError(f"gram: other must be a Linearization, got {other}; write method={other}.")
     if other is not None:
         check_linearization("gram", other, "other")
     return quantity(other).decide(lin, method).run(None)

@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._checks import check_count
 from ._keys import check_key
 from ._linearize import Linearization, check_linearization
-from ._methods import check_count
 from ._probes import draw, mean_over_probes
 from ._sharding import match_varying
 from ._structure import accumulate_dtype, example_dot

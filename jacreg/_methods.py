@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
-from math import isfinite
 from typing import Any, Literal
 
 import jax
 
+from ._checks import check_count, check_positive
 from ._keys import check_key
 
 Distribution = Literal["sphere", "gaussian", "rademacher"]
@@ -324,6 +324,9 @@ class NoiseInjection(Method):
 
     def __post_init__(self) -> None:
         check_positive("NoiseInjection", "scale", self.scale)
+        object.__setattr__(
+            self, "scale", float(self.scale)
+        )  # NumPy's would choose the noise's type
         check_count("NoiseInjection", "num_probes", self.num_probes)
 
 
@@ -349,24 +352,6 @@ class CoupledBatch(Method):
 
     def __post_init__(self) -> None:
         check_count("CoupledBatch", "num_probes", self.num_probes)
-
-
-def check_count(who: str, name: str, value: Any, *, least: int = 1) -> None:
-    """Raise unless `value` is an integer of at least `least` that fits into 32 bits."""
-    if isinstance(value, bool) or not isinstance(value, int):
-        raise TypeError(f"{who}: {name} must be an integer, got {value!r}.")
-    if value < least:
-        raise ValueError(f"{who}: {name} must be at least {least}, got {value}.")
-    if value >= 2**31:
-        raise ValueError(f"{who}: {name} must be below 2^31, got {value}.")
-
-
-def check_positive(who: str, name: str, value: Any) -> None:
-    """Raise unless `value` is a positive finite Python number."""
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        raise TypeError(f"{who}: {name} must be a Python number, got {value!r}.")
-    if not (isfinite(value) and value > 0):
-        raise ValueError(f"{who}: {name} must be positive and finite, got {value}.")
 
 
 def _check_choice(who: str, name: str, value: Any, choices: tuple[str, ...]) -> None:

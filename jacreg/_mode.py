@@ -152,7 +152,7 @@ def _contradiction(name: str, value: bool) -> str:
         return (
             f"{name}={value} asks for training, and here it is said which part of it: write "
             'statistics="batch" (BatchNorm by the batch), dropout_key=key (dropout on) or both; '
-            f"either sets {name}."
+            "either sets whatever flags the call has."
         )
     return (
         f"{name}={value} asks for evaluation, against statistics or dropout_key; leave {name} out "

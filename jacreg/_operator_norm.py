@@ -9,10 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
+from ._checks import check_count
 from ._errors import note_mistake
 from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
-from ._methods import check_count
 from ._probes import draw
 from ._spectral_norm import leading_pair
 from ._structure import accumulate_dtype, shape_of_argument

@@ -65,10 +65,10 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
         >>> jacreg.plan(jacreg.divergence, lin).num_products
         0
     """
-    found = _QUANTITIES.get(quantity)
+    found = _quantity_of(quantity)
     if found is None:
         names = ", ".join(each.__name__ for each in _QUANTITIES)
-        name = getattr(quantity, "__name__", repr(quantity))
+        name = getattr(quantity, "__name__", None) or f"an object of {type(quantity).__name__}"
         taken = quantity_taken_by(quantity)
         of = f"What {name} takes is" if taken is not None else "Write"
         name_taken = "divergence" if taken is None else taken.name
@@ -83,11 +83,16 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
 
 def quantity_taken_by(function: Any) -> Quantity | None:
     """A quantity itself, or the one that a loss calls; None where there is none."""
-    if callable(function) and function in _QUANTITIES:
-        return _QUANTITIES[function]
+    if (found := _quantity_of(function)) is not None:
+        return found
     code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
     called = getattr(code, "co_names", ())
     return next((found for each, found in _QUANTITIES.items() if each.__name__ in called), None)
+
+
+def _quantity_of(function: Any) -> Quantity | None:
+    # By identity: what is passed by mistake, an array for instance, may have no hash.
+    return next((found for each, found in _QUANTITIES.items() if each is function), None)
 
 
 _QUANTITIES: Mapping[Callable[..., Any], Quantity] = {

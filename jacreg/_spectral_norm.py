@@ -8,13 +8,13 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian, first_direction
+from ._checks import check_count, check_positive
 from ._errors import DirectionError
 from ._exact import dense_jacobian
 from ._keys import check_key
 from ._lanczos import leading_singular_vector, norm, unit
 from ._linearize import Linearization, check_linearization
 from ._memory import known_size
-from ._methods import check_count, check_positive
 from ._probes import draw
 from ._structure import accumulate_dtype, common_dtype
 

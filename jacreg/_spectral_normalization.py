@@ -10,9 +10,9 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian
 from ._bounds._operator_norm_bound import operator_norm_bound
+from ._checks import check_count
 from ._lanczos import norm, unit
 from ._linearize import Linearization, linearize
-from ._methods import check_count
 from ._operator_norm import leading_triple
 from ._structure import accumulate_dtype, common_dtype, shape_of_argument
 

@@ -9,12 +9,12 @@ import jax.numpy as jnp
 
 from ._arnoldi import dominant_modulus, normalized_matrices
 from ._basis import FlatJacobian
+from ._checks import check_count, check_positive
 from ._exact import dense_jacobian
 from ._keys import check_key
 from ._lanczos import unit
 from ._linearize import Linearization, check_linearization
 from ._memory import known_size
-from ._methods import check_count, check_positive
 from ._one_by_one import one_by_one
 from ._probes import draw
 from ._structure import accumulate_dtype, common_dtype

@@ -366,11 +366,11 @@ def test_bad_inputs():
         solve(lambda z: z, jnp.zeros(()))
     with pytest.raises(ValueError, match="Did you mean 'anderson'"):
         EquilibriumSolver("andersen")
-    with pytest.raises(ValueError, match="max_steps of an equilibrium solver must be positive"):
+    with pytest.raises(ValueError, match="EquilibriumSolver: max_steps must be at least 1"):
         EquilibriumSolver(max_steps=0)
-    with pytest.raises(TypeError, match="memory of an equilibrium solver must be an integer"):
+    with pytest.raises(TypeError, match="EquilibriumSolver: memory must be an integer"):
         EquilibriumSolver(memory=2.5)
-    with pytest.raises(TypeError, match="tolerance of an equilibrium solver must be a number"):
+    with pytest.raises(TypeError, match="EquilibriumSolver: tolerance must be a Python number"):
         EquilibriumSolver(tolerance=None)
     with pytest.raises(TypeError, match=r"solver must be of EquilibriumSolver.*got 'anderson'"):
         solve(lambda z: z, jnp.zeros((2, 3)), solver="anderson")

@@ -219,3 +219,42 @@ def test_an_adapter_that_was_not_imported():
     code = "import jacreg; jacreg.eqx.function"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stderr.splitlines()[-1].endswith("import jacreg.eqx")
+
+
+def test_a_result_in_the_place_of_the_quantity():
+    kind, text = told(lambda: jacreg.plan(jacreg.divergence(LIN), LIN))
+    assert kind is TypeError
+    assert "write jacreg.plan(jacreg.divergence, lin, method)" in text.replace("Write", "write")
+
+
+def test_the_method_in_the_place_of_the_other_function():
+    kind, text = told(lambda: jacreg.gram(LIN, jacreg.Exact()))
+    assert kind is TypeError
+    assert "write method=Exact(chunk_size=None)" in text
+
+
+def test_a_number_in_the_place_of_a_cell_or_a_shape():
+    pytest.importorskip("optimistix")
+    from jacreg import equilibrium, flow
+
+    kind, text = told(lambda: equilibrium.solve(3, XS))
+    assert kind is TypeError
+    assert "cell(zs, *args), got int" in text
+    kind, text = told(lambda: flow.sample(lambda xs, ts: xs, 5, key=KEY))
+    assert kind is TypeError
+    assert "such as (16, 2), got 5" in text
+
+
+def test_numpy_numbers_are_numbers():
+    assert jacreg.Exact(np.int64(2)) == jacreg.Exact(2)
+    assert hash(jacreg.Exact(np.int32(2))) == hash(jacreg.Exact(2))
+    found = jacreg.divergence(LIN, jacreg.Exact(np.int64(3)))
+    np.testing.assert_array_equal(found, jacreg.divergence(LIN, jacreg.Exact(3)))
+    half = jacreg.linearize(jnp.sin, XS.astype(jnp.bfloat16))
+    noise = jacreg.NoiseInjection(np.float32(0.125))
+    assert type(noise.scale) is float
+    assert jacreg.frobenius_squared(half, noise, key=KEY).shape == (5,)
+    for wrong in (True, 2.0, np.bool_(True), jnp.int32(2), "2"):
+        kind, text = told(lambda wrong=wrong: jacreg.Exact(wrong))
+        assert kind is TypeError
+        assert "must be an integer" in text

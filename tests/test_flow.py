@@ -387,13 +387,13 @@ def test_bits_per_dimension():
 def test_bad_input():
     with pytest.raises(ValueError, match="Did you mean 'dopri5'"):
         FlowSolver("dopri55")
-    with pytest.raises(ValueError, match="step_size of a flow solver must be positive"):
+    with pytest.raises(ValueError, match="FlowSolver: step_size must be positive"):
         FlowSolver("rk4", step_size=-0.1)
     with pytest.raises(ValueError, match="must be positive"):
         FlowSolver(end_time=float("nan"))
-    with pytest.raises(TypeError, match="max_steps of a flow solver must be an integer"):
+    with pytest.raises(TypeError, match="FlowSolver: max_steps must be an integer"):
         FlowSolver(max_steps=2.5)
-    with pytest.raises(TypeError, match="rtol of a flow solver must be a number, got '1e-5'"):
+    with pytest.raises(TypeError, match="FlowSolver: rtol must be a Python number, got '1e-5'"):
         FlowSolver(rtol="1e-5")
     with pytest.raises(TypeError, match=r"solver must be of FlowSolver.*got 'rk4'"):
         log_density(linear, jnp.ones((2, 3)), solver="rk4")

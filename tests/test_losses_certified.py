@@ -19,6 +19,18 @@ def test_the_loss_is_its_definition():
     np.testing.assert_allclose(found, expected, rtol=1e-5)
 
 
+def test_the_margin_may_be_a_ramp_s():
+    def loss(margin):
+        return losses.lipschitz_margin_loss(LOGITS, LABELS, margin=margin, temperature=0.25)
+
+    for margin in (0.0, 0.7):
+        np.testing.assert_allclose(jax.jit(loss)(margin), loss(margin), rtol=1e-6)
+    half = losses.lipschitz_margin_loss(
+        LOGITS.astype(jnp.bfloat16), LABELS, margin=jnp.float32(0.5), temperature=1.0
+    )
+    assert half.dtype == jnp.bfloat16
+
+
 def test_the_radius_reaches_the_boundary_of_a_linear_classifier():
     """Two classes with opposite weights: the radius is the distance of the boundary itself."""
     weights = jnp.array([[1.0, 0, 0], [0, 1.0, 0]])

@@ -100,7 +100,7 @@ def test_mdeq_converges_in_any_layout(x64):
     ("name", "options", "message"),
     [
         ("equilibrium", {"solver": "andersen"}, "Did you mean 'anderson'"),
-        ("equilibrium", {"tolerance": 0.0}, "tolerance of an equilibrium solver must be positive"),
+        ("equilibrium", {"tolerance": 0.0}, "EquilibriumSolver: tolerance must be positive"),
         ("mdeq", {"input_shape": (30, 32, 3)}, "divisible by 4"),
         ("mdeq", {"widths": (6, 8)}, "groups = 4 must divide"),
         ("mdeq", {"widths": ()}, "at least one scale"),

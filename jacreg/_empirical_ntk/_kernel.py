@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_count
 from .._flops import count_flops
 from .._memory import check_fits, known_size
-from .._methods import check_count
 from ._arguments import as_arrays, check_output, directions, over_floats
 from ._blocks import at, by_blocks, examples_run, length
 from ._contract import contract

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_solver
 from .._interpret import without_arrays
-from .._solver_numbers import check_solver
 from .._structure import BatchStructure
 from ._implicit import Program, rest
 from ._solver import EquilibriumSolver
@@ -67,7 +67,8 @@ def solve(
 
     Raises:
         ValueError: the cell changes the shape of the state, or `start` has no batch axis.
-        TypeError: the state is not floating point, or `solver` no `EquilibriumSolver`.
+        TypeError: the cell cannot be called, the state is not floating point, or `solver` is no
+            `EquilibriumSolver`.
 
     Source: Bai, Kolter and Koltun 2019, Deep Equilibrium Models, theorem 1.
 
@@ -80,6 +81,11 @@ def solve(
         (Array([2., 6.], dtype=float32), [True, True])
     """
     check_solver(solver, EquilibriumSolver, 'EquilibriumSolver("iteration")')
+    if not callable(cell):
+        raise TypeError(
+            "equilibrium.solve: cell must be a function, cell(zs, *args), got "
+            f"{type(cell).__name__}."
+        )
     start = jax.tree.map(jnp.asarray, start)
     _check_start(start)
     traced, found = jax.make_jaxpr(cell, return_shape=True)(start, *args)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 
+from .._checks import check_count, check_positive
 from .._nearest import unknown
-from .._solver_numbers import check_numbers
 
 _METHODS = ("anderson", "iteration")
 
@@ -48,6 +48,7 @@ class EquilibriumSolver:
     def __post_init__(self) -> None:
         if self.method not in _METHODS:
             raise unknown("equilibrium solver", self.method, _METHODS)
-        check_numbers(self, "an equilibrium solver", ("tolerance", "backward_tolerance"))
-        counts = ("max_steps", "memory", "backward_steps")
-        check_numbers(self, "an equilibrium solver", counts, whole=True)
+        for name in ("tolerance", "backward_tolerance"):
+            check_positive("EquilibriumSolver", name, getattr(self, name))
+        for name in ("max_steps", "memory", "backward_steps"):
+            check_count("EquilibriumSolver", name, getattr(self, name))

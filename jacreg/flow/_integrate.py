@@ -10,8 +10,8 @@ import diffrax
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_solver
 from .._methods import Auto, Method
-from .._solver_numbers import check_solver
 from .._structure import accumulate_dtype
 from ._field import Field, Rate, check_field
 from ._rates import Path, make_rates
@@ -118,6 +118,10 @@ def sample(
     Returns:
         A `FlowResult` without densities.
 
+    Raises:
+        TypeError: `shape` is no sequence.
+        ValueError: the base draws another shape, or the field does not keep it.
+
     Example:
         >>> import jax, jacreg.flow
         >>> key = jax.random.key(0)
@@ -126,6 +130,10 @@ def sample(
         True
     """
     check_solver(solver, FlowSolver, 'FlowSolver("rk4")')
+    if not isinstance(shape, Sequence) or isinstance(shape, str):
+        raise TypeError(
+            f"flow.sample: shape must be that of the samples, such as (16, 2), got {shape!r}."
+        )
     latents = (base or jax.random.normal)(key, tuple(shape))
     if latents.shape != tuple(shape):
         raise ValueError(f"base must draw latents of shape {tuple(shape)}, got {latents.shape}.")

@@ -12,8 +12,8 @@ import equinox as eqx
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_count, check_positive
 from .._nearest import unknown
-from .._solver_numbers import check_numbers
 from .._structure import common_dtype
 from ._runge_kutta import RungeKutta4
 
@@ -77,8 +77,9 @@ class FlowSolver:
     def __post_init__(self) -> None:
         if self.method not in (*_ADAPTIVE, *_FIXED):
             raise unknown("flow solver", self.method, (*_ADAPTIVE, *_FIXED))
-        check_numbers(self, "a flow solver", ("end_time", "step_size", "rtol", "atol"))
-        check_numbers(self, "a flow solver", ("max_steps",), whole=True)
+        for name in ("end_time", "step_size", "rtol", "atol"):
+            check_positive("FlowSolver", name, getattr(self, name))
+        check_count("FlowSolver", "max_steps", self.max_steps)
         if isinstance(self.adjoint, diffrax.ImplicitAdjoint):
             raise ValueError(
                 "adjoint of a flow solver: got diffrax.ImplicitAdjoint(), which gives the "

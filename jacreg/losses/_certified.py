@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._checks import check_scale
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
@@ -15,8 +17,8 @@ def lipschitz_margin_loss(
     logits: Float[Array, "N classes"],
     labels: Int[Array, " N"],
     *,
-    margin: float,
-    temperature: float,
+    margin: float | Float[Array, ""],
+    temperature: float | Float[Array, ""],
 ) -> Float[Array, " N"]:
     """Cross-entropy of logits from whose true class a margin was taken away.
 
@@ -28,7 +30,7 @@ def lipschitz_margin_loss(
     Args:
         logits: `[N, classes]`.
         labels: `[N]`, integers.
-        margin: in units of the logits, at least 0.
+        margin: in units of the logits, at least 0; may be traced, as a ramp's.
         temperature: positive; small ones care for the examples near the margin alone.
 
     Returns:
@@ -50,12 +52,11 @@ def lipschitz_margin_loss(
         >>> loss.round(2)
         Array([0.31, 3.05], dtype=float32)
     """
-    logits, labels = _checked("lipschitz_margin_loss", logits, labels)
-    if margin < 0 or not temperature > 0:
-        raise ValueError(
-            "lipschitz_margin_loss: margin must be at least 0 and temperature positive, got "
-            f"{margin} and {temperature}."
-        )
+    who = "lipschitz_margin_loss"
+    logits, labels = _checked(who, logits, labels)
+    units = "in units of the logits"
+    margin = check_scale(who, margin, name="margin", zero=True, what=units).astype(logits.dtype)
+    temperature = check_scale(who, temperature, name="temperature", what=units).astype(logits.dtype)
     true = jax.nn.one_hot(labels, logits.shape[1], dtype=logits.dtype)
     scaled = (logits - margin * true) / temperature
     return temperature * (jax.nn.logsumexp(scaled, axis=1) - jnp.sum(scaled * true, axis=1))

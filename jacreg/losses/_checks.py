@@ -94,10 +94,10 @@ def check_scale(
     num_examples: int | None = None,
     *,
     name: str = "scale",
-    what: str = "a standard deviation",
+    what: str = "a standard deviation in units of the input",
     zero: bool = False,
 ) -> Array:
-    """Return a noise scale or a length as an array, a scalar or one for each example, or raise.
+    """Return a noise scale, a length or a margin as an array, a scalar or one an example, or raise.
 
     A traced scale is checked for its shape alone: its value is not known.
     """
@@ -119,9 +119,7 @@ def check_scale(
         return array
     if not np.all(np.isfinite(values)) or np.any(values < 0) or (not zero and np.any(values == 0)):
         sign = "non-negative" if zero else "positive"
-        raise ValueError(
-            f"{who}: {name} must be {sign} and finite, {what} in units of the input; got {scale}."
-        )
+        raise ValueError(f"{who}: {name} must be {sign} and finite, {what}; got {scale}.")
     return array
 
 

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 
+from .._checks import check_count
 from .._frobenius import frobenius_squared
 from .._linearize import linearize
-from .._methods import Method, Projection, check_count
+from .._methods import Method, Projection
 from .._probes import draw, mean_over_probes
 from ._checks import check_batch, check_function, check_key, check_rows, check_scale
 from ._noise_injection import shift

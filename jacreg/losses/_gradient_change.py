@@ -66,7 +66,7 @@ def curvature_penalty(
     """
     who = "curvature_penalty"
     xs, num_examples = check_batch(who, xs)
-    step = check_scale(who, step, num_examples, name="step", what="a length")
+    step = check_scale(who, step, num_examples, name="step", what="a length in units of the input")
     if direction not in _DIRECTIONS:
         raise ValueError(f"{who}: direction must be one of {_DIRECTIONS}, got {direction!r}.")
     before, dtype = input_gradient(who, loss_fn, xs, (labels,))
@@ -121,7 +121,9 @@ def gradient_alignment_penalty(
     """
     who = "gradient_alignment_penalty"
     xs, num_examples = check_batch(who, xs)
-    radius = check_scale(who, radius, num_examples, name="radius", what="a distance")
+    radius = check_scale(
+        who, radius, num_examples, name="radius", what="a distance in units of the input"
+    )
     noise = _uniform(check_key(who, key), xs)
     here, dtype = input_gradient(who, loss_fn, xs, (labels,))
     there, _ = input_gradient(who, loss_fn, shift(xs, noise, radius), (labels,))

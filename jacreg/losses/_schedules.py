@@ -14,7 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._methods import check_count
+from .._checks import check_count
 from ._checks import check_key
 
 if TYPE_CHECKING:

@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 
+from .._checks import check_count
 from .._linearize import Linearization
-from .._methods import DISTRIBUTIONS, Auto, Distribution, Method, check_count
+from .._methods import DISTRIBUTIONS, Auto, Distribution, Method
 from .._probes import draw, mean_over_probes
 from .._structure import example_dot, example_squared_norm
 from .._trace import DIVERGENCE, divergence, either_product

@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
+from .._checks import check_count
 from .._linearize import Linearization
-from .._methods import check_count
 from .._probes import draw
 from .._sharding import match_varying
 from .._structure import accumulate_dtype, example_norm
