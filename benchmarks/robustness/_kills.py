@@ -20,6 +20,7 @@ from benchmarks.robustness._records import ROOT
 
 _LONGEST = 900.0  # seconds that a run may take
 _POLL = 0.002
+_TRIES = 8  # that a kill gets to come before the run is over
 _GOES_ON = "goes on from the checkpoint of step"
 
 
@@ -169,6 +170,8 @@ def kill(run: Run, moment: Moment) -> Kill:
     done.seconds_to_leave = time.monotonic() - sent
     done.checkpoint = max(run.checkpoints(), default=None)
     done.lines = run.metrics().count(b"\n")
+    if done.exit_code == 0:
+        return done
     expected = -signal.SIGKILL if moment.signal == signal.SIGKILL else 128 + signal.SIGTERM
     # Before Python has set its handlers SIGTERM ends it as it ends any process.
     if done.exit_code not in (expected, -signal.SIGTERM if moment.after == "start" else expected):
@@ -196,30 +199,28 @@ def try_subject(subject: Subject, count: int, rng: random.Random, folder: Path) 
     folder.mkdir(parents=True)
     quiet, disturbed = Run(subject, folder / "quiet"), Run(subject, folder / "disturbed")
     expected, whole = quiet.finish(), quiet.metrics()
-    kills = []
+    kills, problems = [], []
     for moment in draw_moments(rng, count):
-        done = kill(disturbed, moment)
-        if done.exit_code == 0:
-            done.problems.append("the run was over before")
+        for tried in range(_TRIES):
+            done = kill(disturbed, moment._replace(delay=moment.delay / 2**tried))
+            if done.exit_code != 0:
+                break
+            # The run was over before. It begins anew, and the kill comes earlier.
+            problems += _other_than(disturbed, expected, whole)
+            shutil.rmtree(disturbed.workdir)
+        else:
+            done.problems.append(f"the run was over before, {_TRIES} times")
         kept = _up_to(disturbed.metrics(), done.checkpoint)
         if not whole.startswith(kept):
             done.problems.append("records before the checkpoint are not those of the quiet run")
         kills.append(done)
         print(f"  {subject.name}: {_told(done)}", flush=True)
     had = disturbed.checkpoints()
-    found = disturbed.finish()
-    problems = [problem for done in kills for problem in done.problems]
+    disturbed.finish()
+    problems += [problem for done in kills for problem in done.problems]
     if had and _GOES_ON not in disturbed.said():
         problems.append("the last start was from zero")
-    if found["params_sha256"] != expected["params_sha256"]:
-        problems.append("other parameters")
-    if found["metrics"] != expected["metrics"]:
-        problems.append("other final metrics")
-    if disturbed.metrics() != whole:
-        problems.append("other metrics.jsonl")
-    left = [path.name for path in disturbed.workdir.rglob("*.partial")]
-    if left:
-        problems.append(f"left behind: {left[:3]}")
+    problems += _other_than(disturbed, expected, whole)
     return {
         "subject": subject.name,
         "config": subject.config,
@@ -241,6 +242,22 @@ def try_subject(subject: Subject, count: int, rng: random.Random, folder: Path) 
             for done in kills
         ],
     }
+
+
+def _other_than(run: Run, expected: dict[str, Any], whole: bytes) -> list[str]:
+    """Return in what a finished run differs from the quiet one."""
+    found = json.loads((run.workdir / "summary.json").read_text())
+    problems = []
+    if found["params_sha256"] != expected["params_sha256"]:
+        problems.append("other parameters")
+    if found["metrics"] != expected["metrics"]:
+        problems.append("other final metrics")
+    if run.metrics() != whole:
+        problems.append("other metrics.jsonl")
+    left = [path.name for path in run.workdir.rglob("*.partial")]
+    if left:
+        problems.append(f"left behind: {left[:3]}")
+    return problems
 
 
 def _up_to(metrics: bytes, step: int | None) -> bytes:
