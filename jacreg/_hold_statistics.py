@@ -4,20 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import jax
-import numpy as np
 
-from ._dependence import Factor, Operand, Pattern, read_equation, structural_value, whole
-from ._dependence._boolean import eye
-from ._dependence._pattern import reduce_axis
-from ._dependence._terms import united
+from ._dependence import Operand
 from ._errors import note_mistake
-from ._forms import form_of
 from ._inputs import as_input, check_inputs, check_no_numbers
 from ._interpret import CALLS, JIT, bind, interpret, interpret_inner
+from ._rows_seen import as_operand, one_row_each, own_rows, row_factors, rows_seen
 from ._source import place
 
 if TYPE_CHECKING:
@@ -30,7 +25,6 @@ _REDUCTIONS = {
     "reduce_sum", "reduce_max", "reduce_min", "reduce_prod", "reduce_and", "reduce_or", "argmax",
     "argmin", "dot_general",
 }  # fmt: skip
-_ARGUMENTS = {"argmax", "argmin"}
 # Reductions too where `jax.vmap` made them of an axis that had a name.
 _COLLECTIVES = {"psum", "psum2", "psum_invariant", "pmax", "pmin"}
 
@@ -137,59 +131,6 @@ def _as_value(value: Any) -> _Value:
     return value if isinstance(value, _Value) else _Value(value, as_operand(value))
 
 
-def as_operand(value: Any) -> Operand:
-    """What depends on no row, where it is not told otherwise."""
-    if isinstance(value, Operand):
-        return value
-    return Operand(tuple(np.shape(value)), value=structural_value(value))
-
-
-def own_rows(shape: tuple[int, ...], count: int) -> Operand:
-    """Of the batch itself: row n is a function of row n. The other axes do not matter here."""
-    return Operand(shape, {0: (Pattern(shape, (count,), (Factor((0,), (0,), eye(count)),)),)})
-
-
-def rows_seen(equation: Any, operands: list[Operand]) -> list[Operand]:
-    """Of which rows each output is a function; jumps and integers too, without a derivative."""
-    if not any(operand.dependence for operand in operands):
-        return read_equation(equation, operands)
-    if form_of(equation).degree != "zero":
-        return read_equation(_Real(equation), operands)
-    if equation.primitive.name not in _ARGUMENTS:
-        return read_equation(_Real(equation, SimpleNamespace(name="add")), operands)
-    terms = [p for operand in operands for leaf in operand.dependence.values() for p in leaf]
-    for axis in sorted(equation.params["axes"], reverse=True):
-        terms = [reduce_axis(pattern, axis) for pattern in terms]
-    (out,) = equation.outvars
-    return [Operand(tuple(out.aval.shape), {0: united(terms)} if terms else {})]
-
-
-class _Real:
-    """An equation whose outputs pass for real numbers: a reader leaves integers out."""
-
-    def __init__(self, equation: Any, primitive: Any = None) -> None:
-        self._equation = equation
-        self.primitive = primitive or equation.primitive
-        shapes = [getattr(v.aval, "shape", ()) for v in equation.outvars]
-        self.outvars = [
-            SimpleNamespace(aval=jax.ShapeDtypeStruct(shape, np.float32)) for shape in shapes
-        ]
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._equation, name)
-
-
-def _seen(rows: Operand) -> list[Factor]:
-    """The relation to the rows, at most one factor."""
-    patterns = [pattern for terms in rows.dependence.values() for pattern in terms]
-    return [f for f in whole(patterns).factors if 0 in f.inputs] if patterns else []
-
-
-def one_row_each(rows: Operand) -> bool:
-    """Whether each entry is a function of one row at most."""
-    return all(np.max(factor.matrix.counts, initial=0) <= 1 for factor in _seen(rows))
-
-
 def _check_statistic(equation: Any, found: list[Operand]) -> None:
     """Raise unless what mixes rows is a reduction of all of them, or of groups.
 
@@ -197,7 +138,7 @@ def _check_statistic(equation: Any, found: list[Operand]) -> None:
         ValueError: it is not.
     """
     name = equation.primitive.name
-    every = all(factor.matrix.is_full for rows in found for factor in _seen(rows))
+    every = all(factor.matrix.is_full for rows in found for factor in row_factors(rows))
     axes = equation.params.get("axes", ())
     reduces = name in _REDUCTIONS or (
         name in _COLLECTIVES and all(isinstance(axis, int) for axis in axes)
@@ -213,10 +154,10 @@ def _check_statistic(equation: Any, found: list[Operand]) -> None:
 def _check_result(rows: Operand, count: int) -> None:
     """Raise where a row of the result is a function of another row."""
     shape = rows.shape
-    for factor in _seen(rows):
+    for factor in row_factors(rows):
         if shape[:1] != (count,):
             continue
-        own = _seen(own_rows(shape, count))[0]
+        own = row_factors(own_rows(shape, count))[0]
         if factor.axes != own.axes or not own.matrix.contains(factor.matrix):
             raise ValueError(
                 "hold_statistics: the function moves the rows of the batch to other places; row n "

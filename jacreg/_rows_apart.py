@@ -7,8 +7,8 @@ from typing import Any
 
 import jax
 
-from ._hold_statistics import as_operand, one_row_each, own_rows, rows_seen
 from ._interpret import CALLS, JIT, interpret, interpret_inner
+from ._rows_seen import as_operand, one_row_each, own_rows, rows_seen
 
 
 def rows_apart(layers: Sequence[Callable[[Any], Any]], xs: Any) -> bool:
