@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -65,32 +64,21 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
         >>> jacreg.plan(jacreg.divergence, lin).num_products
         0
     """
-    found = _quantity_of(quantity)
+    found = quantity_of(quantity)
     if found is None:
         names = ", ".join(each.__name__ for each in _QUANTITIES)
         name = getattr(quantity, "__name__", None) or f"an object of {type(quantity).__name__}"
-        taken = quantity_taken_by(quantity)
-        of = f"What {name} takes is" if taken is not None else "Write"
-        name_taken = "divergence" if taken is None else taken.name
         raise TypeError(
-            f"plan: quantity must be one of the functions {names}; got {name}. {of} "
-            f"jacreg.plan(jacreg.{name_taken}, lin, method)."
+            f"plan: quantity must be one of the functions {names}; got {name}. Write "
+            "jacreg.plan(jacreg.divergence, lin, method); of a loss, with the quantity in it."
         )
     check_linearization("plan", lin)
     choice = found.decide(lin, method)
     return Plan(choice.path, choice.num_products, choice.why)
 
 
-def quantity_taken_by(function: Any) -> Quantity | None:
-    """A quantity itself, or the one that a loss calls; None where there is none."""
-    if (found := _quantity_of(function)) is not None:
-        return found
-    code = getattr(inspect.unwrap(function), "__code__", None) if callable(function) else None
-    called = getattr(code, "co_names", ())
-    return next((found for each, found in _QUANTITIES.items() if each.__name__ in called), None)
-
-
-def _quantity_of(function: Any) -> Quantity | None:
+def quantity_of(function: Any) -> Quantity | None:
+    """What a public function gives; None where it is none of the quantities."""
     # By identity: what is passed by mistake, an array for instance, may have no hash.
     return next((found for each, found in _QUANTITIES.items() if each is function), None)
 

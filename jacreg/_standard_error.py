@@ -12,7 +12,7 @@ import jax.numpy as jnp
 
 from ._keys import check_key
 from ._methods import Method, XRowNorm, XTrace
-from ._plan import quantity_taken_by
+from ._plan import quantity_of
 from ._probes import sample_probes
 from ._structure import error_of_mean
 from ._xrownorm import xrownorm_with_standard_error
@@ -105,10 +105,9 @@ def _probes(name: str, quantity: Any, arguments: dict[str, Any]) -> int:
 
 
 def _those_with_probes(name: str, quantity: Any) -> str:
-    taken = quantity_taken_by(quantity)
-    if taken is None:
-        return "pass one with num_probes, and a key"
-    names = [f"{each.__name__}(num_probes=...)" for each in taken.methods
-             if hasattr(each, "num_probes")]  # fmt: skip
+    found = quantity_of(quantity)
+    default = inspect.signature(quantity).parameters.get("method")
+    methods = found.methods if found is not None else [type(default.default)] if default else []
+    names = [f"{each.__name__}(num_probes=...)" for each in methods if hasattr(each, "num_probes")]
     names += [f"{own.__name__}(num_products=...)" for of, own in _OWN if of == name]
-    return f"pass one of {', '.join(names)}, and a key"
+    return f"pass one {'of ' + ', '.join(names) if names else 'with num_probes'}, and a key"

@@ -97,10 +97,9 @@ MISTAKES = {
         "implicit_score_matching: Hutchinson is stochastic",
     ),
     "a loss to plan": (
-        lambda: jacreg.plan(jacreg.losses.jacobian_penalty, LIN), "jacreg.plan(jacreg.frobenius_sq"
-    ),
-    "a score to plan": (
-        lambda: jacreg.plan(jacreg.losses.implicit_score_matching, LIN), "plan(jacreg.divergence"
+        lambda: jacreg.plan(jacreg.losses.jacobian_penalty, LIN),
+        "got jacobian_penalty. Write jacreg.plan(jacreg.divergence, lin, method); of a loss, with "
+        "the quantity in it",
     ),
     "the time before the batch": (lambda: jacreg.divergence(SWAPPED), "linearize(fn, xs, ts)"),
     "a flag": (lambda: jacreg.linearize(FLAGGED, XS, True), "lambda x: fn(x, True)"),
