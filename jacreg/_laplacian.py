@@ -176,8 +176,9 @@ def _weighted(choice: Choice, weights: PyTree) -> Choice:
 def _closed_by_convolutions(lin: Linearization, weights: PyTree | None) -> Choice | None:
     """The closed trace of a field of few convolutions, None where there is none.
 
-    Where there is one, nothing takes less time, whatever the operations are: all directions carried
-    forward take from 1.2 to 5 times as long for as many of them, as they pass through memory.
+    The ranking of `Auto()` cannot say this, as it counts operations: of two layers the closed form
+    has 1.04 to 1.35 times as many as all directions carried forward, and takes a ninth to 0.6 of
+    their time (images of 8 to 16 pixels; of 6, 1.2 times), as those pass through memory.
     """
     if not convolves(lin):
         return None
