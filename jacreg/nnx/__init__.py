@@ -14,11 +14,11 @@ from ._gaussian_noise import GaussianNoise as GaussianNoise
 from ._group_sort import GroupSort as GroupSort
 from ._group_sort import MaxMin as MaxMin
 from ._jacobian_tracked import JacobianTracked as JacobianTracked
-from ._lipschitz import AOLConv as AOLConv
-from ._lipschitz import LipschitzSequential as LipschitzSequential
-from ._lipschitz import OrthogonalDense as OrthogonalDense
-from ._lipschitz import SLLConv as SLLConv
-from ._lipschitz import SLLDense as SLLDense
+from ._lipschitz_convolution import AOLConv as AOLConv
+from ._lipschitz_convolution import SLLConv as SLLConv
+from ._lipschitz_dense import OrthogonalDense as OrthogonalDense
+from ._lipschitz_dense import SLLDense as SLLDense
+from ._lipschitz_sequential import LipschitzSequential as LipschitzSequential
 from ._spectral_normalized import SpectralNormalized as SpectralNormalized
 
 __all__ = [
