@@ -174,7 +174,11 @@ def _check_update(optimizer: optax.GradientTransformation, params: Any) -> None:
 
 
 def _of_a_call(message: str) -> str:
-    """Return a message of a command in the words of a call: its arguments for keys and options."""
+    """Return a message of a command in the words of a call: its arguments for keys and options.
+
+    Keys stand in what a message says to do as well as at its head, in some forty places; so they
+    are put into other words once, here.
+    """
     message = message.replace("another --workdir", "another workdir")
     message = message.replace("--workdir ", "workdir=").replace("same command", "same call")
     return _KEYS.sub(lambda key: _ARGUMENTS[key[0]], message)
