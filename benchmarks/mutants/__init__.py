@@ -20,6 +20,7 @@ PRIMITIVES = "tests/test_dependence_primitives.py"
 CHAINS = "tests/test_chain_padding.py tests/test_chain.py"
 OUTLOOK = "tests/test_chain_outlook.py"
 PLANS = "tests/test_plan.py"
+PLANNED_PRODUCTS = "tests/test_plan_products.py"
 FORMS = "tests/test_forms.py"
 PROBING = "tests/test_probing.py"
 BOUNDS = "tests/test_operator_norm_bound.py"
@@ -32,7 +33,7 @@ MASKS = "tests/test_dependence_masks.py"
 GUARD = "tests/test_guard_rows.py tests/test_guard.py"
 FIELDS = "tests/test_guard_fields.py"
 BOOLEAN = "tests/test_boolean.py"
-SECOND = "tests/test_laplacian.py tests/test_plan.py"
+SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
 READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
 
@@ -273,7 +274,7 @@ MUTANTS = [
     Mutant("_chain/_outlook.py", "max(behind, default=0) + own", "max(behind, default=0)", OUTLOOK),
     Mutant("_chain/_outlook.py", "if not convolves(lin):", "if convolves(lin):", OUTLOOK),
     Mutant("_chain/_outlook.py", "_first_obstacle(inner, places)", "_first_obstacle(inner, [True] * len(places))", OUTLOOK),
-    Mutant("_chain/_outlook.py", "(what := other_form(equation)) is not None", "(what := None) is not None", PLANS),
+    Mutant("_chain/_outlook.py", "(what := other_form(equation)) is not None", "(what := None) is not None", SECOND),
     Mutant("_chain/_outlook.py", "obstacle.place or place(equation)", "obstacle.place", PLANS, "reason"),
     # Forms
     Mutant("_forms/_table.py", '**_rows("max min abs rem select_n clamp", "elementwise", "piecewise"),',
@@ -292,8 +293,8 @@ MUTANTS = [
     Mutant("_program.py", "or first_unbatched(linear, along) is not None", "or False", CHECKS, "groups"),
     Mutant("_batched.py", "for axis in (0, 1):", "for axis in (0,):", CHECKS, "batching"),
     Mutant("_forward_laplacian/_opaque.py", "raise Refusal(equation, why) from error", "raise", CHECKS, "share"),
-    Mutant("_forward_laplacian/_followed.py", "found[1] or place(equation)", "found[1]", PLANS, "names_what"),
-    Mutant("_forward_laplacian/_followed.py", "return _loop(equation, places), outs", "return None, outs", PLANS, "names_what"),
+    Mutant("_forward_laplacian/_followed.py", "found[1] or place(equation)", "found[1]", SECOND, "names_what"),
+    Mutant("_forward_laplacian/_followed.py", "return _loop(equation, places), outs", "return None, outs", SECOND, "names_what"),
     Mutant("_lipschitz/_layout.py", "shape[place] == into:", "True:", LIPSCHITZ, "channels"),
     # Choices
     Mutant("_choice.py", "if found.cost < limit:", "if best is None:", PLANS, "paths"),
@@ -323,7 +324,7 @@ MUTANTS = [
     Mutant("_transposable.py", "return is_transposable(inner, along)", "return is_transposable(inner)", FORMS, "transpos"),
     Mutant("_interpret.py", "        if any(places):\n            tangents", "        if all(places):\n            tangents", FORMS,
            "transpos"),
-    Mutant("_interpret.py", "            tangents.update(equation.outvars)\n", "", PLANS, "paths"),
+    Mutant("_interpret.py", "            tangents.update(equation.outvars)\n", "", SECOND),
     Mutant("_interpret.py", "len(jaxpr.invars) if along is None else along", "len(jaxpr.invars)", FORMS, "transpos"),
     # Batches of any length
     Mutant("_dependence/_rules_control.py", " or isinstance(length, StandIn)", "", EXPORT, "chooses"),
@@ -359,8 +360,8 @@ MUTANTS = [
     # Groups of probes
     Mutant("_probe_groups.py", "if count % length == 0)", ")", "tests/test_probes.py", "plan"),
     # Closed forms
-    Mutant("_chain/_diagonal.py", "kernels[0].T * kernels[1]", "kernels[0] * kernels[1].T", PLANS, "closed_form"),
-    Mutant("_chain/_diagonal.py", "total + chain.weight * _diagonal", "total + _diagonal", PLANS, "closed_form"),
+    Mutant("_chain/_diagonal.py", "kernels[0].T * kernels[1]", "kernels[0] * kernels[1].T", PLANNED_PRODUCTS, "closed_form"),
+    Mutant("_chain/_diagonal.py", "total + chain.weight * _diagonal", "total + _diagonal", PLANNED_PRODUCTS, "closed_form"),
     Mutant("_chain/_cycle.py", "first = (*chain.diagonals[-1], *chain.diagonals[0])",
            "first = chain.diagonals[0]", CHAINS, "three_layers"),
     Mutant("_chain/_stencil.py", "start = tuple(low - count + 1 for", "start = tuple(low - count for", CHAINS,
@@ -409,9 +410,9 @@ MUTANTS = [
            "return xs - 2 * hidden @ kernel.T", LIPSCHITZ, "residual"),
     # Sparse output
     Mutant("_exact.py", "dense.run(key).reshape(lin.num_examples, row.size)",
-           "dense.run(key).swapaxes(1, 2).reshape(lin.num_examples, row.size)", PLANS, "sparse"),
+           "dense.run(key).swapaxes(1, 2).reshape(lin.num_examples, row.size)", PLANNED_PRODUCTS, "sparse"),
     Mutant("_jacobian.py", "*(np.unravel_index(column, in_shape) if in_shape else ()),",
-           "*(np.unravel_index(column, in_shape, order='F') if in_shape else ()),", PLANS, "sparse"),
+           "*(np.unravel_index(column, in_shape, order='F') if in_shape else ()),", PLANNED_PRODUCTS, "sparse"),
     # Flows
     Mutant("flow/_integrate.py", "_base(base, latents) + trace", "_base(base, latents) - trace", FLOWS, "closed_form"),
     Mutant("flow/_integrate.py", "_solve(rates, state, solver, solver.end_time, 0.0)",
