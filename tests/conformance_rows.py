@@ -169,7 +169,7 @@ LOSSES: dict[str, Row] = {
 # Names without a row of their own, and where they are held.
 NO_ROW: dict[str, dict[str, str]] = {
     "jacreg": {
-        "ColoringError": "an error; tests/test_coloring.py",
+        "ColoringError": "an error; tests/test_coloring_refused.py",
         "DirectionError": "an error; every pair raises it where a direction is missing",
         "LayerwiseLogFrobenius": "the result of layerwise_log_frobenius",
         "LeastStretch": "the result of least_stretch",

@@ -5,6 +5,12 @@ import jax.numpy as jnp
 import numpy as np
 from jax import lax
 
+SHAPE = (2, 6, 6, 3)
+
+
+def images(shape=SHAPE, seed=0):
+    return jnp.asarray(np.random.default_rng(seed).normal(size=shape))
+
 
 def kernel(shape, seed=0, dtype=None):
     dtype = dtype or jnp.zeros(()).dtype

@@ -13,7 +13,7 @@ VOLUME = "tests/test_estimators.py -k pseudo_determinant"
 QUADRATURE = "tests/test_lanczos_quadrature.py"
 SERIES = "tests/test_log_determinant.py"
 LOW_RANK = "tests/test_low_rank_traces.py"
-COLORING = "tests/test_coloring.py"
+COLORING = "tests/test_coloring.py tests/test_coloring_refused.py tests/test_coloring_counts.py"
 FORWARD = "tests/test_forward_laplacian.py"
 TABLES = "tests/test_coloring_tables.py"
 PRIMITIVES = "tests/test_dependence_primitives.py"
@@ -35,7 +35,7 @@ FIELDS = "tests/test_guard_fields.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
-READING = "tests/test_dependence_rules.py tests/test_dependence.py tests/test_coloring.py"
+READING = f"tests/test_dependence_rules.py tests/test_dependence.py {COLORING}"
 
 
 class Mutant(NamedTuple):
