@@ -3,7 +3,7 @@
 A dtype that is compared or promoted wrongly changes a number by much more than rounding does.
 """
 
-import every_call
+import call_nets
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -73,7 +73,7 @@ KINDS = {
 
 
 class Mixed(Net):
-    """The networks of `every_call` with something before them."""
+    """The networks of `call_nets` with something before them."""
 
     def __init__(self, kind):
         super().__init__()
@@ -114,7 +114,7 @@ def rounded_weights(monkeypatch, dtype):
         return np.asarray(np.asarray(array).astype(dtype), np.float64)
 
     for name in ("SQUARE", "WIDE", "LARGE", "KERNEL"):
-        monkeypatch.setattr(every_call, name, rounded(getattr(every_call, name)))
+        monkeypatch.setattr(call_nets, name, rounded(getattr(call_nets, name)))
     for name in ("MIX", "TAPS"):
         monkeypatch.setitem(globals(), name, rounded(globals()[name]))
 
