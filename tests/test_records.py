@@ -151,12 +151,23 @@ class TestCheckpoints:
         checkpoints.save(1, tree(4.0))
         assert checkpoints.restore(tree(0.0), warn=pytest.fail)[0] == 1
 
-    def test_of_another_model_is_not_restored(self, tmp_path):
+    @pytest.mark.parametrize(
+        ("like", "what"),
+        [
+            ({"w": jnp.ones(4)}, r"float32\(3,\).* float32\(4,\)"),
+            ({"w": jnp.ones(3, jnp.int32)}, r"float32\(3,\).* int32\(3,\)"),
+            ({"v": jnp.ones(3)}, r"\['w'\] float32"),
+            ({"w": jnp.ones(3), "x": jnp.ones(2)}, r"\['x'\]"),
+            ({}, r"\['w'\]"),
+        ],
+    )
+    def test_a_whole_one_of_another_model_is_refused_and_kept(self, tmp_path, like, what):
         checkpoints = Checkpoints(tmp_path / "checkpoints")
         checkpoints.save(1, {"w": jnp.ones(3)})
-        told = []
-        assert checkpoints.restore({"w": jnp.ones(4)}, warn=told.append) is None
-        assert told
+        before = {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
+        with pytest.raises(WorkdirError, match=f"checkpoints/1: is whole, but .*{what}"):
+            checkpoints.restore(like, warn=pytest.fail)
+        assert before == {path: path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()}
 
 
 def test_the_digest_sees_value_dtype_and_shape():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -110,7 +110,8 @@ class Checkpoints:
             warn: told of every checkpoint that is torn and passed over.
 
         Raises:
-            WorkdirError: a version that kept them in another form wrote them.
+            WorkdirError: the newest whole one is another network's or optimiser's, or a version
+                that kept them in another form wrote them. Nothing is changed.
         """
         if jax.process_count() > 1:
             return _told(self._restore(like, warn) if jax.process_index() == 0 else None, like)
@@ -128,6 +129,8 @@ class Checkpoints:
             try:
                 leaves, recorded = self._read(step, like)
                 return Restored(step, _from_arrays(leaves, like), recorded)
+            except WorkdirError:
+                raise
             except Exception as error:  # numpy and zipfile raise many kinds for torn files
                 warn(f"checkpoint {step} is torn and passed over ({_reason(error)})")
                 self._set_aside(step)
@@ -144,23 +147,45 @@ class Checkpoints:
         index = records.read_json(folder / _INDEX)
         if index is None:
             raise ValueError(f"no readable {_INDEX}")
-        expected = _to_arrays(like)
-        stored = records.read_arrays(folder / _ARRAYS)
-        if list(stored) != _names(like):
-            raise ValueError("its arrays have other names than the model's")
-        leaves = [
-            leaf.view(reference.dtype) if leaf.dtype.kind == "V" else leaf
-            for leaf, reference in zip(stored.values(), expected, strict=True)
-        ]
-        for leaf, reference in zip(leaves, expected, strict=True):
-            if (leaf.shape, leaf.dtype) != (reference.shape, reference.dtype):
-                raise ValueError(
-                    f"it holds an array {leaf.dtype}{leaf.shape}, the model has "
-                    f"{reference.dtype}{reference.shape}"
-                )
+        expected = dict(zip(_names(like), _to_arrays(like), strict=True))
+        found = {
+            name: _as_type(leaf, expected[name].dtype) if name in expected else leaf
+            for name, leaf in records.read_arrays(folder / _ARRAYS).items()
+        }
+        self._check_fits(folder, found, expected)
+        leaves = list(found.values())
         if digest(leaves) != index.get("sha256"):
             raise ValueError("its digest does not match its arrays")
         return leaves, index.get("recorded") is not False
+
+    def _check_fits(
+        self, folder: Path, found: Mapping[str, np.ndarray], expected: Mapping[str, np.ndarray]
+    ) -> None:
+        """Raise unless arrays that could be read are those of a state.
+
+        Raises:
+            WorkdirError: they are another's. To begin again would take its run away.
+        """
+
+        def words(arrays: Mapping[str, np.ndarray]) -> dict[str, str]:
+            return {name: f"{name[4:]} {each.dtype}{each.shape}" for name, each in arrays.items()}
+
+        has, needs = words(found), words(expected)
+        other = [name for name in {**has, **needs} if has.get(name) != needs.get(name)]
+        if other:
+            first = other[0]
+            raise WorkdirError(
+                f"{folder}: is whole, but holds the state of another network or optimiser "
+                f"({has.get(first, 'nothing')} where this run has {needs.get(first, 'nothing')}). "
+                "Go on with the model, the versions of its packages and the checkpoints that it "
+                "was written with, or use another workdir."
+            )
+
+
+def _as_type(leaf: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """Return an array that numpy stored as bytes, bfloat16 for instance, in its type again."""
+    stored = leaf.dtype
+    return leaf.view(dtype) if stored.kind == "V" and stored.itemsize == dtype.itemsize else leaf
 
 
 class NoCheckpoints:
