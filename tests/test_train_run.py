@@ -3,6 +3,7 @@
 import fcntl
 import json
 import os
+import shutil
 import signal
 from pathlib import Path
 
@@ -14,6 +15,7 @@ from train_setup import tiny, train_cache, undrawn  # noqa: F401
 from train import loop, records
 from train.errors import ConfigError, DataError, DivergedError, InterruptedRun, WorkdirError
 from train.run import run
+from train.workdir import record_config
 
 pytestmark = pytest.mark.usefixtures("train_cache")
 
@@ -150,6 +152,45 @@ class TestResuming:
         out = capsys.readouterr().out
         assert "checkpoint 24 is torn" in out
         assert "goes on from the checkpoint of step 12" in out
+
+    @pytest.mark.usefixtures("undrawn")
+    @pytest.mark.parametrize(
+        ("kept", "told"),
+        [
+            ((), "lacks 2 lines of training up to the checkpoint, the first of step 10"),
+            ((0,), "lacks 1 line of training up to the checkpoint, the first of step 20"),
+            ((1, 2), "lacks 1 line of training up to the checkpoint, the first of step 10"),
+            ((0, 1, 2), None),
+        ],
+    )
+    def test_lines_that_are_gone_are_told(
+        self, whole, tmp_path, monkeypatch, capsys, kept, told
+    ):
+        with monkeypatch.context() as patch:
+            crash_at(patch, 2)
+            with pytest.raises(Crashed):
+                run(tiny(), tmp_path)
+        path = tmp_path / "metrics.jsonl"
+        written = path.read_bytes().splitlines(keepends=True)
+        assert len(written) == 3
+        path.write_bytes(b"".join(written[each] for each in kept))
+        summary = run(tiny(), tmp_path)
+        assert summary["params_sha256"] == whole[1]["params_sha256"]
+        out = capsys.readouterr().out
+        assert ("lacks" in out) == (told is not None)
+        assert told is None or f"metrics.jsonl {told}" in out
+        assert lines(tmp_path)[len(kept) :] == lines(whole[0])[3:]
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_a_checkpoint_past_the_end_is_refused(self, whole, tmp_path):
+        shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+        (tmp_path / "summary.json").unlink()
+        config = tiny(training={"steps": 20})
+        record_config(tmp_path, config)
+        before = (tmp_path / "metrics.jsonl").read_bytes()
+        with pytest.raises(WorkdirError, match="of step 30, but training.steps is 20"):
+            run(config, tmp_path)
+        assert (tmp_path / "metrics.jsonl").read_bytes() == before
 
     def test_after_death_during_the_final_evaluation(self, whole, tmp_path, monkeypatch):
         def die(workdir):

@@ -16,7 +16,7 @@ import numpy as np
 
 from train import records
 from train.checkpoints import Checkpoints, NoCheckpoints
-from train.errors import ConfigError, DivergedError, InterruptedRun
+from train.errors import ConfigError, DivergedError, InterruptedRun, WorkdirError
 from train.interrupt import Interrupt, Stop
 from train.objective import Objective
 from train.optimizers import make_optimizer
@@ -179,9 +179,26 @@ class Loop:
             self.log.truncate(0)
             return state
         step, state, recorded = found
+        if step > self.config.training.steps:
+            raise WorkdirError(
+                f"{self.checkpoints.folder}: holds a checkpoint of step {step}, but training.steps "
+                f"is {self.config.training.steps}: it is another run's. Use another workdir."
+            )
         self.log.truncate(step if recorded else step - 1)
         self.reporter.say(f"{self.reporter.title}: goes on from the checkpoint of step {step}")
+        self._tell_missing_lines(step if recorded else step - 1)
         return state if recorded else self._record(step, on_all(state, self.mesh))
+
+    def _tell_missing_lines(self, step: int) -> None:
+        """Say which lines up to a step are gone, since no step is taken again to write them."""
+        every = self.config.training.log_every
+        missing = set(range(every, step + 1, every)) - {line["step"] for line in self.log.read()}
+        if missing:
+            lines = f"{len(missing)} line{'s' if len(missing) > 1 else ''}"
+            self.reporter.say(
+                f"{self.reporter.title}: {records.METRICS} lacks {lines} of training up to the "
+                f"checkpoint, the first of step {min(missing)}"
+            )
 
     def _check_parts(self) -> None:
         parts = self.config.training.accumulate
