@@ -69,12 +69,15 @@ def test_from_the_folder_where_the_command_runs(tmp_path, monkeypatch, capsys):
     assert main(["c.toml", "--workdir", "run"]) == 0
     assert str(tmp_path) not in sys.path
     assert str(tmp_path / "mine_alone.py") in capsys.readouterr().out
-    # An unfinished run must meet the file that it began with.
-    (tmp_path / "run" / "summary.json").unlink()
+    # A run must meet the file that it began with: a result would be that of the old one.
+    assert main(["c.toml", "--workdir", "run"]) == 0
     with (tmp_path / "mine_alone.py").open("a") as file:
         file.write("# changed\n")
-    with pytest.raises(WorkdirError, match=r"another version of .*mine_alone"):
-        run(config, tmp_path / "run")
+    for finished in (True, False):
+        if not finished:
+            (tmp_path / "run" / "summary.json").unlink()
+        with pytest.raises(WorkdirError, match=r"another version of .*mine_alone"):
+            run(config, tmp_path / "run")
     del sys.modules["mine_alone"]
 
 

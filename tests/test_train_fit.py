@@ -2,6 +2,7 @@
 
 import json
 import os
+import shutil
 import signal
 import traceback
 
@@ -39,6 +40,11 @@ def dense(outputs=3, inputs=6):
 
 def half_squared(lin, key):
     return jacreg.losses.jacobian_penalty(lin, key=key)
+
+
+def content(folder):
+    files = [path for path in folder.rglob("*") if path.is_file() and path.name != ".lock"]
+    return {path.relative_to(folder): path.read_bytes() for path in files}
 
 
 def without_key(lin):
@@ -169,24 +175,26 @@ class TestNnx:
             train.fit(normed(), SPLITS, workdir=whole.workdir, **{**ARGUMENTS, **change})
         assert said in str(caught.value)
 
-    @pytest.mark.parametrize("what", ["model", "data", "optimizer"])
-    def test_another_model_or_data_is_refused(self, whole, tmp_path, what):
-        import shutil
-
+    @pytest.mark.parametrize("finished", [False, True])
+    @pytest.mark.parametrize("what", ["model", "width", "data", "optimizer"])
+    def test_another_model_or_data_is_refused(self, whole, tmp_path, what, finished):
         workdir = tmp_path / "run"
         shutil.copytree(whole.workdir, workdir)
-        (workdir / "summary.json").unlink()
+        if not finished:
+            (workdir / "summary.json").unlink()
         model, data, arguments = normed(), SPLITS, ARGUMENTS
         if what == "model":
             model = normed(seed=1)
+        elif what == "width":
+            model = own_models.Normed(6, 3, width=9, rngs=nnx.Rngs(0))
         elif what == "data":
             data = {**SPLITS, "test": (INPUTS[100:], LABELS[100:])}
         else:
             arguments = {**ARGUMENTS, "optimizer": optax.adam(2e-2)}
-        before = (workdir / "metrics.jsonl").read_bytes()
+        before = content(workdir)
         with pytest.raises(WorkdirError, match=r"was begun (with|on) (an)?other"):
             train.fit(model, data, workdir=workdir, **arguments)
-        assert (workdir / "metrics.jsonl").read_bytes() == before
+        assert content(workdir) == before
 
 
 class TestEquinox:

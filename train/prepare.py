@@ -98,34 +98,51 @@ def record(prepared: Prepared, workdir: Path) -> None:
     Raises:
         WorkdirError: it was begun with other data, another model or another optimiser.
     """
-    found = environment.describe(prepared.dataset, prepared.loop.batch_size)
-    _record_environment(workdir, found | _origins(prepared.config, prepared.problem))
+    found = begun_alike(prepared, workdir)
+    records.write_json(workdir / records.ENVIRONMENT, found)
     record_config(workdir, prepared.config)
 
 
-def _origins(config: Config, problem: Problem) -> dict[str, Any]:
-    """Return what tells a model, and an optimiser, of the user's own from another."""
-    found: dict[str, Any] = {}
+def begun_alike(prepared: Prepared, workdir: Path) -> dict[str, Any]:
+    """Return what `environment.json` is to say of a run; nothing is written.
+
+    Raises:
+        WorkdirError: the folder's run was begun with other data, another model or another
+            optimiser.
+    """
+    config, problem = prepared.config, prepared.problem
+    found = environment.describe(prepared.dataset, prepared.loop.batch_size)
     if config.model.target is not None:
         start = tree_digest((problem.params, problem.state))
         found["model"] = {**described(config.model), "start_sha256": start}
     if config.optimizer.given is not None:
         found["optimizer"] = first_steps(config.optimizer.given, problem.params)
+    _check_alike(found, workdir)
     return found
 
 
-def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:
-    """Write `environment.json`; a resumed run must meet the data that it began with."""
-    path = workdir / records.ENVIRONMENT
-    old = records.read_json(path)
-    if old is not None and old.get("data", {}).get("sha256") not in (None, found["data"]["sha256"]):
+def check_own_file(config: Config, workdir: Path) -> None:
+    """Raise where the file of `model.target` is no longer the one that a run was begun with.
+
+    Raises:
+        WorkdirError: it has changed.
+    """
+    if config.model.target is not None and config.model.given is None:
+        _check_alike({"model": described(config.model)}, workdir)
+
+
+def _check_alike(found: Mapping[str, Any], workdir: Path) -> None:
+    """Raise unless a run meets what it began with, as far as both records say."""
+    old = records.read_json(workdir / records.ENVIRONMENT) or {}
+    before, now = (each.get("data", {}).get("sha256") for each in (old, found))
+    if not _alike(before, now):
         raise WorkdirError(
             f"--workdir {workdir}: was begun on other data (sha256 "
-            f"{old['data']['sha256'][:12]}..., now {found['data']['sha256'][:12]}...). "
+            f"{before[:12]}..., now {now[:12]}...). "
             "Restore the data, or use another --workdir."
         )
     for part, keys in (("model", ("sha256", "start_sha256")), ("optimizer", ("first_steps",))):
-        before, now = (old or {}).get(part, {}), found.get(part, {})
+        before, now = old.get(part, {}), found.get(part, {})
         changed = [key for key in keys if not _alike(before.get(key), now.get(key))]
         if changed:
             what = {"sha256": f"another version of {now.get('file', 'its file')}"}.get(
@@ -134,7 +151,6 @@ def _record_environment(workdir: Path, found: Mapping[str, Any]) -> None:
             raise WorkdirError(
                 f"--workdir {workdir}: was begun with {what}. Restore it, or use another workdir."
             )
-    records.write_json(path, found)
 
 
 def _alike(before: Any, now: Any) -> bool:

@@ -11,7 +11,7 @@ from train import records
 from train.checkpoints import tree_digest
 from train.errors import WorkdirError
 from train.parallel import make_mesh
-from train.prepare import prepare
+from train.prepare import begun_alike, prepare
 from train.progress import Reporter
 from train.step import init_state
 from train.tables import read_tables
@@ -53,12 +53,14 @@ def restored(config: Config, workdir: Path) -> Trained:
     """Return the model that the finished run of a config ended with.
 
     Raises:
-        WorkdirError: its last checkpoint is gone or another's.
+        WorkdirError: its last checkpoint is gone or another's, or the run was begun with other
+            data, another model or another optimiser.
     """
     summary = records.read_json(workdir / records.SUMMARY) or {}
     reporter = Reporter(config.experiment.name, config.training.steps)
     quiet = Reporter(config.experiment.name, config.training.steps, quiet=True)
     prepared = prepare(config, make_mesh(config), workdir, quiet)
+    begun_alike(prepared, workdir)
     loop, problem = prepared.loop, prepared.problem
     like = init_state(problem.params, problem.state, loop.optimizer, loop.metric_names)
     found = loop.checkpoints.restore(like, reporter.say)

@@ -27,7 +27,7 @@ from train.errors import (
 from train.interrupt import Interrupt, Stop
 from train.parallel import join_hosts, make_mesh
 from train.precision import check_precision
-from train.prepare import Prepared, prepare, record
+from train.prepare import Prepared, check_own_file, prepare, record
 from train.progress import Reporter, shown_metric
 from train.workdir import check_free, continued, locked
 
@@ -123,6 +123,7 @@ def _run(
             raise
         summary = records.read_json(workdir / records.SUMMARY)
         if summary is not None and summary.get("status") == FINISHED:
+            check_own_file(config, workdir)
             reporter.say(f"{reporter.title}: finished already, in {workdir}")
             show(reporter, summary)
             return Ended(summary, None)
