@@ -103,6 +103,26 @@ def test_what_does_not_fit_leaves_no_trace(target, options, said, tmp_path):
     assert not (tmp_path / "run").exists()
 
 
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("raise SystemExit(3)", "cannot be imported (SystemExit: 3). What a script does"),
+        ("import argparse\nargparse.ArgumentParser().parse_args(['x'])", "(SystemExit: 2). What"),
+        ("def Net(rngs):\n    raise SystemExit('no')", "model.options: a_script:Net cannot be made"),
+    ],
+)
+def test_a_script_that_leaves_is_told(text, said, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a_script.py").write_text(text)
+    (tmp_path / "c.toml").write_text(dump(own("a_script:Net")))
+    try:
+        assert main(["c.toml", "--workdir", "run"]) == 2
+    finally:
+        sys.modules.pop("a_script", None)
+    assert said in capsys.readouterr().err
+    assert not (tmp_path / "run").exists()
+
+
 PARSED = [
     ({"target": "own_models"}, "model.target: got 'own_models', expected \"package.module:Name\""),
     ({"target": "a:B", "name": "mlp"}, "got a name and a target"),

@@ -138,7 +138,7 @@ def _made(config: Model, key: Array) -> Any:
             model, state = eqx.nn.make_with_state(made)(**options, **given)
             return (model, state) if jax.tree.leaves(state) else model
         return made(**options, **given)
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         text = " ".join(str(error).split())[:400]
         call = f"{config.target}({', '.join(map(str, parameters.values())) or '...'})"
         raise ConfigError(
@@ -180,10 +180,14 @@ def _imported(target: str) -> Any:
         raise ConfigError(
             f"model.target: {module_name} needs the package {error.name}, which this Python lacks."
         ) from None
-    except Exception as error:  # whatever the user's own code raises
+    except (Exception, SystemExit) as error:  # whatever the user's own code raises
         text = " ".join(str(error).split())[:300]
+        hint = ""
+        if isinstance(error, SystemExit):  # a script, whose arguments are not the command's
+            hint = ' What a script does when it is run belongs under `if __name__ == "__main__":`.'
         raise ConfigError(
             f"model.target: {module_name} cannot be imported ({type(error).__name__}: {text})."
+            f"{hint}"
         ) from None
     for part in name.split("."):
         if not hasattr(found, part):
