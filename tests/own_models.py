@@ -65,6 +65,18 @@ class ChannelsLast(nnx.Module):
         return self.last(nnx.relu(self.convolution(xs)).mean((1, 2)))
 
 
+class OfBatches(eqx.Module):
+    """An Equinox module that is written for a batch, which is a mistake."""
+
+    last: eqx.nn.Linear
+
+    def __init__(self, *, key):
+        self.last = eqx.nn.Linear(64, 10, key=key)
+
+    def __call__(self, xs):
+        return jax.vmap(self.last)(xs.reshape(len(xs), -1))
+
+
 def made_by_a_function(width: int, *, rngs: nnx.Rngs) -> nnx.Module:
     """Return a network of digits."""
     return Normed(64, 10, width, rngs=rngs)

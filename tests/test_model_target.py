@@ -90,6 +90,9 @@ RUNTIME = [
     ("own_models:Normed", {"inputs": 9, "outputs": 10}, "does not take inputs of shape (8, 8, 1)"),
     ("own_models:Normed", {"inputs": 64, "outputs": 7}, "returns shape (2, 7)"),
     ("own_models:ChannelsFirst", {"outputs": 10}, 'layout = ["NCHW", "OIHW", "NCHW"]'),
+    ("own_models:OfBatches", {}, "(64,) and (8,).). It is called on one example, (8, 8, 1)."),
+    ("equinox.nn:Linear", {"in_features": 64, "out_features": 10}, "begin its call with x = x.rav"),
+    ("flax.nnx:Linear", {"in_features": 64, "out_features": 10}, "begin its call with xs = xs.res"),
     ("fractions:Fraction", {"numerator": 3}, "expected an nnx module"),
 ]  # fmt: skip
 
@@ -99,6 +102,7 @@ def test_what_does_not_fit_leaves_no_trace(target, options, said, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(own(target, options), tmp_path / "run")
     assert said in str(caught.value)
+    assert ("layout" in str(caught.value)) == (target == "own_models:ChannelsFirst")
     assert len(str(caught.value)) < 1500
     assert not (tmp_path / "run").exists()
 
@@ -108,7 +112,10 @@ def test_what_does_not_fit_leaves_no_trace(target, options, said, tmp_path):
     [
         ("raise SystemExit(3)", "cannot be imported (SystemExit: 3). What a script does"),
         ("import argparse\nargparse.ArgumentParser().parse_args(['x'])", "(SystemExit: 2). What"),
-        ("def Net(rngs):\n    raise SystemExit('no')", "model.options: a_script:Net cannot be made"),
+        (
+            "def Net(rngs):\n    raise SystemExit('no')",
+            "model.options: a_script:Net cannot be made",
+        ),
     ],
 )
 def test_a_script_that_leaves_is_told(text, said, tmp_path, monkeypatch, capsys):

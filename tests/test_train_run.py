@@ -163,9 +163,7 @@ class TestResuming:
             ((0, 1, 2), None),
         ],
     )
-    def test_lines_that_are_gone_are_told(
-        self, whole, tmp_path, monkeypatch, capsys, kept, told
-    ):
+    def test_lines_that_are_gone_are_told(self, whole, tmp_path, monkeypatch, capsys, kept, told):
         with monkeypatch.context() as patch:
             crash_at(patch, 2)
             with pytest.raises(Crashed):
@@ -188,7 +186,7 @@ class TestResuming:
         config = tiny(training={"steps": 20})
         record_config(tmp_path, config)
         before = (tmp_path / "metrics.jsonl").read_bytes()
-        with pytest.raises(WorkdirError, match="of step 30, but training.steps is 20"):
+        with pytest.raises(WorkdirError, match=r"of step 30, but training\.steps is 20"):
             run(config, tmp_path)
         assert (tmp_path / "metrics.jsonl").read_bytes() == before
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import partial
@@ -155,11 +156,17 @@ class BuiltModel:
         """Return what to do where a model of one's own takes the data in another order."""
         if not is_target(self.name):
             return "" if self.name in NETWORKS else rearranged(call, sample)
+        called, flat = f"a batch, {sample.shape}", "xs = xs.reshape(len(xs), -1)"
+        if self.per_example:
+            called, flat = f"one example, {sample.shape[1:]}", "x = x.ravel()"
+        said = f" It is called on {called}."
+        if takes(call, (len(sample), math.prod(sample.shape[1:])), sample.dtype):
+            return f"{said} It takes flat inputs: begin its call with {flat}."
         if sample.ndim != 4:
-            return ""
+            return said
         order = (0, 3, 1, 2) if self.axes is None else tuple(np.argsort(self.axes).tolist())
         if not takes(call, tuple(sample.shape[axis] for axis in order), sample.dtype):
-            return ""
+            return said
         if self.axes is not None:
             return " It takes images as they come, H, W, C: remove `layout` in section [model]."
         return (
@@ -186,14 +193,14 @@ def build_model(
     Raises:
         ConfigError: the framework, layout or an option does not fit the network.
     """
-    layout = _layout(config)
+    layout, framework = _layout(config), config.framework
     if config.target is not None:
-        functional = own_functional(config, key)
+        functional, framework = own_functional(config, key)
         apply = applied(functional)
     else:
         functional = _network(config, layout, dataset, num_outputs, key)
         apply = functional.apply
-    axes, per_example = None, config.framework == "equinox"
+    axes, per_example = None, framework == "equinox"
     apply = computed_in(apply, precision)
     # A model of one's own takes the data as it is, unless it asks for an order.
     if len(dataset.input_shape) == 3 and (config.target is None or config.layout is not None):

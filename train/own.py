@@ -33,8 +33,8 @@ def is_target(text: str) -> bool:
     )
 
 
-def own_functional(config: Model, key: Array) -> Functional:
-    """Return the model of `model.target`, or the one given in its place, taken apart.
+def own_functional(config: Model, key: Array) -> tuple[Functional, str]:
+    """Return the model of `model.target`, or the one given, taken apart, and its framework.
 
     Raises:
         ConfigError: it cannot be imported or made, or is no nnx or Equinox module.
@@ -46,7 +46,7 @@ def own_functional(config: Model, key: Array) -> Functional:
             f'model.framework: got "{config.framework}", but {config.name} is a module of '
             f"{framework}; leave it out."
         )
-    return functional
+    return functional, framework
 
 
 def framework_of(config: Model) -> str | None:

@@ -23,12 +23,13 @@ def rearranged(call: Callable[[Any], Any], xs: Any) -> str:
 
 
 def takes(call: Callable[[Any], Any], shape: tuple[int, ...], dtype: Any) -> bool:
-    """Return whether a model takes a batch of a shape and gives a row an example."""
+    """Return whether a model takes a batch of a shape and gives a row of numbers an example."""
     try:
         ys = jax.eval_shape(call, jax.ShapeDtypeStruct(shape, dtype))
     except Exception:  # whatever the user's own code raises
         return False
-    return all(leaf.shape[:1] == shape[:1] for leaf in jax.tree.leaves(ys))
+    leaves = jax.tree.leaves(ys)
+    return all(leaf.ndim == 2 and leaf.shape[:1] == shape[:1] for leaf in leaves)
 
 
 def _candidates(shape: tuple[int, ...]) -> list[tuple[str, tuple[int, ...]]]:
