@@ -8,14 +8,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple, SupportsIndex
 import jax
 import jax.numpy as jnp
 
-from ._basis import FlatJacobian
-from ._checks import check_count
 from ._errors import note_mistake
-from ._lanczos import norm, unit
+from ._lanczos import norm
 from ._linearize import Linearization, linearize
 from ._probes import draw
 from ._spectral_norm import leading_pair
-from ._structure import accumulate_dtype, shape_of_argument
+from ._structure import shape_of_argument
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -97,35 +95,6 @@ def leading_triple(
     value = jnp.where(trusted, found.value[0], jnp.nan).astype(lin.outputs.dtype)
     left, right = lin.outputs.unflatten(found.left), lin.inputs.unflatten(found.right)
     return LeadingTriple(value, left[0], right[0])
-
-
-def refine_leading_triple(
-    linear_map: Callable[[Array], Array], right: Float[Array, " *in"], *, num_steps: int = 1
-) -> LeadingTriple:
-    """Follow a map that has changed a little: power steps from an earlier right vector.
-
-    For training, where the parameters move slowly and a step or two a call keeps up.
-    The value is a lower bound of the operator norm at any number of steps.
-
-    Args:
-        linear_map: as for `operator_norm`; assumed to be affine.
-        right: the earlier vector, of the map's argument's shape.
-        num_steps: products with the map and its transpose before the last product.
-    """
-    check_count("operator_norm", "num_steps", num_steps)
-    lin = _linearize_at_zero(linear_map, right.shape, right.dtype)
-    flat, frozen = FlatJacobian(lin), FlatJacobian(jax.lax.stop_gradient(lin))
-    wide = accumulate_dtype(right.dtype)
-
-    def step(_: int, vector: Array) -> Array:
-        return unit(frozen.vjp(frozen.jvp(vector)).astype(wide))
-
-    start = unit(jax.lax.stop_gradient(right).reshape(1, -1).astype(wide))
-    vector = jax.lax.stop_gradient(jax.lax.fori_loop(0, num_steps, step, start))
-    image = flat.jvp(vector).astype(wide)
-    left = lin.outputs.unflatten(unit(jax.lax.stop_gradient(image)))
-    value = norm(image)[0].astype(lin.outputs.dtype)
-    return LeadingTriple(value, left[0], lin.inputs.unflatten(vector)[0])
 
 
 def _linearize_at_zero(

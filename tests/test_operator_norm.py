@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 
 import jacreg
-from jacreg._operator_norm import leading_triple, refine_leading_triple
+from jacreg._operator_norm import leading_triple
 
 KEY = jax.random.key(3)
 
@@ -142,36 +142,14 @@ def test_singular_vectors(x64):
 
 
 def test_singular_vectors_carry_no_gradient(x64):
-    start = jnp.ones(3) / np.sqrt(3)
-
-    def triple(kernel, right):
-        refined = refine_leading_triple(lambda x: kernel @ x, right)
-        return refined, leading_triple(lambda x: kernel @ x, 3, key=KEY)
+    def triple(kernel):
+        return leading_triple(lambda x: kernel @ x, 3, key=KEY)
 
     kernel, direction = jax.random.normal(KEY, (2, 4, 3))
-    for vectors in jax.jit(partial(jax.jvp, triple))((kernel, start), (direction, start[::-1]))[1]:
-        assert float(vectors.value) != 0
-        np.testing.assert_array_equal(vectors.left, 0)
-        np.testing.assert_array_equal(vectors.right, 0)
-
-
-def test_warm_start_follows_a_changing_map(x64):
-    linear_map, in_shape = MAPS["same"]()
-    kernel = _draw((3, 3, 3, 4))
-    right = jax.jit(lambda: leading_triple(linear_map, in_shape, key=KEY).right)()
-
-    @jax.jit
-    def refine(kernel, right):
-        triple = refine_leading_triple(lambda x: linear_map(x, kernel), right)
-        return triple, jnp.sum(triple.left * linear_map(triple.right, kernel))
-
-    for step in range(30):
-        kernel = kernel + 1e-3 * _draw(kernel.shape, seed=step + 10)
-        triple, product = refine(kernel, right)
-        right = triple.right
-    truth = _dense_norm(linear_map, in_shape, kernel)
-    assert 0.99 <= float(triple.value) / truth <= 1 + 1e-9
-    np.testing.assert_allclose(product, triple.value)
+    vectors = jax.jit(partial(jax.jvp, triple))((kernel,), (direction,))[1]
+    assert float(vectors.value) != 0
+    np.testing.assert_array_equal(vectors.left, 0)
+    np.testing.assert_array_equal(vectors.right, 0)
 
 
 @pytest.mark.parametrize("dtype", [jnp.float32, jnp.bfloat16])

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-EXIT_FINISHED = 0
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3

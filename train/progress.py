@@ -9,8 +9,6 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
-SHORT = {"jacobian_norm": "norm(J)_F"}
-
 
 class Reporter:
     """Tells the user of steps, messages and results, on stdout.

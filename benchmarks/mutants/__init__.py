@@ -390,7 +390,6 @@ MUTANTS = [
            "costs"),
     Mutant("_spectral_norm.py", "jnp.where(finite[:, None, None], gram, 0)", "gram", SPECTRAL, "small_finite"),
     Mutant("_lanczos.py", "(1 + 0.75 * tolerance) ** 2", "(1 + 7.5 * tolerance) ** 2", SPECTRAL, "costs"),
-    Mutant("_operator_norm.py", "unit(jax.lax.stop_gradient(image))", "unit(image)", SPECTRAL, "no_gradient"),
     # 1-Lipschitz layers
     Mutant("_lipschitz/_almost_orthogonal.py", "else product * (weights / weights[:, None]))\n\n\ndef c",
            "else product)\n\n\ndef c",

@@ -74,7 +74,7 @@ def _gather(equation: Equation) -> list[Dependence]:
     choices = _choices_of(operand.shape, indices, numbers, tuple(sizes), mode, shape)
     if choices is not None:
         return [each(operand.dependence, lambda p: _chosen(p, choices, shape))]
-    return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape, indices))]
+    return [each(operand.dependence, lambda p: _anywhere(p, numbers, sizes, shape))]
 
 
 @rule("scatter", "scatter-add", "scatter_add", "scatter-sub", "scatter-mul")
@@ -228,9 +228,7 @@ def _layout(numbers: Any, rank: int, out_rank: int) -> tuple[dict[int, int], lis
     return dict(zip(kept, numbers.offset_dims, strict=True)), index_axes
 
 
-def _anywhere(
-    pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...], indices: Operand
-) -> Pattern:
+def _anywhere(pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...]) -> Pattern:
     """Gather at unknown indices: whole and batch axes stay, the others are read anywhere."""
     rank = len(pattern.shape)
     offsets, index_axes = _layout(numbers, rank, len(shape))

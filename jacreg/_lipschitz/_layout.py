@@ -86,10 +86,6 @@ class Convolution:
         """The spatial letters in the kernel's order."""
         return "".join(letter for letter in self.layout[1] if letter not in "IO")
 
-    def channels_axis(self, part: int) -> int:
-        """Where the channels of inputs (0) or outputs (2) are, in a batch."""
-        return self.layout[part].index("C")
-
     def check_input(
         self, who: str, shape: tuple[int, ...], kernel: Float[Array, "*taps in out"], axes: str
     ) -> None:

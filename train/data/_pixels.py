@@ -88,7 +88,7 @@ def range_of(
         return asked
     found = _told(dtype, largest) if least >= 0 else None
     if found is None:
-        guess = _guess(least, largest, dtype)
+        guess = _guess(least, largest)
         raise DataError(
             f"{where} holds {dtype} values from {least:g} to {largest:g}, outside 0..1 and 0..255 "
             "or in a small part of them, so it is not clear what is black and what is white. Say "
@@ -113,7 +113,7 @@ def _told(dtype: np.dtype, largest: float) -> float | None:
     return 65535.0 if dtype.kind in "iu" and 32767 < largest <= 65535 else None
 
 
-def _guess(least: float, largest: float, dtype: np.dtype) -> tuple[float, float]:
+def _guess(least: float, largest: float) -> tuple[float, float]:
     """Return a range that holds the values, as an example of what to write."""
     size = max(abs(least), abs(largest))
     usual = (1.0, 255.0, 1023.0, 4095.0, 16383.0, 65535.0)

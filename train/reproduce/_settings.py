@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 
-from train.errors import UserError
-
 SCALES = ("quick", "full")
 
 
@@ -39,13 +37,3 @@ class Settings:
     def each_seed(self) -> range:
         """Return the seeds, rising."""
         return range(self.first_seed, self.first_seed + self.seeds)
-
-    def require(self, name: str, why: str) -> str:
-        """Return the path given for a data set.
-
-        Raises:
-            UserError: none was given.
-        """
-        if name not in self.data:
-            raise UserError(f"--data {name}=PATH is needed: {why}")
-        return self.data[name]
