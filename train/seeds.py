@@ -101,7 +101,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     from train import records
     from train.pairs import without_penalty
     from train.progress import Reporter
-    from train.reproduce import default_workers, run_jobs, terminated
+    from train.reproduce import default_workers, run_all_jobs, terminated
     from train.workdir import locked
 
     config = configs.load(chosen.config, chosen.overrides)
@@ -114,7 +114,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     name = config.experiment.name
     folder = chosen.workdir or Path("runs") / f"{name}-seeds"
     with terminated(), locked(folder):
-        run_jobs(jobs, folder, title=name, workers=chosen.workers or default_workers())
+        run_all_jobs(jobs, folder, title=name, workers=chosen.workers or default_workers())
         found = _summaries(jobs, folder)
         reporter = Reporter("seeds", 1)
         first, *others = arms

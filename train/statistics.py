@@ -65,7 +65,7 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
     return Interval(found, float(np.tanh(found_z - reach)), float(np.tanh(found_z + reach)))
 
 
-def shown_interval(values: ArrayLike, form: str, reach_form: str = ".1g") -> str:
+def shown_interval(values: ArrayLike, form: str = ".3g", reach_form: str = ".1g") -> str:
     """Return `mean ± half of the 95 % interval` as a table's cell.
 
     One value stands alone; `diverged` where one is not finite.
@@ -77,3 +77,8 @@ def shown_interval(values: ArrayLike, form: str, reach_form: str = ".1g") -> str
         return f"{found.mean():{form}}"
     interval = student_interval(found)
     return f"{interval.mean:{form}} ± {interval.high - interval.mean:{reach_form}}"
+
+
+def shown_rounded(values: ArrayLike, digits: int = 1) -> str:
+    """Return `shown_interval`, mean and reach to so many digits behind the point."""
+    return shown_interval(values, f".{digits}f", f".{digits}f")

@@ -87,6 +87,10 @@ class Results:
         """Return arrays that a job wrote."""
         return records.read_arrays(self.workdir(arm, seed) / file)
 
+    def stacked(self, arm: str, name: str) -> Float[np.ndarray, "seeds ..."]:
+        """Return an array that every job of an arm wrote, of the same shape."""
+        return np.stack([self.arrays(arm, seed)[name] for seed in self.seeds[arm]])
+
     def lines(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """Return the lines of a run's `metrics.jsonl`."""
         return records.MetricsLog(self.workdir(arm, seed) / records.METRICS).read()

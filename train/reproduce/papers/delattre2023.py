@@ -22,7 +22,7 @@ from train.reproduce import (
     mean,
     measurement,
 )
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _CHANNELS, _TAPS, _SIDE = {"quick": 32, "full": 64}, 5, 12
 _SMALL = 8
@@ -177,8 +177,7 @@ def _tables(results: Results) -> Sequence[Table]:
         paper = _PUBLISHED[name]
         cell = "not computed"
         if name != "araujo":
-            ours = student_interval(results.metric("kernel", f"excess_{name}"))
-            cell = f"{100 * ours.mean:.2f} ± {100 * (ours.high - ours.mean):.1g} %"
+            cell = shown_interval(100 * results.metric("kernel", f"excess_{name}"), ".2f") + " %"
         rows.append([title, "-" if paper is None else f"{100 * paper:.2f} %", cell])
     note = (
         "Excess over the norm with zero padding on an image of 12 x 12. Published: the printed "

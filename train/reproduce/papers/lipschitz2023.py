@@ -20,7 +20,7 @@ from train.reproduce import (
     difference,
     training,
 )
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _FOLDER = CONFIGS / "papers" / "lipschitz2023"
 _ARMS = {"sll": "SLL", "aol": "AOL"}
@@ -106,10 +106,8 @@ def _tables(results: Results) -> Sequence[Table]:
         metrics = ["test/accuracy"]
         for radius in radii:
             metrics += [f"test/certified_accuracy_{radius}", f"test/accuracy_pgd_l2_{radius}"]
-        for metric in metrics:
-            ours = student_interval(100 * results.metric(arm, metric))
-            cells.append(f"{ours.mean:.1f} ± {ours.high - ours.mean:.1g}")
-        rows.append(cells)
+        ours = [shown_interval(100 * results.metric(arm, metric), ".1f") for metric in metrics]
+        rows.append([*cells, *ours])
     columns = ["layer", "clean, published", "certified at 36/255, published", "clean"]
     for radius in radii:
         columns += [f"certified at {radius}", f"l2 PGD at {radius}"]

@@ -18,7 +18,7 @@ from train.reproduce import (
     ratio,
     training,
 )
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 _ACTIVATIONS = ("relu", "softplus", "tanh", "cos")
 _SMOOTH = _ACTIVATIONS[1:]
@@ -146,8 +146,8 @@ def _tables(results: Results) -> Sequence[Table]:
             for metric, factor, theirs in zip(
                 _METRICS, _entries(dimension), _PAPER[dimension][name], strict=True
             ):
-                ours = student_interval(factor * results.metric(f"{dimension}/{name}", metric))
-                cells += [f"{ours.mean:.2g} ± {ours.high - ours.mean:.1g}", f"{theirs:.2g}"]
+                ours = factor * results.metric(f"{dimension}/{name}", metric)
+                cells += [shown_interval(ours, ".2g"), f"{theirs:.2g}"]
             rows.append(cells)
         columns = ["activation"]
         for symbol in ("f", "f'", "f''"):

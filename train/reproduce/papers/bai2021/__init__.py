@@ -20,38 +20,34 @@ from train.reproduce.papers.bai2021._jobs import (
     on_digits,
     synthetic_arm,
 )
-from train.statistics import shown_interval
-
-
-def _cell(values: Any, digits: int) -> str:
-    return shown_interval(values, f".{digits}f", f".{digits}f")
+from train.statistics import shown_rounded
 
 
 def _tables(results: Results) -> Sequence[Table]:
     synthetic = [
         [
             f"{gamma:g}",
-            _cell(results.metric(synthetic_arm(gamma), "test/mse"), 4),
-            _cell(results.metric(synthetic_arm(gamma), "test/nfe"), 2),
-            _cell(results.metric(synthetic_arm(gamma), "test/spectral_radius"), 3),
-            _cell(POINTS * results.metric(synthetic_arm(gamma), "test/unconverged"), 2),
+            shown_rounded(results.metric(synthetic_arm(gamma), "test/mse"), 4),
+            shown_rounded(results.metric(synthetic_arm(gamma), "test/nfe"), 2),
+            shown_rounded(results.metric(synthetic_arm(gamma), "test/spectral_radius"), 3),
+            shown_rounded(POINTS * results.metric(synthetic_arm(gamma), "test/unconverged"), 2),
         ]
         for gamma in GAMMAS
     ]
     mdeq = [
         [
             f"{gamma:g}",
-            _cell(POINTS * results.metric(mdeq_arm(gamma), "test/accuracy"), 2),
-            _cell(results.metric(mdeq_arm(gamma), "test/nfe"), 2),
-            _cell(results.metric(mdeq_arm(gamma), "test/spectral_radius"), 3),
-            _cell(POINTS * results.metric(mdeq_arm(gamma), "test/unconverged"), 2),
+            shown_rounded(POINTS * results.metric(mdeq_arm(gamma), "test/accuracy"), 2),
+            shown_rounded(results.metric(mdeq_arm(gamma), "test/nfe"), 2),
+            shown_rounded(results.metric(mdeq_arm(gamma), "test/spectral_radius"), 3),
+            shown_rounded(POINTS * results.metric(mdeq_arm(gamma), "test/unconverged"), 2),
         ]
         for gamma in MDEQ_GAMMAS
     ]
     early = [
         [f"{gamma:g}"]
         + [
-            _cell(POINTS * results.metric(curve_arm(gamma), f"accuracy_{limit}"), 1)
+            shown_rounded(POINTS * results.metric(curve_arm(gamma), f"accuracy_{limit}"), 1)
             for limit in EVALUATIONS
         ]
         for gamma in MDEQ_GAMMAS

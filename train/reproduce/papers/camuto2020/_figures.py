@@ -20,11 +20,11 @@ def tables(results: Results) -> Sequence[Table]:
     """Return the ratios by sigma and the layers' parts."""
     ratios, layers = [], []
     for arm in _arms():
-        found = _stacked(results, arm, "ratio")
+        found = results.stacked(arm, "ratio")
         second = results.metric(arm, "second_order")
-        ratios.append([arm, *(_cell(column) for column in found.T), _cell(second)])
-        parts, pulls = _stacked(results, arm, "terms"), _stacked(results, arm, "pulls")
-        layers.append([arm, *(_cell(column) for column in np.concatenate([parts, pulls], 1).T)])
+        ratios.append([arm, *map(shown_interval, [*found.T, second])])
+        parts, pulls = results.stacked(arm, "terms"), results.stacked(arm, "pulls")
+        layers.append([arm, *map(shown_interval, np.concatenate([parts, pulls], 1).T)])
     heads = [f"{kind}, {layer}" for kind in ("noise before", "R's pull on") for layer in _LAYERS]
     return [
         Table(
@@ -52,17 +52,14 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     from train.reproduce.figures import bars, curves
 
     curves(
-        {arm: (SIGMAS, _stacked(results, arm, "ratio")) for arm in _arms()},
+        {arm: (SIGMAS, results.stacked(arm, "ratio")) for arm in _arms()},
         folder / "ratio-by-sigma.png",
         "sigma",
         "(noisy loss - clean loss) / R",
         log_x=True,
     )
     curves(
-        {
-            name: (FREQUENCIES, _stacked(results, f"sinusoids/{name}", "learned"))
-            for name in METHODS
-        },
+        {name: (FREQUENCIES, results.stacked(f"sinusoids/{name}", "learned")) for name in METHODS},
         folder / "learned-by-frequency.png",
         "frequency (cycles over the interval)",
         "share in the fit",
@@ -79,7 +76,7 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     labels = {"terms": "part of R", "pulls": "norm(W) norm(dR/dW) / (2 R)"}
     for name, label in labels.items():
         groups: dict[str, dict[str, Any]] = {
-            task: dict(zip(_LAYERS, _stacked(results, f"{task}/noise", name).T, strict=True))
+            task: dict(zip(_LAYERS, results.stacked(f"{task}/noise", name).T, strict=True))
             for task in TASKS
         }
         bars(groups, folder / f"{name}-by-layer.png", label)
@@ -97,12 +94,3 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
 
 def _arms() -> list[str]:
     return [f"{task}/{arm}" for task in TASKS for arm in ("clean", "noise")]
-
-
-def _stacked(results: Results, arm: str, name: str) -> np.ndarray:
-    """Return an array of an arm, `[seeds, ...]`."""
-    return np.stack([results.arrays(arm, seed)[name] for seed in results.seeds[arm]])
-
-
-def _cell(values: np.ndarray) -> str:
-    return shown_interval(values, ".3g")

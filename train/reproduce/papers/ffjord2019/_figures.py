@@ -27,11 +27,11 @@ def tables(results: Results) -> Sequence[Table]:
             [
                 name,
                 f"{start:.3f}",
-                _shown(results.metric(arm, "test/nll"), ".3f"),
+                shown_interval(results.metric(arm, "test/nll"), ".3f"),
                 truth,
-                _shown(closed(results, arm), ".2f") if name in KNOWN else "",
-                _shown(results.metric(arm, "test/integral"), ".4f"),
-                _shown(results.metric(arm, "test/nfe"), ".0f"),
+                shown_interval(closed(results, arm), ".2f") if name in KNOWN else "",
+                shown_interval(results.metric(arm, "test/integral"), ".4f"),
+                shown_interval(results.metric(arm, "test/nfe"), ".0f"),
             ]
         )
     columns = ["density", "Gaussian", "flow", "truth", "of the way", "integral", "evaluations"]
@@ -45,16 +45,12 @@ def tables(results: Results) -> Sequence[Table]:
             [
                 name,
                 f"{uci.FEATURES[name] * 0.5 * np.log(2 * np.pi * np.e):.2f}",
-                _shown(results.metric(f"table/{name}", "test/nll"), ".2f"),
+                shown_interval(results.metric(f"table/{name}", "test/nll"), ".2f"),
             ]
             for name in results.settings.data
         ]
         found.append(Table("Tables", ["table", "Gaussian", "flow"], rows, "Test nll in nats."))
     return found
-
-
-def _shown(values: np.ndarray, form: str) -> str:
-    return shown_interval(values, form)
 
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
@@ -67,13 +63,9 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         for name in (*KNOWN, *OTHERS)
     }
     densities(found, folder / "densities.png")
-    measured = [results.arrays("cost", seed) for seed in results.seeds["cost"]]
+    sizes = results.stacked("cost", "dimensions")[0].tolist()
     times = {
-        name: (
-            measured[0]["dimensions"].tolist(),
-            np.stack([1000 * each[f"seconds/{name}"] for each in measured]),
-        )
-        for name in DIVERGENCES
+        name: (sizes, 1000 * results.stacked("cost", f"seconds/{name}")) for name in DIVERGENCES
     }
     curves(times, folder / "cost.png", "dimensions", "core ms", log_x=True, log_y=True)
     return [

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -21,7 +20,7 @@ from train.reproduce.papers.hoffman2019._jobs import (
     ROWS,
     TITLES,
 )
-from train.statistics import shown_interval
+from train.statistics import shown_rounded
 
 
 def tables(results: Results) -> Sequence[Table]:
@@ -35,15 +34,11 @@ def tables(results: Results) -> Sequence[Table]:
     ]
 
 
-def _cell(values: Any, digits: int = 1) -> str:
-    return shown_interval(values, f".{digits}f", f".{digits}f")
-
-
 def _table1(results: Results) -> Table:
     rows = [
         [TITLES[row]]
         + [
-            _cell(POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy"))
+            shown_rounded(POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy"))
             for column in COLUMNS
         ]
         + [f"{ACCURACY[row]:g}"]
@@ -58,7 +53,7 @@ def _norms(results: Results) -> Table:
     rows = [
         [TITLES[row]]
         + [
-            _cell(results.metric(f"table1/{row}/{column}", "test/jacobian_norm"), 2)
+            shown_rounded(results.metric(f"table1/{row}/{column}", "test/jacobian_norm"), 2)
             for column in COLUMNS
         ]
         + [f"{NORM[row]:g}"]
@@ -74,7 +69,7 @@ def _table2(results: Results) -> Table:
     rows = [
         [
             TITLES[row],
-            _cell(POINTS * results.metric(ATTACKED, f"{row}/other")),
+            shown_rounded(POINTS * results.metric(ATTACKED, f"{row}/other")),
             f"{USPS[row]:g}" if row in USPS else "-",
         ]
         for row in ROWS
@@ -96,8 +91,8 @@ def _probes(results: Results) -> Table:
         rows.append(
             [
                 {"none": "no penalty", "exact": "exact"}.get(name, f"n_proj = {name}"),
-                _cell(POINTS * results.metric(arm, "test/accuracy")),
-                _cell(results.metric(arm, "test/jacobian_norm"), 3),
+                shown_rounded(POINTS * results.metric(arm, "test/accuracy")),
+                shown_rounded(results.metric(arm, "test/jacobian_norm"), 3),
             ]
         )
     note = "MLP 784-200-200-10; norms are of the normalised input."
@@ -113,8 +108,8 @@ def _attacks(results: Results) -> Table:
     rows = [
         [
             TITLES[row],
-            *(_cell(POINTS * results.metric(ATTACKED, f"{row}/{name}")) for name in names),
-            _cell(results.metric(ATTACKED, f"{row}/margin"), 2),
+            *(shown_rounded(POINTS * results.metric(ATTACKED, f"{row}/{name}")) for name in names),
+            shown_rounded(results.metric(ATTACKED, f"{row}/margin"), 2),
         ]
         for row in ROWS
     ]

@@ -10,7 +10,8 @@ import numpy as np
 from train.reproduce import Results, Table, uci
 from train.reproduce.papers.hyvarinen2005._plan import densities, dimensions
 from train.reproduce.papers.ssm2019._claims import share
-from train.reproduce.papers.ssm2019._figures import seconds, shown
+from train.reproduce.papers.ssm2019._figures import seconds
+from train.statistics import shown_interval
 
 
 def tables(results: Results) -> Sequence[Table]:
@@ -21,8 +22,8 @@ def tables(results: Results) -> Sequence[Table]:
         rows.append(
             [
                 arm,
-                shown(share(results, arm)),
-                shown(results.metric(arm, "test/score_matching"), ".3g"),
+                shown_interval(share(results, arm), ".2g"),
+                shown_interval(results.metric(arm, "test/score_matching")),
                 f"{-constant.mean():.3g}",
             ]
         )
@@ -37,7 +38,7 @@ def tables(results: Results) -> Sequence[Table]:
         rows = [
             [
                 name,
-                shown(results.metric(f"table/{name}", "test/score_matching"), ".3g"),
+                shown_interval(results.metric(f"table/{name}", "test/score_matching")),
                 f"{-uci.FEATURES[name] / 2:g}",
             ]
             for name in results.settings.data
@@ -61,14 +62,9 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         "half the mean squared distance to the true score",
         "objective",
     )
-    fits = [results.arrays("gaussian-model", seed) for seed in results.seeds["gaussian-model"]]
+    counts = results.stacked("gaussian-model", "counts")[0].tolist()
     curves(
-        {
-            "inverse covariance": (
-                fits[0]["counts"].tolist(),
-                np.stack([each["to_truth"] for each in fits]),
-            )
-        },
+        {"inverse covariance": (counts, results.stacked("gaussian-model", "to_truth"))},
         folder / "consistency.png",
         "samples",
         "relative error",

@@ -10,7 +10,7 @@ import numpy as np
 from train.reproduce import Results, Table
 from train.reproduce.papers.novak2018._claims import pairs, ratios
 from train.reproduce.papers.novak2018._jobs import ACTIVATIONS, BATCHES, LABELS, grid
-from train.statistics import student_interval
+from train.statistics import shown_interval, student_interval
 
 _COLUMNS = {
     "mean_norm": "norm(J)_F, probabilities",
@@ -25,10 +25,7 @@ def tables(results: Results) -> Sequence[Table]:
     """Return what the networks of each setting were like."""
     rows = []
     for arm in results.arms:
-        cells = [arm]
-        for metric in _COLUMNS:
-            ours = student_interval(results.metric(arm, metric))
-            cells.append(f"{ours.mean:.3g} ± {ours.high - ours.mean:.1g}")
+        cells = [arm, *(shown_interval(results.metric(arm, metric)) for metric in _COLUMNS)]
         steps = np.concatenate([results.arrays(arm, seed)["steps"] for seed in results.seeds[arm]])
         rows.append([*cells, f"{np.median(steps):.0f}"])
     note = (
@@ -91,11 +88,8 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     )
     by_norm = {}
     for arm in true:
-        errors = [results.arrays(arm, seed)["error_by_norm"] for seed in results.seeds[arm]]
-        by_norm[arm] = (
-            np.arange(errors[0].shape[1]) + 1,
-            100 * np.stack([each.mean(0) for each in errors]),
-        )
+        errors = results.stacked(arm, "error_by_norm").mean(1)
+        by_norm[arm] = (np.arange(errors.shape[1]) + 1, 100 * errors)
     curves(
         by_norm,
         folder / "error-by-norm.png",

@@ -15,10 +15,6 @@ from train.statistics import shown_interval
 _CONTRACTION, _SINGULAR = "pretrain/contraction_at_", "pretrain/singular_value_"
 
 
-def _cell(values: Any, digits: str = ".3g") -> str:
-    return shown_interval(values, digits)
-
-
 def tables(results: Results) -> Sequence[Table]:
     """Return table 1 and the spectra."""
     rows, spectra, ranks = [], [], _places(results, _SINGULAR)
@@ -26,17 +22,14 @@ def tables(results: Results) -> Sequence[Table]:
         row = ROWS.get(arm)
         theirs = [f"{value:g}" for value in row[2:]] if row else ["-"] * 3
         ours = [
-            _cell(100 * (1 - results.metric(arm, "test/accuracy"))),
-            _cell(results.metric(arm, NORM)),
-            _cell(100 * results.metric(arm, SATURATION)),
+            shown_interval(100 * (1 - results.metric(arm, "test/accuracy"))),
+            shown_interval(results.metric(arm, NORM)),
+            shown_interval(100 * results.metric(arm, SATURATION)),
         ]
         pairs = [cell for both in zip(ours, theirs, strict=True) for cell in both]
-        rows.append([_title(arm), *pairs, _cell(results.metric(arm, "pretrain/hessian"))])
-        values = [
-            _cell(results.metric(arm, f"{_SINGULAR}{rank:g}"))
-            for rank in _places(results, _SINGULAR)
-        ]
-        spectra.append([_title(arm), _cell(results.metric(arm, LARGE)), *values])
+        rows.append([_title(arm), *pairs, shown_interval(results.metric(arm, "pretrain/hessian"))])
+        values = [shown_interval(results.metric(arm, f"{_SINGULAR}{rank:g}")) for rank in ranks]
+        spectra.append([_title(arm), shown_interval(results.metric(arm, LARGE)), *values])
     heads = ["error %", "norm(J)", "SAT %"]
     columns = [f"{head}, {whose}" for head in heads for whose in ("ours", "theirs")]
     return [

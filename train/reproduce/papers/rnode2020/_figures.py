@@ -10,14 +10,14 @@ import numpy as np
 
 from train.reproduce import Results, Table
 from train.reproduce.papers.rnode2020._effort import curve
-from train.statistics import student_interval
+from train.statistics import shown_rounded
 
 STEPS = (1.0, 0.5, 0.25)
 _COLUMNS = {
-    "nll (nats)": ("test/nll", "{:.3f}"),
-    "evaluations": ("test/nfe", "{:.0f}"),
-    "norm(df/dx)_F": ("test/jacobian_norm", "{:.2f}"),
-    "kinetic energy": ("test/kinetic_energy", "{:.2f}"),
+    "nll (nats)": ("test/nll", 3),
+    "evaluations": ("test/nfe", 0),
+    "norm(df/dx)_F": ("test/jacobian_norm", 2),
+    "kinetic energy": ("test/kinetic_energy", 2),
 }
 
 
@@ -26,9 +26,8 @@ def tables(results: Results) -> Sequence[Table]:
     rows = []
     for arm in results.arms:
         cells = [arm]
-        for metric, form in _COLUMNS.values():
-            found = student_interval(results.metric(arm, metric))
-            cells.append(f"{form.format(found.mean)} ± {form.format(found.high - found.mean)}")
+        for metric, digits in _COLUMNS.values():
+            cells.append(shown_rounded(results.metric(arm, metric), digits))
         timings = [results.summary(arm, seed).get("timing", {}) for seed in results.seeds[arm]]
         # None where a run that was stopped had only its evaluation left.
         rates = [found["ms_per_step"] for found in timings if found.get("ms_per_step")]

@@ -19,7 +19,7 @@ from train.reproduce import (
     measurement,
 )
 from train.reproduce.papers.scarvelis2024._measure import denoise_ball, soft_threshold
-from train.statistics import student_interval
+from train.statistics import shown_interval
 
 # Dimensions, eta and the radius of the domain.
 _BALLS = {
@@ -120,8 +120,7 @@ def _tables(results: Results) -> Sequence[Table]:
     for arm, (dimensions, eta, radius) in _BALLS.items():
         cells = [str(dimensions), str(eta)]
         for metric in ("level", "outside", "relative_error", "surrogate_ratio"):
-            ours = student_interval(results.metric(f"ball/{arm}", metric))
-            cells.append(f"{ours.mean:.3f} ± {ours.high - ours.mean:.1g}")
+            cells.append(shown_interval(results.metric(f"ball/{arm}", metric), ".3f"))
         bounded = dimensions * eta / (radius**dimensions - 1)
         rows.append(
             [*cells[:2], f"{1 - dimensions * eta:g}", cells[2], f"{bounded:.3f}", *cells[3:]]
@@ -149,19 +148,18 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         for arm, (size, eta, _) in _BALLS.items():
             if size != dimensions:
                 continue
-            arrays = [results.arrays(f"ball/{arm}", seed) for seed in results.seeds[f"ball/{arm}"]]
-            radii = arrays[0]["radii"]
-            lines[f"eta {eta}"] = (radii, np.stack([each["profile"] for each in arrays]))
+            radii = results.stacked(f"ball/{arm}", "radii")[0]
+            lines[f"eta {eta}"] = (radii, results.stacked(f"ball/{arm}", "profile"))
             lines[f"eta {eta}, closed form"] = (radii, np.where(radii <= 1, 1 - size * eta, 0.0))
         name = f"profile-n{dimensions}.png"
         curves(lines, folder / name, "norm(x)", "f, mean over directions")
         found.append((name, f"The unit ball denoised, n = {dimensions}; bands over seeds."))
-    arrays = [results.arrays("linear", seed) for seed in results.seeds["linear"]]
-    numbers = np.arange(len(arrays[0]["exact"])) + 1
+    exact = results.stacked("linear", "exact")[0]
+    numbers = np.arange(len(exact)) + 1
     lines: dict[str, tuple[Any, Any]] = {
-        "g after h": (numbers, np.stack([each["singular_values"] for each in arrays])),
-        "closed form": (numbers, arrays[0]["exact"]),
-        "of the target": (numbers, arrays[0]["without"]),
+        "g after h": (numbers, results.stacked("linear", "singular_values")),
+        "closed form": (numbers, exact),
+        "of the target": (numbers, results.stacked("linear", "without")[0]),
     }
     curves(lines, folder / "singular-values.png", "number", "singular value")
     return [*found, ("singular-values.png", f"Linear g and h, eta {_ETA}: soft thresholding.")]

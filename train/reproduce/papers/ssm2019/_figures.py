@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -17,20 +16,17 @@ from train.statistics import shown_interval
 _TITLES = ("exact", "sliced", "sliced-vr", f"sliced-vr-{SLICED}", "denoising")
 
 
-def shown(values: Any, form: str = ".2g") -> str:
-    """Return a mean with half of its 95 % interval."""
-    return shown_interval(values, form)
-
-
 def tables(results: Results) -> Sequence[Table]:
     """Return errors by dimension, cost by dimension and the tables' objectives."""
     sizes = dimensions(results.settings)
     rows = []
     for loss in _TITLES:
         arms = [f"mixture-{size}/{loss}" for size in sizes]
-        rows.append(
-            [loss, *(shown(share(results, arm)) if arm in results.seeds else "" for arm in arms)]
-        )
+        cells = [
+            shown_interval(share(results, arm), ".2g") if arm in results.seeds else ""
+            for arm in arms
+        ]
+        rows.append([loss, *cells])
     note = (
         "Mean of norm(s - true score)^2 at test points, over the mean of norm(true score)^2: the "
         "score 0 has 1. ± is half of the 95 % interval over seeds."
@@ -39,7 +35,8 @@ def tables(results: Results) -> Sequence[Table]:
     times = seconds(results)
     measured, rows = times["plain"][0], []
     for loss in LOSSES:
-        exponent = "" if loss == "plain" else shown(results.metric("cost", f"exponent/{loss}"))
+        exponents = results.metric("cost", f"exponent/{loss}")
+        exponent = "" if loss == "plain" else shown_interval(exponents, ".2g")
         cells = [f"{1000 * value:.2f}" for value in np.median(times[loss][1], axis=0)]
         rows.append([loss, *cells, exponent])
     columns = ["loss", *(f"d = {size:g}, ms" for size in measured), "exponent over plain"]
@@ -55,7 +52,7 @@ def tables(results: Results) -> Sequence[Table]:
             [
                 loss,
                 *(
-                    shown(results.metric(f"{name}/{loss}", "test/score_matching"), ".3g")
+                    shown_interval(results.metric(f"{name}/{loss}", "test/score_matching"))
                     for name in names
                 ),
             ]
@@ -69,14 +66,8 @@ def tables(results: Results) -> Sequence[Table]:
 
 def seconds(results: Results, arm: str = "cost") -> Mapping[str, tuple[list[float], np.ndarray]]:
     """Return, by loss, the dimensions and the seconds of a gradient, `[seeds, dimensions]`."""
-    found = [results.arrays(arm, seed) for seed in results.seeds[arm]]
-    return {
-        name: (
-            found[0]["dimensions"].tolist(),
-            np.stack([each[f"seconds/{name}"] for each in found]),
-        )
-        for name in LOSSES
-    }
+    sizes = results.stacked(arm, "dimensions")[0].tolist()
+    return {name: (sizes, results.stacked(arm, f"seconds/{name}")) for name in LOSSES}
 
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
