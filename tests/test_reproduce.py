@@ -107,6 +107,16 @@ class TestReproduction:
             reproduce(fake_paper.paper(), Settings(seeds=2), tmp_path, 1)
         assert [path.name for path in tmp_path.iterdir() if path.name != ".lock"] == [name]
 
+    @pytest.mark.parametrize("names", [["notes.txt"], ["runs", "figures", "a", "b"]])
+    def test_a_folder_of_something_else_is_left_alone(self, tmp_path, names):
+        for name in names:
+            (tmp_path / name).mkdir()
+        with pytest.raises(UserError, match=rf"no folder of such runs and holds {len(names)} oth"):
+            reproduce(fake_paper.paper(), Settings(seeds=2), tmp_path, 1)
+        assert sorted(path.name for path in tmp_path.iterdir() if path.name != ".lock") == sorted(
+            names
+        )
+
     def test_a_folder_of_a_version_before_is_known(self, done, tmp_path):
         folder = tmp_path / "copy"
         shutil.copytree(done[0], folder)

@@ -35,7 +35,8 @@ def claim_folder(folder: Path, plan: str) -> None:
         plan: what it is called, as `hoffman2019 (quick)`.
 
     Raises:
-        WorkdirError: it holds another plan's runs, or records of another command.
+        WorkdirError: it holds another plan's runs, records of another command, or what no
+            command wrote.
     """
     begun = (records.read_json(folder / PLAN) or {}).get("plan")
     about = records.read_json(folder / RUN)
@@ -48,6 +49,14 @@ def claim_folder(folder: Path, plan: str) -> None:
         raise WorkdirError(
             f"--workdir {folder}: holds {', '.join(others)} of another command, which this one "
             "would overwrite. Use another --workdir."
+        )
+    # Hidden files are nobody's.
+    held = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
+    if begun is None and held:
+        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
+        raise WorkdirError(
+            f"--workdir {folder}: is no folder of such runs and holds {len(held)} other "
+            f"{'entry' if len(held) == 1 else 'entries'} ({some}). Use an empty or a new folder."
         )
     if begun not in (None, plan):
         raise WorkdirError(
