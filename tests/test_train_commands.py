@@ -16,7 +16,7 @@ from train_setup import tiny, train_cache, undrawn  # noqa: F401
 from train import pairs, progress, seeds
 from train.__main__ import main
 from train.config import dump, load
-from train.errors import ConfigError
+from train.errors import ConfigError, DivergedError
 from train.reproduce import __main__ as reproduce
 from train.run import use_compilation_cache
 
@@ -229,6 +229,32 @@ class TestPairs:
         plain, penalised = np.reshape([each["metrics"][name] for each in summaries], (2, 2))
         assert found["differences"][name]["mean"] == pytest.approx(np.mean(penalised - plain))
         assert "95 % interval" in capsys.readouterr().out
+
+    @pytest.mark.parametrize(
+        "arguments",
+        [["experiment.seed=7"], ["--against", "model.hidden=[3]", " experiment.seed = 1"]],
+    )
+    def test_a_seed_among_the_overrides_is_told(self, config_file, tmp_path, capsys, arguments):
+        folder = tmp_path / "new"
+        assert seeds.main([config_file, "--workdir", str(folder), *arguments]) == 2
+        assert "each run has a seed of its own here, 0 to 4" in capsys.readouterr().err
+        assert not folder.exists()
+
+    def test_runs_that_diverged_are_all_named(self, config_file, tmp_path):
+        from train.config import load
+
+        arms = seeds._arms(load(config_file), ["training.steps=4"], None)
+        jobs = seeds._jobs(Path(config_file), arms, 3)
+        for job in jobs:
+            bad = job.name in ("penalised/0", "plain/2")
+            place = tmp_path / "runs" / job.name
+            place.mkdir(parents=True)
+            status = "diverged" if bad else "finished"
+            (place / "summary.json").write_text(json.dumps({"status": status}))
+        with pytest.raises(DivergedError) as caught:
+            seeds._summaries(jobs, tmp_path)
+        assert str(caught.value).startswith("penalised/0, plain/2 (2 of 6 runs): the loss")
+        assert f"{tmp_path}/runs/penalised/0/log.txt; the" in str(caught.value)
 
     def test_weights_are_compared_with_none_each(self, config_file, tmp_path, capsys):
         from train.config import load

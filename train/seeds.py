@@ -104,6 +104,12 @@ def _compare(chosen: argparse.Namespace) -> None:
     from train.reproduce import default_workers, run_all_jobs, terminated
     from train.workdir import locked
 
+    for override in (*chosen.overrides, *chosen.against):
+        if override.partition("=")[0].strip() == "experiment.seed":
+            raise UserError(
+                f"{override}: each run has a seed of its own here, 0 to {chosen.seeds - 1}. Leave "
+                "it out; --seeds says how many."
+            )
     config = configs.load(chosen.config, chosen.overrides)
     if not chosen.against:
         without_penalty(config)  # there is one to leave out
@@ -169,22 +175,27 @@ def _summaries(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, An
     """Return the summaries of each arm, by seed.
 
     Raises:
-        DivergedError: of a run.
+        DivergedError: of some runs. A mean of the others alone would be of what did not diverge.
     """
     from train import records
     from train.reproduce import DIVERGED
 
     found: dict[str, list[dict[str, Any]]] = {}
+    diverged: list[str] = []
     for job in jobs:
         place = folder / "runs" / job.name
         summary = records.read_json(place / records.SUMMARY)
         assert summary is not None
         if summary["status"] == DIVERGED:
-            raise DivergedError(
-                f"{job.name}: its loss or gradient was not finite, so there is nothing to compare. "
-                f"What it said is in {place / 'log.txt'}."
-            )
+            diverged.append(job.name)
         found.setdefault(job.arm, []).append(summary)
+    if diverged:
+        some = ", ".join(diverged[:6]) + (", ..." if len(diverged) > 6 else "")
+        raise DivergedError(
+            f"{some} ({len(diverged)} of {len(jobs)} runs): the loss or its gradient was not "
+            "finite, so there are no pairs of all seeds to compare. What the first said is in "
+            f"{folder / 'runs' / diverged[0] / 'log.txt'}; the records of the others are beside it."
+        )
     return found
 
 
