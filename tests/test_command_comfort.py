@@ -1,5 +1,6 @@
 """The command for people and for scripts: plans, quiet, JSON, lists, colours on terminals."""
 
+import contextlib
 import json
 import os
 import pty
@@ -9,11 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from train_setup import tiny, train_cache  # noqa: F401
+from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
 from train import listing, plan, progress
 from train.__main__ import main, parser
 from train.config import dump, load
+from train.reproduce import __main__ as reproduce
 
 ROOT = Path(__file__).resolve().parents[1]
 pytestmark = pytest.mark.usefixtures("train_cache")
@@ -176,6 +178,33 @@ class TestList:
         )  # fmt: skip
         assert (done.returncode, done.stderr) == (0, "")
         assert done.stdout.startswith("configs")
+
+
+@contextlib.contextmanager
+def reader_gone():
+    """Let stdout be a pipe whose reader has left."""
+    read, write = os.pipe()
+    os.close(read)
+    with os.fdopen(write, "w") as out, contextlib.redirect_stdout(out):
+        yield
+        out.flush()  # as Python does at its end
+
+
+@pytest.mark.usefixtures("undrawn")
+def test_a_run_whose_reader_has_left_goes_on(config_file, tmp_path):
+    with reader_gone():
+        code = main([config_file, "training.log_every=1", "--workdir", str(tmp_path)])
+    assert code == 0
+    assert json.loads((tmp_path / "summary.json").read_text())["status"] == "finished"
+
+
+def test_lists_and_progress_for_a_reader_that_has_left():
+    from train.reproduce._progress import Progress
+
+    with reader_gone():
+        assert reproduce.main(["--list"]) == 0
+    with reader_gone():
+        Progress("title", [], [], 1).say("text")
 
 
 def test_a_package_that_is_not_installed_is_named(config_file, monkeypatch, capsys):

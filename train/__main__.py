@@ -5,13 +5,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import json
-import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.command import leave
+from train.command import leave, say
 from train.errors import UserError
 from train.tables import read_tables
 
@@ -120,7 +119,7 @@ def _main(chosen: argparse.Namespace) -> int:
     from train.run import run, use_compilation_cache
 
     if chosen.list:
-        _print(_as_json(listing.names()) if chosen.json else listing.listing())
+        say(_as_json(listing.names()) if chosen.json else listing.listing())
         return 0
     config = configs.load(chosen.config, chosen.overrides)
     workdir = chosen.workdir or Path("runs") / config.experiment.name
@@ -139,20 +138,12 @@ def _main(chosen: argparse.Namespace) -> int:
                 **(records.read_json(workdir / records.SUMMARY) or {}),
             }
     if chosen.json:
-        _print(_as_json(found))
+        say(_as_json(found))
     return 0
 
 
 def _as_json(found: dict[str, Any]) -> str:
     return json.dumps(found, indent=2, ensure_ascii=False, allow_nan=False)
-
-
-def _print(text: str) -> None:
-    """Print, also to a reader that has enough before the end, as `head` has."""
-    try:
-        print(text, flush=True)
-    except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""How a command of `train` ends."""
+"""What a command of `train` says on stdout, and how it ends."""
 
 from __future__ import annotations
 
@@ -8,6 +8,19 @@ import sys
 from collections.abc import Callable
 
 _INTERRUPTED = 130
+
+
+def say(text: str) -> None:
+    """Print, also to a reader that has enough before the end, as `head` has."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        say_no_more()
+
+
+def say_no_more() -> None:
+    """Let what is printed from here on go nowhere: who read it has left."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def leave(main: Callable[[], int], *, at_once: bool = False) -> None:

@@ -9,6 +9,17 @@ from rich.console import Console
 from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from rich.table import Table
 
+from train.command import say_no_more
+
+
+class Output(Console):
+    """A console on stdout. Where its reader leaves, as `head` does, it is silent from then on."""
+
+    def on_broken_pipe(self) -> None:
+        """Go on: a run is worth more than what is said of it."""
+        self.quiet = True
+        say_no_more()
+
 
 class Reporter:
     """Tells the user of steps, messages and results, on stdout.
@@ -19,7 +30,7 @@ class Reporter:
     def __init__(self, title: str, steps: int, quiet: bool = False) -> None:
         self.title = title
         self.steps = steps
-        self.console = Console(soft_wrap=True, quiet=quiet)
+        self.console = Output(soft_wrap=True, quiet=quiet)
         if not self.console.is_terminal:
             self.console.width = 120
         self._bar: Progress | None = None

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from train.command import leave
+from train.command import leave, say
 from train.errors import UserError
 
 _DESCRIPTION = """\
@@ -114,14 +114,14 @@ def _main(chosen: argparse.Namespace) -> int:
     from train.reproduce.papers import PAPERS
 
     if chosen.list:
-        print(_listing())
+        say(_listing())
         return 0
     if chosen.report is not None:
-        print(f"Report: {joined_page(chosen.report, chosen.page)}")
+        say(f"Report: {joined_page(chosen.report, chosen.page)}")
         return 0
     if chosen.reword is not None:
         others = {what: Path(path) for what, path in _pairs(chosen.other, "--other").items()}
-        print(f"Report: {reword(chosen.reword, PAPERS, others, chosen.without_penalty)}")
+        say(f"Report: {reword(chosen.reword, PAPERS, others, chosen.without_penalty)}")
         return 0
     for option, given in (("--other", chosen.other), ("--without-penalty", chosen.without_penalty)):
         if given:
@@ -156,12 +156,12 @@ def _main(chosen: argparse.Namespace) -> int:
         report, verdicts = reproduce(paper, settings, folder, chosen.workers or default_workers())
     for verdict in verdicts:
         found = verdict.estimate
-        print(
+        say(
             f"{'held    ' if verdict.holds else 'NOT HELD'}  {verdict.claim.id}: "
             f"{found.mean:.4g} ({found.low:.4g} to {found.high:.4g}) {verdict.claim.unit}"
         )
     held = sum(verdict.holds for verdict in verdicts)
-    print(f"{held} of {len(verdicts)} claims hold. Report: {report}")
+    say(f"{held} of {len(verdicts)} claims hold. Report: {report}")
     failed = (records.read_json(report.parent / RUN) or {}).get("failed", {})
     if failed:
         listed = ", ".join(list(failed)[:10])

@@ -21,7 +21,7 @@ class Progress:
     def __init__(
         self, title: str, jobs: Sequence[Job], done: Collection[str], workers: int
     ) -> None:
-        from rich.console import Console
+        from train.progress import Output
 
         self.title = title
         self.workers = workers
@@ -32,7 +32,7 @@ class Progress:
         self._spent = self._cost = 0.0
         self._running: list[str] = []
         self._said = time.perf_counter()
-        self._console = Console(soft_wrap=True)
+        self._console = Output(soft_wrap=True)
         self._bar: Any = None
         self._task: Any = None
 

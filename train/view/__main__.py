@@ -7,7 +7,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.command import leave
+from train.command import leave, say
 from train.errors import UserError
 
 _DESCRIPTION = """\
@@ -73,10 +73,10 @@ def _view(workdirs: Sequence[Path], out: Path, events: Path | None) -> None:
     except OSError as error:
         raise UserError(f"--workdir {out}: cannot be written ({error.strerror}).") from None
     for picture in made:
-        print(picture.light)
+        say(str(picture.light))
     for folder in written:
-        print(folder)
-    print(out / "index.html")
+        say(str(folder))
+    say(str(out / "index.html"))
 
 
 if __name__ == "__main__":
