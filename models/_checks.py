@@ -51,6 +51,23 @@ def noise_scale(value) -> float:
     return float(value)
 
 
+def check_image_spec(spec, *, each: str | None = None) -> None:
+    """Bring a specification's layout, input_shape and widths to their types.
+
+    `each` is what a width belongs to where there must be one.
+
+    Raises: TypeError or ValueError where they are none, or do not fit each other.
+    """
+    layout = ConvLayout.of(spec.layout)
+    rank = len(layout.spatial_dims) + 1
+    shape = positive_integers("input_shape", spec.input_shape, length=rank)
+    widths = positive_integers("widths", spec.widths)
+    if each is not None and not widths:
+        raise ValueError(f"widths must name at least one {each}, got none.")
+    for name, value in (("layout", layout), ("input_shape", shape), ("widths", widths)):
+        object.__setattr__(spec, name, value)
+
+
 def check_images(
     network: str, xs, layout: ConvLayout, input_shape: Sequence[int | None], *, batched: bool
 ) -> None:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 from typing import TYPE_CHECKING
 
-from ._checks import check_images, positive_integer, positive_integers
-from ._score import check_image_spec
+from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from .conv import CHANNELS_LAST, ConvLayout
 
 if TYPE_CHECKING:
@@ -86,15 +85,11 @@ class MDEQSpec:
     backward_tolerance: float = 1e-3
     backward_steps: int = 20
 
-    activation = "relu"
-
     def __post_init__(self):
-        check_image_spec(self)
+        check_image_spec(self, each="scale")
         positive_integer("num_classes", self.num_classes)
         positive_integer("groups", self.groups)
         positive_integer("stem_depth", self.stem_depth)
-        if not self.widths:
-            raise ValueError("widths must name at least one scale, got none.")
         if any(width % self.groups for width in self.widths):
             raise ValueError(f"groups = {self.groups} must divide every width of {self.widths}.")
         factor = 2 ** (self.stem_depth + len(self.widths) - 1)

@@ -5,8 +5,7 @@ from __future__ import annotations
 import dataclasses
 
 from ._activations import activation
-from ._checks import check_images, positive_integer, positive_integers
-from ._score import check_image_spec
+from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from .conv import CHANNELS_LAST, ConvLayout
 
 
@@ -53,6 +52,7 @@ class FlowConvSpec:
 
     def __post_init__(self):
         check_image_spec(self)
+        activation(self.activation)
         if positive_integer("kernel_size", self.kernel_size) % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
 

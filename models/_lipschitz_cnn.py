@@ -15,7 +15,7 @@ from jacreg._lipschitz._group_sort import max_min
 from jacreg._lipschitz._layers import draw_aol, draw_sll
 from jacreg._lipschitz._layout import Convolution
 
-from ._checks import check_images, positive_integer, positive_integers
+from ._checks import check_image_spec, check_images, positive_integer
 from ._layers import Net, dtype, own_axes
 from .conv import CHANNELS_LAST, ConvLayout, add_bias, conv, flatten, transpose_axes
 
@@ -105,14 +105,8 @@ class LipschitzCNNSpec:
     constrained: bool = True
 
     def __post_init__(self):
-        object.__setattr__(self, "layout", ConvLayout.of(self.layout))
-        dims = len(self.layout.spatial_dims)
-        shape = positive_integers("input_shape", self.input_shape, length=dims + 1)
-        widths = positive_integers("widths", self.widths)
-        if not widths:
-            raise ValueError("widths must name at least one stage, got none.")
-        object.__setattr__(self, "input_shape", shape)
-        object.__setattr__(self, "widths", widths)
+        check_image_spec(self, each="stage")
+        shape, widths = self.input_shape, self.widths
         for name in ("num_classes", "blocks", "hidden"):
             positive_integer(name, getattr(self, name))
         if any(width % 2 for width in (*widths, self.hidden)):

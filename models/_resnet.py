@@ -8,7 +8,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax.numpy as jnp
 
 from ._activations import activation
-from ._checks import check_images, dropout_rate, positive_integer, positive_integers
+from ._checks import (
+    check_image_spec,
+    check_images,
+    dropout_rate,
+    positive_integer,
+    positive_integers,
+)
 from ._layers import BatchNorm, Convolution, Dense, Layer, Net, own_axes
 from .conv import CHANNELS_LAST, ConvLayout, transpose_axes
 
@@ -63,15 +69,8 @@ class ResNetSpec:
     activation: str = "relu"
 
     def __post_init__(self):
-        object.__setattr__(self, "layout", ConvLayout.of(self.layout))
-        dims = len(self.layout.spatial_dims)
-        shape = positive_integers("input_shape", self.input_shape, length=dims + 1)
-        widths = positive_integers("widths", self.widths)
-        if not widths:
-            raise ValueError("widths must name at least one stage, got none.")
-        blocks = positive_integers("blocks", self.blocks, length=len(widths))
-        object.__setattr__(self, "input_shape", shape)
-        object.__setattr__(self, "widths", widths)
+        check_image_spec(self, each="stage")
+        blocks = positive_integers("blocks", self.blocks, length=len(self.widths))
         object.__setattr__(self, "blocks", blocks)
         object.__setattr__(self, "dropout", dropout_rate(self.dropout))
         positive_integer("num_classes", self.num_classes)

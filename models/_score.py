@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 from ._activations import activation, initializer
-from ._checks import check_images, positive_integer, positive_integers
+from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from ._condition import Shifts, shift_layers
 from ._layers import Convolution, Dense, Layer, Net, own_axes
 from .conv import CHANNELS_LAST, ConvLayout
@@ -45,6 +45,7 @@ class ScoreConvSpec:
 
     def __post_init__(self):
         check_image_spec(self)
+        activation(self.activation)
         if positive_integer("kernel_size", self.kernel_size) % 2 == 0:
             raise ValueError(f"kernel_size must be odd, got {self.kernel_size}.")
 
@@ -95,9 +96,8 @@ class ScoreUNetSpec:
     conditional: bool = False
 
     def __post_init__(self):
-        check_image_spec(self)
-        if not self.widths:
-            raise ValueError("widths must name at least one resolution, got none.")
+        check_image_spec(self, each="resolution")
+        activation(self.activation)
         factor = 2 ** (len(self.widths) - 1)
         if any(size % factor for size in self.input_shape[:-1]):
             raise ValueError(
@@ -213,14 +213,3 @@ def stack_layouts(layout: ConvLayout, depth: int) -> list[ConvLayout]:
         return [ConvLayout(layout.inputs, layout.kernel, layout.inputs)]
     last = ConvLayout(layout.outputs, layout.kernel, layout.inputs)
     return [layout, *[layout.following] * (depth - 2), last]
-
-
-def check_image_spec(spec) -> None:
-    """Bring layout, input_shape and widths to their types. Raises TypeError or ValueError."""
-    layout = ConvLayout.of(spec.layout)
-    object.__setattr__(spec, "layout", layout)
-    dims = len(layout.spatial_dims)
-    shape = positive_integers("input_shape", spec.input_shape, length=dims + 1)
-    object.__setattr__(spec, "input_shape", shape)
-    object.__setattr__(spec, "widths", positive_integers("widths", spec.widths))
-    activation(spec.activation)
