@@ -7,7 +7,7 @@ import pytest
 from local_functions import conv, conv_net, images, max_pool
 
 import jacreg
-from jacreg._coloring import _apply, _coloring
+from jacreg._coloring import _coloring
 from jacreg._dependence import _rules_linear, _windows
 
 
@@ -126,4 +126,3 @@ def test_coloring_is_hashable_equal_and_explains_itself(x64):
 
 def test_kinds_cover_every_quantity():
     assert set(_coloring.KINDS) == set(_coloring.QUANTITIES)
-    assert callable(_apply.colored_diagonal)

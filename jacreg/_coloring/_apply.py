@@ -30,9 +30,12 @@ if TYPE_CHECKING:
 
     from jaxtyping import Array, Bool, Float, Int
 
+    from .._choice import Way
     from .._typing import PyTree
     from ._plan import Plan
     from ._relation import Relation
+
+    Compute = Callable[[Linearization, Coloring | Plan, Relation], Any]
 
 
 def _product(flat: FlatJacobian, coloring: Coloring | Plan, color: Int[Array, ""]) -> Any:
@@ -43,80 +46,20 @@ def _product(flat: FlatJacobian, coloring: Coloring | Plan, color: Int[Array, ""
     return mask, (flat.vjp if coloring.reverse else flat.jvp)(vector)
 
 
-def colored_diagonal(lin: Linearization, coloring: Coloring | Plan) -> Float[Array, "N n"]:
-    """Diagonal as one flat vector an example, without checking the function again."""
+def diagonal_by_colors(lin: Linearization, method: Coloring | Plan, relation: Relation) -> PyTree:
+    """Diagonal in the shape of the input."""
     flat = FlatJacobian(lin)
 
     def part(color: Int[Array, ""]) -> Float[Array, "N n"]:
-        mask, product = _product(flat, coloring, color)
+        mask, product = _product(flat, method, color)
         return mask[None] * product
 
-    return sum_chunked(part, coloring.num_colors, flat.chunk(None))
+    return lin.outputs.unflatten(sum_chunked(part, method.num_colors, flat.chunk(None)))
 
 
-def diagonal(lin: Linearization, method: Coloring, limit: float) -> Choice:
-    """Way of `jacreg.diagonal`."""
-    check("diagonal", "diagonal", method, lin)
-    if method.is_dense:
-        return _dense(method, diagonal_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda lin: diagonal_by_colors(lin, method))
-
-
-def trace(lin: Linearization, method: Coloring, limit: float) -> Choice:
-    """Way of `jacreg.divergence`."""
-    check("divergence", "diagonal", method, lin)
-    if method.is_dense:
-        return _dense(method, trace_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda lin: trace_by_colors(lin, method))
-
-
-def frobenius_squared(lin: Linearization, method: Coloring, limit: float) -> Choice:
-    """Way of `jacreg.frobenius_squared`."""
-    check("frobenius_squared", "columns", method, lin)
-    if method.is_dense:
-        return _dense(method, norm_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda lin: norm_by_colors(lin, method))
-
-
-def jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
-    """Way of `jacreg.jacobian`, as `[N, M, n]`: products spread to the entries they hold."""
-    relation = check("jacobian", "columns", method, lin)
-    if method.is_dense:
-        return _dense(method, jacobian_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda lin: dense_by_colors(FlatJacobian(lin), method, relation))
-
-
-def by_colors(
-    lin: Linearization, method: Coloring | Plan, compute: Callable[[Linearization], Any]
-) -> Choice:
-    """The choice of a colouring that fits."""
-    product = "J^T u" if method.reverse else "J v"
-
-    def run(key: Any) -> Any:
-        if method.reverse:
-            return compute(lin)
-        return compute(beside_value(lin, method.num_colors, FlatJacobian(lin).chunk(None)))
-
-    return Choice(
-        "colouring",
-        method.num_colors,
-        f"{product} for {method.num_colors} colours, {method.how}",
-        method.num_colors * product_cost(lin),
-        run,
-    )
-
-
-def _dense(method: Coloring, products: Choice) -> Choice:
-    through = f" through {', '.join(method.dense_because)}" if method.dense_because else ""
-    return replace(products, reason=f"{products.why}: the colouring is dense{through}")
-
-
-def diagonal_by_colors(lin: Linearization, method: Coloring | Plan) -> PyTree:
-    """Diagonal in the shape of the input."""
-    return lin.outputs.unflatten(colored_diagonal(lin, method))
-
-
-def trace_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array, " N"]:
+def trace_by_colors(
+    lin: Linearization, method: Coloring | Plan, relation: Relation
+) -> Float[Array, " N"]:
     """Sum of the diagonal, a colour at a time."""
     flat = FlatJacobian(lin)
     wide = accumulate_dtype(flat.outputs.dtype)
@@ -128,7 +71,9 @@ def trace_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array,
     return sum_chunked(part, method.num_colors, flat.chunk(None)).astype(flat.outputs.dtype)
 
 
-def norm_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array, " N"]:
+def norm_by_colors(
+    lin: Linearization, method: Coloring | Plan, relation: Relation
+) -> Float[Array, " N"]:
     """Squared Frobenius norm: no two entries of a colour meet."""
     flat = FlatJacobian(lin)
     return sum_chunked(
@@ -139,9 +84,10 @@ def norm_by_colors(lin: Linearization, method: Coloring | Plan) -> Float[Array, 
 
 
 def dense_by_colors(
-    flat: FlatJacobian, method: Coloring | Plan, relation: Relation
+    lin: Linearization, method: Coloring | Plan, relation: Relation
 ) -> Float[Array, "N M n"]:
-    """Products spread to the entries they hold."""
+    """Jacobian as `[N, M, n]`: products spread to the entries they hold."""
+    flat = FlatJacobian(lin)
     check_dense_fits(flat)
     compressed = _compressed(flat, method)
     # [colors, N, other side] -> [N, other side, coloured side]
@@ -150,14 +96,6 @@ def dense_by_colors(
     if method.reverse:
         spread = jnp.swapaxes(spread, 1, 2)
     return jnp.where(allowed, spread, jnp.zeros((), spread.dtype))
-
-
-def sparse_jacobian(lin: Linearization, method: Coloring, limit: float) -> Choice:
-    """Way of a sparse `jacreg.jacobian`: rows, columns and entries of what may differ from zero."""
-    relation = check("jacobian", "columns", method, lin)
-    if method.is_dense:
-        return _dense(method, sparse_by_products(lin, Exact(), limit))
-    return by_colors(lin, method, lambda lin: entries_by_colors(lin, method, relation))
 
 
 def entries_by_colors(
@@ -196,3 +134,53 @@ def _ravel(index: Any, axes: Any, shape: Any, count: int) -> np.ndarray:
     if not axes:
         return np.zeros(count, dtype=np.int64)
     return np.asarray(np.ravel_multi_index([index[a] for a in axes], [shape[a] for a in axes]))
+
+
+def by_colors(
+    lin: Linearization, method: Coloring | Plan, relation: Relation, compute: Compute
+) -> Choice:
+    """The choice of a colouring that fits."""
+    product = "J^T u" if method.reverse else "J v"
+
+    def run(key: Any) -> Any:
+        if method.reverse:
+            return compute(lin, method, relation)
+        beside = beside_value(lin, method.num_colors, FlatJacobian(lin).chunk(None))
+        return compute(beside, method, relation)
+
+    return Choice(
+        "colouring",
+        method.num_colors,
+        f"{product} for {method.num_colors} colours, {method.how}",
+        method.num_colors * product_cost(lin),
+        run,
+    )
+
+
+def _dense(method: Coloring, products: Choice) -> Choice:
+    through = f" through {', '.join(method.dense_because)}" if method.dense_because else ""
+    return replace(products, reason=f"{products.why}: the colouring is dense{through}")
+
+
+def _way(
+    quantity: str,
+    kind: str,
+    by_products: Callable[[Linearization, Any, float], Choice],
+    compute: Compute,
+) -> Way:
+    """Way of a quantity; a dense colouring takes products with basis vectors."""
+
+    def way(lin: Linearization, method: Coloring, limit: float) -> Choice:
+        relation = check(quantity, kind, method, lin)
+        if method.is_dense:
+            return _dense(method, by_products(lin, Exact(), limit))
+        return by_colors(lin, method, relation, compute)
+
+    return way
+
+
+diagonal = _way("diagonal", "diagonal", diagonal_by_products, diagonal_by_colors)
+trace = _way("divergence", "diagonal", trace_by_products, trace_by_colors)
+frobenius_squared = _way("frobenius_squared", "columns", norm_by_products, norm_by_colors)
+jacobian = _way("jacobian", "columns", jacobian_by_products, dense_by_colors)
+sparse_jacobian = _way("jacobian", "columns", sparse_by_products, entries_by_colors)

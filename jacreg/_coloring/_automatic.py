@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from .._basis import FlatJacobian
 from .._choice import Choice, Unfit, check_worth, product_cost
 from .._dependence import LengthError
 from .._linearize import Linearization
@@ -23,6 +21,10 @@ from ._plan import Plan
 from ._relation import Relation
 from ._structural_key import structural_key
 
+if TYPE_CHECKING:
+    from .._choice import Way
+    from ._apply import Compute
+
 
 class _Colors(NamedTuple):
     """Colours and the relation that they were made for."""
@@ -37,58 +39,17 @@ _MOST_EDGES = 1_000_000
 _FOUND: Recent[_Colors | str] = Recent(64)
 
 
-def diagonal_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `diagonal`."""
-    return _by_found_colors(
-        lin, limit, "divergence", lambda lin, found: diagonal_by_colors(lin, found.plan)
-    )
+def _way(quantity: str, compute: Compute) -> Way:
+    """Way of a quantity by colours that are found while it is traced."""
 
+    def way(lin: Linearization, method: Any, limit: float) -> Choice:
+        check_worth(product_cost(lin), limit, "a colouring")
+        found = _FOUND.get((structural_key(lin), quantity), lambda: _find(lin, quantity))
+        if isinstance(found, str):
+            raise Unfit(found)
+        return by_colors(lin, *found, compute)
 
-def trace_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `divergence`."""
-    return _by_found_colors(
-        lin, limit, "divergence", lambda lin, found: trace_by_colors(lin, found.plan)
-    )
-
-
-def norm_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `frobenius_squared`."""
-    return _by_found_colors(
-        lin, limit, "frobenius", lambda lin, found: norm_by_colors(lin, found.plan)
-    )
-
-
-def jacobian_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `jacobian`, as `[N, M, n]`."""
-    return _by_found_colors(
-        lin,
-        limit,
-        "frobenius",
-        lambda lin, found: dense_by_colors(FlatJacobian(lin), found.plan, found.relation),
-    )
-
-
-def entries_by_found_colors(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of a sparse `jacobian`."""
-    return _by_found_colors(
-        lin,
-        limit,
-        "frobenius",
-        lambda lin, found: entries_by_colors(lin, found.plan, found.relation),
-    )
-
-
-def _by_found_colors(
-    lin: Linearization,
-    limit: float,
-    quantity: str,
-    run: Callable[[Linearization, _Colors], Any],
-) -> Choice:
-    check_worth(product_cost(lin), limit, "a colouring")
-    found = _FOUND.get((structural_key(lin), quantity), lambda: _find(lin, quantity))
-    if isinstance(found, str):
-        raise Unfit(found)
-    return by_colors(lin, found.plan, lambda lin: run(lin, found))
+    return way
 
 
 def _find(lin: Linearization, quantity: str) -> _Colors | str:
@@ -99,3 +60,10 @@ def _find(lin: Linearization, quantity: str) -> _Colors | str:
     if not found.is_dense:
         return _Colors(found.plan, found.relation)
     return f"colours save nothing ({found.dense_because[0]}{found.place})"
+
+
+diagonal_by_found_colors = _way("divergence", diagonal_by_colors)
+trace_by_found_colors = _way("divergence", trace_by_colors)
+norm_by_found_colors = _way("frobenius", norm_by_colors)
+jacobian_by_found_colors = _way("frobenius", dense_by_colors)
+entries_by_found_colors = _way("frobenius", entries_by_colors)
