@@ -10,8 +10,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.command import leave, say
-from train.errors import UserError
+from train.command import ended, leave, say
 from train.tables import read_tables
 
 _DESCRIPTION = """\
@@ -92,10 +91,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if chosen.config is None and not chosen.list:
         made.error("a CONFIG is needed, for instance configs/quickstart.toml")
     try:
-        return _main(chosen)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
+        return ended(lambda: _main(chosen), stopped="stopped by SIGINT")
     except ModuleNotFoundError as error:
         if (error.name or "").partition(".")[0] in ("jacreg", "models", "train"):
             raise
@@ -105,9 +101,6 @@ def main(arguments: Sequence[str] | None = None) -> int:
             file=sys.stderr,
         )
         return 2
-    except KeyboardInterrupt:
-        print("error: stopped by SIGINT; the same command goes on.", file=sys.stderr)
-        return 130
 
 
 def _main(chosen: argparse.Namespace) -> int:

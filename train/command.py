@@ -7,7 +7,28 @@ import signal
 import sys
 from collections.abc import Callable
 
-_INTERRUPTED = 130
+from train.errors import UserError
+
+_INTERRUPTED, _TERMINATED = 130, 143
+
+
+def ended(run: Callable[[], int | None], *, stopped: str | None = None) -> int:
+    """Return a command's exit code; what ends it early is one message on stderr.
+
+    Args:
+        run: returns the exit code, or None for 0.
+        stopped: said after a signal, where the same command goes on; else the signal passes.
+    """
+    try:
+        return run() or 0
+    except UserError as error:
+        print(f"error: {error}", file=sys.stderr)
+        return error.exit_code
+    except KeyboardInterrupt as stop:
+        if stopped is None:
+            raise
+        print(f"error: {stopped}; the same command goes on.", file=sys.stderr)
+        return _TERMINATED if type(stop).__name__ == "Terminated" else _INTERRUPTED
 
 
 def say(text: str) -> None:

@@ -3,13 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import sys
 import time
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.command import leave
-from train.errors import UserError
+from train.command import ended, leave
 
 _CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
 
@@ -22,12 +20,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("overrides", nargs="*", metavar="section.key=value")
     chosen = parser.parse_args(arguments)
-    try:
-        _compare(chosen.workdir, chosen.overrides)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    return ended(lambda: _compare(chosen.workdir, chosen.overrides))
 
 
 def _compare(folder: Path, overrides: Sequence[str]) -> None:

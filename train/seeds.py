@@ -6,14 +6,13 @@ The other is the same config without its penalties, or with other values.
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from train.command import leave
+from train.command import ended, leave
 from train.errors import DivergedError, UserError
 from train.statistics import MOST_SEEDS, student_interval
 from train.tables import read_tables
@@ -83,15 +82,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"--seeds: got {chosen.seeds}, expected at most {MOST_SEEDS}")
     if chosen.workers is not None and chosen.workers < 1:
         parser.error(f"--workers: got {chosen.workers}, expected at least 1")
-    try:
-        _compare(chosen)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        print("error: stopped; the same command goes on.", file=sys.stderr)
-        return 143 if type(stop).__name__ == "Terminated" else 130
-    return 0
+    return ended(lambda: _compare(chosen), stopped="stopped")
 
 
 def _compare(chosen: argparse.Namespace) -> None:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from train.command import leave, say
+from train.command import ended, leave, say
 from train.errors import UserError
 
 _DESCRIPTION = """\
@@ -97,14 +97,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     """Run the command and return its exit code."""
     made = parser()
     chosen = made.parse_args(arguments)
-    try:
-        return _main(chosen)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    except KeyboardInterrupt as stop:
-        print("error: stopped; the same command goes on.", file=sys.stderr)
-        return 143 if type(stop).__name__ == "Terminated" else 130
+    return ended(lambda: _main(chosen), stopped="stopped")
 
 
 def _main(chosen: argparse.Namespace) -> int:

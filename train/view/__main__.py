@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import argparse
-import sys
 from collections.abc import Sequence
 from pathlib import Path
 
-from train.command import leave, say
+from train.command import ended, leave, say
 from train.errors import UserError
 
 _DESCRIPTION = """\
@@ -46,14 +45,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     chosen = parser.parse_args(arguments)
     out = chosen.out or chosen.workdirs[0].resolve().parent / "view"
-    try:
-        # So that `runs/*` works the second time too.
-        workdirs = [each for each in chosen.workdirs if each.resolve() != out.resolve()]
-        _view(workdirs or chosen.workdirs, out, chosen.tensorboard)
-    except UserError as error:
-        print(f"error: {error}", file=sys.stderr)
-        return error.exit_code
-    return 0
+    # So that `runs/*` works the second time too.
+    workdirs = [each for each in chosen.workdirs if each.resolve() != out.resolve()]
+    return ended(lambda: _view(workdirs or chosen.workdirs, out, chosen.tensorboard))
 
 
 def _view(workdirs: Sequence[Path], out: Path, events: Path | None) -> None:
