@@ -7,4 +7,3 @@ from train.config._parse import GIVEN as GIVEN
 from train.config._parse import parse as parse
 from train.config._parse import resolved as resolved
 from train.config._registries import REGISTRIES as REGISTRIES
-from train.config._registries import Registries as Registries

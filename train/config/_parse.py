@@ -8,7 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from train.config._registries import REGISTRIES, Registries
+from train.config._registries import REGISTRIES
 from train.errors import ConfigError, shown
 from train.expect import REQUIRED, Expect, Key, keys_of, nearest, string
 from train.named import Choice, Named, Row
@@ -23,19 +23,18 @@ _MOST_MISTAKES, _LONGEST = 5, 260
 _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789._-")
 
 
-def parse(tables: Mapping[str, Any], source: str, registries: Registries = REGISTRIES) -> Config:
+def parse(tables: Mapping[str, Any], source: str) -> Config:
     """Return the config that the parsed TOML `tables` say.
 
     Args:
         tables: what `tomllib` gives.
         source: where it came from, for messages.
-        registries: what its keys may name.
 
     Raises:
         ConfigError: keys are unknown, missing, mistyped or out of range; all of them are named.
     """
     try:
-        return _config(tables, registries)
+        return _config(tables)
     except ConfigError as error:
         raise ConfigError(f"{source}: {_told(error.args)}") from None
 
@@ -84,29 +83,29 @@ class _Mistakes:
             raise ConfigError(*self.noted)
 
 
-def _config(tables: Mapping[str, Any], registries: Registries) -> Config:
+def _config(tables: Mapping[str, Any]) -> Config:
     mistakes = _Mistakes()
     misspelt = mistakes.unknown(tables, SECTIONS, "section")
     sections: dict[str, Any] = {}
     for name, section in SECTIONS.items():
         with mistakes.noting():
             if section is Penalty:
-                sections[name] = _penalties(tables.get(name, []), registries)
+                sections[name] = _penalties(tables.get(name, []))
             elif name in tables or (_needs(section) and name not in misspelt):
-                section = _section(section, tables.get(name, {}), name, name, registries)
-                sections[name] = _checked(section, registries)
+                section = _section(section, tables.get(name, {}), name, name)
+                sections[name] = _checked(section)
     mistakes.check()
     return Config(**sections)
 
 
-def _checked(section: Any, registries: Registries) -> Any:
+def _checked(section: Any) -> Any:
     """Return a section whose keys fit each other; raise where they do not."""
     if isinstance(section, Experiment):
         _check_experiment(section)
     elif isinstance(section, Data):
         _check_data(section)
     elif isinstance(section, Model):
-        return registries.completed(section)
+        return REGISTRIES.completed(section)
     return section
 
 
@@ -115,7 +114,7 @@ def _needs(section: type) -> bool:
     return required or section is Data
 
 
-def _penalties(tables: Any, registries: Registries) -> tuple[Penalty, ...]:
+def _penalties(tables: Any) -> tuple[Penalty, ...]:
     if not isinstance(tables, list):
         raise ConfigError(
             f"penalty: got {shown(tables)} ({_kind(tables)}), expected a list of tables; "
@@ -124,21 +123,21 @@ def _penalties(tables: Any, registries: Registries) -> tuple[Penalty, ...]:
     mistakes, penalties = _Mistakes(), []
     for index, table in enumerate(tables):
         with mistakes.noting():
-            penalties.append(_section(Penalty, table, f"penalty.{index}", "penalty", registries))
+            penalties.append(_section(Penalty, table, f"penalty.{index}", "penalty"))
     mistakes.check()
     return tuple(penalties)
 
 
-def _section(section: type[T], table: Any, path: str, name: str, registries: Registries) -> T:
+def _section(section: type[T], table: Any, path: str, name: str) -> T:
     if not isinstance(table, Mapping):
         raise ConfigError(
             f"{path}: got {shown(table)} ({_kind(table)}), expected a table; write [{path}]."
         )
-    keys = {key: _filled(each, registries) for key, each in keys_of(section).items()}
+    keys = {key: _filled(each) for key, each in keys_of(section).items()}
     keys.pop("options", None)
     if section is Model and "target" in table:
         return _own_model(table, keys, path)
-    option_keys = registries.options.get(name)
+    option_keys = REGISTRIES.options.get(name)
     if option_keys is None:
         return section(**_values(table, keys, path))
     further: dict[str, Key] = {}
@@ -220,14 +219,14 @@ def _missing(name: str, key: Key, path: str) -> ConfigError:
     )
 
 
-def _filled(key: Key, registries: Registries) -> Key:
+def _filled(key: Key) -> Key:
     """Put the registry in whose name a key is marked with."""
     for extra in getattr(key.annotation, "__metadata__", ()):
-        if isinstance(extra, Row) and extra.registry in registries.choices:
-            choice = registries.choices[extra.registry]
+        if isinstance(extra, Row) and extra.registry in REGISTRIES.choices:
+            choice = REGISTRIES.choices[extra.registry]
             return replace(key, annotation=Annotated[Named, choice])
         if isinstance(extra, Row):
-            return replace(key, expect=string(registries.names[extra.registry]))
+            return replace(key, expect=string(REGISTRIES.names[extra.registry]))
     return key
 
 
