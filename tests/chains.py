@@ -5,7 +5,8 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacreg
-from jacreg._chain import chain_trace
+from jacreg._chain import trace_by_closed_form
+from jacreg._choice import Unfit
 
 LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
 
@@ -19,6 +20,14 @@ def conv(xs, kernel, padding="SAME"):
     return jax.lax.conv_general_dilated(
         xs, kernel, (1,) * dims, padding, dimension_numbers=LAYOUTS[dims]
     )
+
+
+def chain_trace(lin):
+    """The trace by its closed form, None where there is none."""
+    try:
+        return trace_by_closed_form(lin, None, float("inf")).run(None)
+    except Unfit:
+        return None
 
 
 def net(kernels, activation=jnp.tanh, layer=conv):

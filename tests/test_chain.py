@@ -5,6 +5,7 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 from chains import (
+    chain_trace,
     conv,
     held,
     kernels,
@@ -16,7 +17,7 @@ from chains import (
 )
 
 import jacreg
-from jacreg._chain import _examples, chain_trace
+from jacreg._chain import _examples
 from jacreg._chain._twins import first_twins
 
 UNEVEN = [numbers(3, 2, 2, 3), numbers(1, 4, 3, 4), numbers(5, 3, 4, 3), numbers(2, 2, 3, 2)]

@@ -4,10 +4,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chains import conv, held, left_to_products, loop_products, net, numbers
+from chains import chain_trace, conv, held, left_to_products, loop_products, net, numbers
 
 import jacreg
-from jacreg._chain import _examples, chain_trace
+from jacreg._chain import _examples
 
 N = 3
 TIMES = 0.1 + np.arange(N) / 7

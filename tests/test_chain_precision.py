@@ -3,12 +3,11 @@
 import jax
 import jax.numpy as jnp
 import pytest
-from chains import kernels, numbers
+from chains import chain_trace, kernels, numbers
 from jax import lax
 from jax.extend.core import jaxprs_in_params
 
 import jacreg
-from jacreg._chain import chain_trace
 
 pytestmark = pytest.mark.usefixtures("x64")
 

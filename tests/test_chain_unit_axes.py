@@ -5,12 +5,11 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from chains import conv, held, left_to_products, numbers
+from chains import chain_trace, conv, held, left_to_products, numbers
 
 import jacreg
 import jacreg.eqx
 import models
-from jacreg._chain import chain_trace
 
 INTO, OUT = numbers(3, 3, 1, 3), numbers(3, 3, 3, 1)
 ROWS = numbers(3, 1, 3), numbers(2, 3, 1)

@@ -12,7 +12,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._choice import Choice, Unfit, program_cost
+from .._choice import Choice, program_cost
 from .._linearize import Linearization
 from ._as_program import as_program
 from ._chain import Chain
@@ -51,14 +51,6 @@ def trace_by_closed_form(lin: Linearization, method: Any, limit: float) -> Choic
         program_cost(program.jaxpr),
         lambda key: jex.jaxpr_as_fun(program)()[0],
     )
-
-
-def chain_trace(lin: Linearization, method: Any = None) -> Float[Array, " N"] | None:
-    """The trace by its closed form, None where there is none."""
-    try:
-        return trace_by_closed_form(lin, method, float("inf")).run(None)
-    except Unfit:
-        return None
 
 
 def _total(lin: Linearization) -> Float[Array, " N"]:
