@@ -18,7 +18,7 @@ from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, Probing, X
 from ._probes import draw, mean_over_probes
 from ._program import REVERSE
 from ._structure import example_dot
-from ._xtrace import xdiag, xdiag_products, xtrace, xtrace_products
+from ._xtrace import xdiag, xtrace, xtrace_products
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -137,7 +137,7 @@ DIAGONAL = Quantity(
         HutchPlusPlus: from_products(
             hutch_plus_plus_products, diag_plus_plus, "a third each for sketch, basis and probes"
         ),
-        XTrace: from_products(xdiag_products, xdiag, "half sketch, half test"),
+        XTrace: from_products(xtrace_products, xdiag, "half sketch, half test"),
         Probing: colored.diagonal_by_probing,
     },
     auto=(diagonal_by_closed_form, diagonal_by_products, colored.diagonal_by_found_colors),

@@ -29,12 +29,7 @@ def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
 
 
 def xtrace_products(lin: Linearization, method: XTrace) -> int:
-    """How many `xtrace` takes: as asked, or as many as dimensions, which give the trace itself."""
-    return min(method.num_products, lin.inputs.size)
-
-
-def xdiag_products(lin: Linearization, method: XTrace) -> int:
-    """How many `xdiag` takes."""
+    """How many both take: as asked, or as many as dimensions, which give the trace itself."""
     return min(method.num_products, lin.inputs.size)
 
 

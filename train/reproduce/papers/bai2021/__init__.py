@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -24,34 +24,12 @@ from train.statistics import shown_rounded
 
 
 def _tables(results: Results) -> Sequence[Table]:
-    synthetic = [
-        [
-            f"{gamma:g}",
-            shown_rounded(results.metric(synthetic_arm(gamma), "test/mse"), 4),
-            shown_rounded(results.metric(synthetic_arm(gamma), "test/nfe"), 2),
-            shown_rounded(results.metric(synthetic_arm(gamma), "test/spectral_radius"), 3),
-            shown_rounded(POINTS * results.metric(synthetic_arm(gamma), "test/unconverged"), 2),
-        ]
-        for gamma in GAMMAS
-    ]
-    mdeq = [
-        [
-            f"{gamma:g}",
-            shown_rounded(POINTS * results.metric(mdeq_arm(gamma), "test/accuracy"), 2),
-            shown_rounded(results.metric(mdeq_arm(gamma), "test/nfe"), 2),
-            shown_rounded(results.metric(mdeq_arm(gamma), "test/spectral_radius"), 3),
-            shown_rounded(POINTS * results.metric(mdeq_arm(gamma), "test/unconverged"), 2),
-        ]
-        for gamma in MDEQ_GAMMAS
-    ]
-    early = [
-        [f"{gamma:g}"]
-        + [
-            shown_rounded(POINTS * results.metric(curve_arm(gamma), f"accuracy_{limit}"), 1)
-            for limit in EVALUATIONS
-        ]
-        for gamma in MDEQ_GAMMAS
-    ]
+    shared = [("test/nfe", 1, 2), ("test/spectral_radius", 1, 3), ("test/unconverged", POINTS, 2)]
+    synthetic = _by_gamma(results, GAMMAS, synthetic_arm, [("test/mse", 1, 4), *shared])
+    accuracy = ("test/accuracy", POINTS, 2)
+    mdeq = _by_gamma(results, MDEQ_GAMMAS, mdeq_arm, [accuracy, *shared])
+    stopped = [(f"accuracy_{limit}", POINTS, 1) for limit in EVALUATIONS]
+    early = _by_gamma(results, MDEQ_GAMMAS, curve_arm, stopped)
     data = "scikit-learn's digits" if on_digits(results.settings) else "CIFAR-10"
     columns = ["gamma", "test mse", "NFE", "spectral radius", "unconverged %"]
     return [
@@ -64,6 +42,25 @@ def _tables(results: Results) -> Sequence[Table]:
             "Theirs on CIFAR-10 at 1 to 6: gamma 0.1: 82.4 89.7 91.9 92.3 92.7 92.9; "
             "0.6: 85.8 91.5 92.7 93.0 93.0 93.1; 1.2: 84.4 89.6 92.2 92.6 92.7 92.7.",
         ),
+    ]
+
+
+def _by_gamma(
+    results: Results,
+    gammas: Sequence[float],
+    arm: Callable[[float], str],
+    columns: Sequence[tuple[str, float, int]],
+) -> list[list[str]]:
+    """Return a row a gamma: of each column's metric, times a factor, so many digits."""
+    return [
+        [
+            f"{gamma:g}",
+            *(
+                shown_rounded(factor * results.metric(arm(gamma), metric), digits)
+                for metric, factor, digits in columns
+            ),
+        ]
+        for gamma in gammas
     ]
 
 

@@ -128,12 +128,5 @@ def _layers() -> list[Claim]:
 
 def _turned(found: Results) -> np.ndarray:
     """Return log(noise / clean) of the hidden layers' high frequencies, a row a seed."""
-    return np.stack(
-        [
-            np.log(
-                found.arrays("sinusoids/noise", seed)["layer_high"]
-                / found.arrays("sinusoids/clean", seed)["layer_high"]
-            )
-            for seed in found.seeds["sinusoids/noise"]
-        ]
-    )
+    noise, clean = (found.stacked(f"sinusoids/{arm}", "layer_high") for arm in ("noise", "clean"))
+    return np.log(noise / clean)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -26,42 +26,32 @@ from train.statistics import shown_rounded
 def tables(results: Results) -> Sequence[Table]:
     """Return tables 1 and 2, the probes and the attacks."""
     return [
-        _table1(results),
-        _norms(results),
+        _by_count(
+            results, "test accuracy in %", "test/accuracy", ACCURACY,
+            "The paper's numbers of the columns 1 to 30 were not found.", scale=POINTS,
+        ),
+        _by_count(
+            results, "norm(J)_F", "test/jacobian_norm", NORM,
+            "Mean Frobenius norm of d logits / d pixels over test images.", digits=2,
+        ),
         _table2(results),
         _probes(results),
         _attacks(results),
-    ]
+    ]  # fmt: skip
 
 
-def _table1(results: Results) -> Table:
-    rows = [
-        [TITLES[row]]
-        + [
-            shown_rounded(POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy"))
-            for column in COLUMNS
-        ]
-        + [f"{ACCURACY[row]:g}"]
-        for row in ROWS
-    ]
-    columns = ["", *(f"{column} a class" if column != "all" else "all" for column in COLUMNS)]
-    note = "The paper's numbers of the columns 1 to 30 were not found."
-    return Table("Table 1: test accuracy in %", [*columns, "paper, all"], rows, note)
-
-
-def _norms(results: Results) -> Table:
-    rows = [
-        [TITLES[row]]
-        + [
-            shown_rounded(results.metric(f"table1/{row}/{column}", "test/jacobian_norm"), 2)
-            for column in COLUMNS
-        ]
-        + [f"{NORM[row]:g}"]
-        for row in ROWS
-    ]
-    columns = ["", *(f"{column} a class" if column != "all" else "all" for column in COLUMNS)]
-    note = "Mean Frobenius norm of d logits / d pixels over test images."
-    return Table("Table 1: norm(J)_F", [*columns, "paper, all"], rows, note)
+def _by_count(
+    results: Results, title: str, metric: str, theirs: Mapping[str, float], note: str,
+    *, scale: float = 1.0, digits: int = 1,
+) -> Table:  # fmt: skip
+    """Return a metric of every model by the number of training images of a class."""
+    rows = []
+    for row in ROWS:
+        arms = [f"table1/{row}/{column}" for column in COLUMNS]
+        ours = [shown_rounded(scale * results.metric(arm, metric), digits) for arm in arms]
+        rows.append([TITLES[row], *ours, f"{theirs[row]:g}"])
+    columns = [f"{column} a class" if column != "all" else "all" for column in COLUMNS]
+    return Table(f"Table 1: {title}", ["", *columns, "paper, all"], rows, note)
 
 
 def _table2(results: Results) -> Table:
