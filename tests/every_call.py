@@ -67,34 +67,21 @@ def _traces():
             )
         yield f"{name} auto", of(FIELD, quantity, degree=1)
         yield f"{name} auto local", of(LOCAL, quantity, degree=1)
-        yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(2), keyed=True, degree=1)
+        yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(1), keyed=True, degree=1)
         yield f"{name} xtrace", of(EIGHT, quantity, jacreg.XTrace(4), keyed=True, degree=1)
         yield (
             f"{name} local",
             of(LOCAL, quantity, jacreg.Exact(chunk_size=1), degree=1),
         )
         yield f"{name} coloring", colored(quantity, "divergence", 1)
-        yield f"{name} probing", of(LOCAL, quantity, jacreg.Probing(1), keyed=True, degree=1)
 
 
 def _norms():
     for label, (method, keyed) in NORMS.items():
-        yield (
-            f"frobenius_squared {label}",
-            of(
-                EIGHT if label == "xrownorm" else CLASSIFIER,
-                jacreg.frobenius_squared,
-                method,
-                keyed=keyed,
-                degree=2,
-            ),
-        )
+        lin = EIGHT if label in ("xrownorm", "probing") else CLASSIFIER
+        call = of(lin, jacreg.frobenius_squared, method, keyed=keyed, degree=2)
+        yield f"frobenius_squared {label}", call
     yield "frobenius_squared coloring", colored(jacreg.frobenius_squared, "frobenius", 2)
-    for label, method in (("xrownorm", jacreg.XRowNorm(6)), ("probing", jacreg.Probing(2))):
-        yield (
-            f"frobenius_squared {label}",
-            of(EIGHT, jacreg.frobenius_squared, method, keyed=True, degree=2),
-        )
     yield "frobenius_squared auto", of(CLASSIFIER, jacreg.frobenius_squared, degree=2)
     yield "frobenius_squared auto local", of(LOCAL, jacreg.frobenius_squared, degree=2)
     yield "frobenius_squared images", of(IMAGES, jacreg.frobenius_squared, jacreg.Exact(), degree=2)

@@ -50,8 +50,7 @@ class LayerNormed(nnx.Module):
 
 
 QUERY, KEY, VALUE = weights(4, 4), weights(4, 4), weights(4, 4)
-K1, K2, K3, DOWN, UP = (
-    weights(3, 3, 2, 2),
+K1, K2, DOWN, UP = (
     weights(3, 3, 2, 2),
     weights(3, 3, 2, 2),
     weights(3, 3, 2, 4),
