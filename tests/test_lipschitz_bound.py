@@ -167,3 +167,29 @@ def test_rows_are_mixed_where_a_layer_before_made_several_of_each():
     xs = jnp.ones((4, 6))
     layers = [lambda xs: xs.reshape(-1, 3), lambda xs: xs.sum(0)]
     assert 8**0.5 <= jacreg.lipschitz_bound(layers, xs) <= 1.01 * 8**0.5
+
+
+def test_layers_in_a_loop_are_bounded_as_one_by_one():
+    kernels = jax.random.normal(jax.random.key(3), (3, 5, 5))
+
+    def looped(xs):
+        return jax.lax.scan(lambda xs, kernel: (jnp.tanh(xs @ kernel), None), xs, kernels)[0]
+
+    def unrolled(xs):
+        for kernel in kernels:
+            xs = jnp.tanh(xs @ kernel)
+        return xs
+
+    xs = jax.ShapeDtypeStruct((4, 5), jnp.float32)
+    found = jacreg.lipschitz_bound(looped, xs)
+    np.testing.assert_allclose(found, jacreg.lipschitz_bound(unrolled, xs), rtol=1e-6)
+    truth = np.prod([np.linalg.norm(kernel, 2) for kernel in kernels])
+    assert truth <= found <= 1.01**3 * truth
+
+
+def test_a_long_loop_keeps_its_name():
+    def looped(xs):
+        return jax.lax.fori_loop(0, 10**6, lambda i, xs: jnp.tanh(xs), xs)
+
+    with pytest.raises(ValueError, match="scan"):
+        jacreg.lipschitz_bound(looped, jax.ShapeDtypeStruct((4, 5), jnp.float32))

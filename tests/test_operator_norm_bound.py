@@ -137,6 +137,16 @@ def test_gram_iteration_answers_where_the_proof_fails(x64, monkeypatch):
 
 MATRIX = np.random.default_rng(0).standard_normal((6, 6)).astype(np.float32)
 KERNEL = np.random.default_rng(1).standard_normal((4, 1, 3)).astype(np.float32)
+
+
+def _loop_over_layers(x):
+    def step(carry, matrix):
+        return matrix @ carry, carry[:2] + matrix[:2, 0]
+
+    last, seen = jax.lax.scan(step, x, jnp.stack([MATRIX, MATRIX.T, MATRIX]), reverse=True)
+    return jnp.concatenate([last, seen.ravel()])
+
+
 LINEAR = {
     "composition": lambda x: jnp.tanh(MATRIX) @ (MATRIX @ x),
     "bias": lambda x: MATRIX @ x + 100.0,
@@ -171,6 +181,14 @@ LINEAR = {
         (2, 1),
         dimension_numbers=("CWNH", "WOIH", "HWCN"),
     ),
+    "loop over layers": _loop_over_layers,
+    "loop over the argument": lambda x: jax.lax.map(lambda each: 2 * each, x.reshape(3, 2)),
+    "loop by a counter": lambda x: jax.lax.fori_loop(
+        0, 3, lambda i, c: jnp.asarray(MATRIX)[i] * c + c, x
+    ),
+    "no step of a loop": lambda x: jax.lax.fori_loop(0, 0, lambda i, c: MATRIX @ c, x),
+    "known branch": lambda x: jax.lax.switch(1, [lambda x: x, lambda x: MATRIX @ x], x),
+    "diagonal": lambda x: jnp.diagonal(jnp.outer(MATRIX[0], x)),
     "correlation with the argument": lambda x: jnp.convolve(MATRIX[0], x),
 }
 

@@ -31,9 +31,9 @@ def operator_norm_bound(
 
     The map's program is read: matrices, convolutions and window sums with any stride, padding,
     dilation, groups and layout, in one to three dimensions, axes moved, slices, sums,
-    concatenations, and all that is composed of them. Nothing is drawn at random. Where
-    `operator_norm` comes close from below, this is never below: rounding is counted, and it is
-    computed in double precision whatever the map's own is.
+    concatenations, and all that is composed of them, in short loops and known branches too.
+    Nothing is drawn at random. Where `operator_norm` comes close from below, this is never below:
+    rounding is counted, and it is computed in double precision whatever the map's own is.
 
     - Where the map has at most 4096 entries a side, within 1 % of its own norm.
     - A larger convolution is bounded on an unbounded image, which holds for an image of any size

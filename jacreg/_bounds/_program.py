@@ -11,6 +11,7 @@ import jax.numpy as jnp
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._traced import is_traced
+from ._control import written_out
 
 _CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
 # Where a program was written: not in these folders.
@@ -74,7 +75,7 @@ class Activation(NamedTuple):
 
 @dataclass(frozen=True)
 class Program:
-    """A function's operations on its argument, calls within it written out.
+    """A function's operations on its argument, calls, short loops and known branches written out.
 
     Attributes:
         argument: the tracked argument.
@@ -114,6 +115,8 @@ def read_program(fn: Callable[..., Any], struct: jax.ShapeDtypeStruct) -> Progra
             return _evaluate(equation, operands)
         if name in CALLS | _CUSTOM:
             return interpret_inner(equation, operands, apply)
+        if (found := written_out(equation, operands, apply)) is not None:
+            return found
         outs = []
         for var in equation.outvars:
             outs.append(Tracked(count, tuple(var.aval.shape), var.aval.dtype))
