@@ -6,7 +6,8 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from train.reproduce import Asked
-from train.reproduce.papers.ssm2019._measure import all_signs, growth
+from train.reproduce.signs import all_signs
+from train.reproduce.timing import growth
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -91,7 +92,7 @@ def cost(
 
     "exact" takes a product a dimension, as the paper does, "automatic" what jacreg chooses.
 
-    Returns what `train.reproduce.papers.ssm2019._measure.cost` returns.
+    Returns what `growth` returns.
     """
     import jax
     import jax.numpy as jnp

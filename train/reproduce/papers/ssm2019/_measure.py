@@ -2,24 +2,19 @@
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from train.reproduce import Asked
-from train.reproduce.timing import core_seconds
+from train.reproduce.signs import all_signs
+from train.reproduce.timing import growth
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LOSSES = ("plain", "exact", "automatic", "sliced", "sliced-vr", "denoising")
-
-
-def all_signs(dimensions: int) -> Float[np.ndarray, "S D"]:
-    """Return all 2^D vectors of signs: their mean is the mean over Rademacher slices, exactly."""
-    return np.asarray(list(itertools.product((-1.0, 1.0), repeat=dimensions)), np.float32)
 
 
 def slices(asked: Asked, *, dimensions: int, points: int = 64) -> Mapping[str, float]:
@@ -104,52 +99,16 @@ def cost(
 ) -> Mapping[str, Any]:
     """Count core seconds of a gradient of each loss at draws from N(0, I_d), compiled.
 
-    The losses take turns, so that a busy moment of the machine meets them all; the least of
-    the repeats is kept. "plain" is the gradient of norm(s)^2 / 2 alone, one pass; "exact" takes
+    "plain" is the gradient of norm(s)^2 / 2 alone, one pass; "exact" takes
     the trace by a product a dimension, as the paper does, and "automatic" by jacreg's own choice.
 
-    Returns:
-        `dimensions` and, by loss, `seconds/<loss>`; `exponent/<loss>`: the slope of log(time
-        over that of "plain") against log(d).
+    Returns what `growth` returns.
     """
 
     def make(name: str, size: int) -> Callable[[], Any]:
         return compiled(name, size, asked.seed, width, batch)
 
     return growth(make, losses, dimensions, repeats)
-
-
-def growth(
-    make: Callable[[str, int], Callable[[], Any]],
-    names: Sequence[str],
-    dimensions: Sequence[int],
-    repeats: int,
-) -> Mapping[str, Any]:
-    """Count core seconds of calls by name and dimension, as `cost` does; one is "plain".
-
-    Args:
-        make: `(name, dimension)` to a call that is compiled and blocks.
-        names, dimensions: what to time.
-        repeats: turns, of which the fastest is kept.
-    """
-    found: dict[str, list[float]] = {name: [] for name in names}
-    for size in dimensions:
-        calls = {name: make(name, size) for name in names}
-        best = dict.fromkeys(names, float("inf"))
-        for _ in range(repeats):
-            for name, call in calls.items():
-                call()  # what the one before it left in caches and memory is not its own
-                best[name] = min(best[name], core_seconds(call))
-        for name in names:
-            found[name].append(best[name])
-    logs = np.log(np.asarray(dimensions, np.float64))
-    result: dict[str, Any] = {"dimensions": np.asarray(dimensions)}
-    for name in names:
-        result[f"seconds/{name}"] = np.asarray(found[name])
-        over = np.log(np.asarray(found[name]) / np.asarray(found["plain"]))
-        result[f"exponent/{name}"] = float(np.polyfit(logs, over, 1)[0])
-        result[f"overhead/{name}"] = float(np.exp(over[-1]))
-    return result
 
 
 def compiled(name: str, dimensions: int, seed: int, width: int, batch: int) -> Callable[[], Any]:
