@@ -112,6 +112,61 @@ class TestAttacks:
             assert float(attacked.min()) >= 0
             assert float(attacked.max()) <= 1
 
+    @pytest.mark.parametrize("attack", [evaluation.pgd, evaluation.pgd_l2])
+    def test_one_program_serves_all_steps_batches_and_weights(self, attack):
+        traced = []
+
+        def counted(weights, xs):
+            traced.append(xs.shape)
+            return logits(weights, xs)
+
+        for scale in (1.0, 2.0):
+            fn = jax.tree_util.Partial(counted, jax.tree.map(lambda leaf: leaf * scale, WEIGHTS))  # noqa: B023
+            for epsilon in (0.1, 0.2):
+                attack(fn, PIXELS, LABELS, epsilon, 3, jax.random.key(0))
+        assert len(traced) == 1
+
+        def whole(pixels):
+            return attack(predict, pixels, LABELS, 0.1, 3, jax.random.key(0))
+
+        # XLA runs convolutions inside a loop several times slower on a CPU.
+        text = str(jax.make_jaxpr(whole)(PIXELS))
+        assert "while[" not in text
+        assert "scan[" not in text
+
+    @pytest.mark.parametrize("attack", [evaluation.pgd, evaluation.pgd_l2])
+    def test_against_the_formula(self, attack):
+        epsilon, steps, key = 0.1, 4, jax.random.key(3)
+        pixels = np.asarray(PIXELS, np.float64)
+
+        def ball(moved):
+            if attack is evaluation.pgd:
+                return np.clip(
+                    moved, np.maximum(pixels - epsilon, 0), np.minimum(pixels + epsilon, 1)
+                )
+            change = moved - pixels
+            return np.clip(pixels + change * np.minimum(1, epsilon / length(change)), 0, 1)
+
+        def length(values):
+            return np.sqrt((values**2).sum((1, 2, 3), keepdims=True))
+
+        if attack is evaluation.pgd:
+            drawn = jax.random.uniform(key, PIXELS.shape, PIXELS.dtype, -epsilon, epsilon)
+            moved = ball(pixels + np.asarray(drawn))
+        else:
+            drawn = np.asarray(jax.random.normal(key, PIXELS.shape, PIXELS.dtype), np.float64)
+            moved = ball(pixels + epsilon * drawn / length(drawn))
+
+        def loss(xs):
+            return -jax.nn.log_softmax(predict(xs))[jnp.arange(len(xs)), LABELS].sum()
+
+        for _ in range(steps):
+            slope = np.asarray(jax.grad(loss)(jnp.asarray(moved, PIXELS.dtype)), np.float64)
+            slope = np.sign(slope) if attack is evaluation.pgd else slope / length(slope)
+            moved = ball(moved + 2.5 * epsilon / steps * slope)
+        found = attack(predict, PIXELS, LABELS, epsilon, steps, key)
+        np.testing.assert_allclose(found, moved, atol=2e-5)
+
     def test_inputs_that_are_no_pixels_are_not_clipped(self):
         xs, labels = jnp.full((40, 3), -3.0), jnp.zeros(40, jnp.int32)
         slope = jnp.asarray([1.0, -2.0, 0.5])

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
+from jax.tree_util import Partial
 
 import jacreg
 from train.data import Examples
@@ -57,18 +57,23 @@ def certified(
         logits = predict(weights, model.pixels(raw)).astype(jnp.float32)
         return jacreg.losses.certified_radius(logits, labels, lipschitz=lipschitz)
 
+    pixels_of = jax.jit(model.pixels)
+
     @jax.jit
+    def right(weights: PyTree, pixels: Array, labels: Array) -> Array:
+        return jnp.argmax(predict(weights, pixels), -1) == labels
+
     def holds(weights: PyTree, raw: Array, labels: Array, radius: Any, key: Array) -> Array:
         attacked = pgd_l2(
-            partial(predict, weights),
-            model.pixels(raw),
+            Partial(predict, weights),
+            pixels_of(raw),
             labels,
             radius,
             config.pgd_steps,
             key,
             model.bounds,
         )
-        return jnp.argmax(predict(weights, attacked), -1) == labels
+        return right(weights, attacked, labels)
 
     found: dict[str, float] = {"lipschitz_bound": float(lipschitz)}
     for number, radius in enumerate(config.certified):

@@ -11,6 +11,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from jax.tree_util import Partial
 
 import jacreg
 from train.data import Examples
@@ -104,18 +105,23 @@ def robustness(
         attacked = fgsm(partial(predict, weights), model.pixels(raw), labels, scale, model.bounds)
         return jnp.argmax(predict(weights, attacked), -1) == labels
 
+    pixels_of = jax.jit(model.pixels)
+
     @jax.jit
+    def right(weights: PyTree, pixels: Array, labels: Array) -> Array:
+        return jnp.argmax(predict(weights, pixels), -1) == labels
+
     def many_steps(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
         attacked = pgd(
-            partial(predict, weights),
-            model.pixels(raw),
+            Partial(predict, weights),
+            pixels_of(raw),
             labels,
             scale,
             config.pgd_steps,
             key,
             model.bounds,
         )
-        return jnp.argmax(predict(weights, attacked), -1) == labels
+        return right(weights, attacked, labels)
 
     attacked = first(examples, config.attack_examples)
     plan = [

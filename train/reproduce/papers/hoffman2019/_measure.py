@@ -96,27 +96,18 @@ def _accuracy(predict: Any, weights: Any, pixels: Any, labels: Any) -> float:
 
 def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
     """Return PGD's images against one model, for the others to meet."""
-    import jax
     import jax.numpy as jnp
     import numpy as np
+    from jax.tree_util import Partial
 
     from train import evaluation
 
     network = model.problem.network
-
-    @jax.jit
-    def attack(weights: Any, pixels: Any, labels: Any) -> Any:
-        return evaluation.pgd(
-            lambda images: network.logits(weights, network.normalize(images)),
-            pixels,
-            labels,
-            jnp.float32(scale),
-            20,
-            key,
-        )
-
-    pixels = network.pixels(examples.inputs)
-    return np.asarray(attack(model.weights, pixels, np.asarray(examples.targets)))
+    logits = Partial(
+        lambda weights, images: network.logits(weights, network.normalize(images)), model.weights
+    )
+    pixels, labels = network.pixels(examples.inputs), jnp.asarray(examples.targets)
+    return np.asarray(evaluation.pgd(logits, pixels, labels, scale, 20, key))
 
 
 def _distances(network: Any, weights: Any, examples: Any) -> Any:
