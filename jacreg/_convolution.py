@@ -173,7 +173,21 @@ def _run_on_cpu(*operands: Array, role: str, convolution: Convolution) -> Array:
     plain = partial(convolve_in_groups, params=dict(convolution.params))
     structs = map(convolution.struct, OPERANDS[role])
     program = jax.make_jaxpr(partial(_derive, plain, role, convolution))(*structs)
-    return run_with_canonical_convolutions(program, *operands)[0]
+    if contains(program.jaxpr, is_convolution) or 0 in operands[0].shape:
+        return run_with_canonical_convolutions(program, *operands)[0]
+    return _apart(jex.jaxpr_as_fun(program), *operands)[0]
+
+
+def _apart(by_taps: Callable[..., list[Array]], *operands: Array) -> list[Array]:
+    """A sum over taps that XLA does not join with what reads it, nor with what it reads.
+
+    It would compute the sum anew for each entry of an array that it is broadcast to, and what is
+    summed anew for each tap: 24 ms in place of 1.3 (600 images 12 x 12 of 16 channels, squared). A
+    branch keeps them apart where a barrier is gone before XLA joins operations; which one is taken
+    is known to nobody before, and both are the same.
+    """
+    first = operands[0].reshape(-1)[0]
+    return jax.lax.cond(first == first, by_taps, by_taps, *operands)
 
 
 def _derive(

@@ -13,6 +13,7 @@ import jax.extend.core as jex
 from ._basis import AUTOMATIC_ENTRIES
 from ._chain import check_hessian_readable, convolves, may_save
 from ._choice import Choice, Unfit, program_cost
+from ._convolution import run_with_products
 from ._forward_laplacian import (
     Order,
     Refusal,
@@ -25,6 +26,7 @@ from ._forward_laplacian import (
 )
 from ._linearize import Linearization
 from ._memory import known_entries
+from ._sharding import is_spread
 from ._source import place
 
 if TYPE_CHECKING:
@@ -116,7 +118,7 @@ def _forward(lin: Linearization, kind: _Kind) -> Choice:
         return _traced(lin, kind)
 
     def run(key: Any) -> Any:
-        return kind.combine(lin, jex.jaxpr_as_fun(_trace(lin, kind, in_parts=in_parts))())
+        return kind.combine(lin, _run(lin, _trace(lin, kind, in_parts=in_parts)))
 
     return Choice(PATH, 0, partial(_why, lin, in_parts=in_parts), 0.0, run)
 
@@ -133,10 +135,16 @@ def _traced(lin: Linearization, kind: _Kind, *, in_parts: bool = False) -> Choic
         ) from None
     if not in_parts and _largest(traced.jaxpr) > _MOST_ENTRIES:
         raise Unfit(_TOO_LARGE)
-    run = jex.jaxpr_as_fun(traced)
     cost = program_cost(traced.jaxpr)
     why = partial(_why, lin, in_parts=in_parts)
-    return Choice(PATH, 0, why, cost, lambda key: kind.combine(lin, run()))
+    return Choice(PATH, 0, why, cost, lambda key: kind.combine(lin, _run(lin, traced)))
+
+
+def _run(lin: Linearization, traced: Any) -> list[Array]:
+    """The terms, of which each convolution has kernels on a CPU, as those of products have."""
+    if is_spread(lin.xs):
+        return jex.jaxpr_as_fun(traced)()
+    return run_with_products(traced)
 
 
 def _trace(lin: Linearization, kind: _Kind, *, in_parts: bool) -> Any:

@@ -134,3 +134,44 @@ def test_the_gradient_of_a_penalty_has_none_in_the_forward_pass_either(case, x64
     found, truth = (jax.jit(jax.value_and_grad(fn))(kernel) for fn in (ours, by_jax))
     np.testing.assert_allclose(found[0], truth[0], rtol=1e-12)
     np.testing.assert_allclose(found[1], truth[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+@pytest.mark.parametrize("case", ["two groups, stride", "depthwise, two outputs each"])
+def test_a_forward_laplacian_has_none(case, quantity, x64):
+    """Nor has its gradient by the kernel: its products are those of Jacobians."""
+    plain, images, kernel = operands(case)
+    batch = LAYOUTS[2][2].index("N")
+
+    def total(kernel, method):
+        lin = jacreg.linearize(
+            lambda xs: jnp.sum(
+                jnp.moveaxis(jnp.tanh(plain(jnp.sin(xs), kernel)), batch, 0), (1, 2, 3)
+            ),
+            images,
+        )
+        assert jacreg.plan(quantity, lin).path == "forward Laplacian"
+        return jnp.sum(jnp.cos(quantity(lin, method)))
+
+    ours, exact = (partial(total, method=m) for m in (jacreg.Auto(), jacreg.Exact()))
+    groups = f"feature_group_count = {CASES[case][2]} "
+    assert groups in lowered(partial(plain, images), kernel)
+    assert groups not in lowered(jax.value_and_grad(ours), kernel)
+    found, truth = (jax.jit(jax.value_and_grad(fn))(kernel) for fn in (ours, exact))
+    np.testing.assert_allclose(found[0], truth[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], truth[1], atol=1e-10)
+
+
+@pytest.mark.parametrize("which", ["out", "gradient"])
+def test_a_sum_over_taps_is_computed_once_for_all_that_read_it(which):
+    """Joined with what it is broadcast to, it would be computed for each entry of that."""
+    plain, images, kernel = operands("depthwise", jnp.float32)
+    ours = of_jacreg(plain, images, kernel)
+
+    def read(images, kernel):
+        out, pull = jax.vjp(ours, images, kernel)
+        found = out if which == "out" else pull(jnp.sin(out))[0]
+        return found * jnp.arange(8.0)[:, None, None, None, None]
+
+    text = jax.jit(read).lower(images, kernel).compile().as_text()
+    assert text.count(" conditional(") == (1 if which == "out" else 2)
