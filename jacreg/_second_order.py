@@ -32,38 +32,13 @@ from ._source import place
 if TYPE_CHECKING:
     from jaxtyping import Array
 
+    from ._choice import Way
+
 PATH = "forward Laplacian"
 # Entries of the largest array while all directions are carried at once: 256 MiB in float32.
 _MOST_ENTRIES = 4 * AUTOMATIC_ENTRIES
 _TOO_LARGE = "all directions at once would take too much memory"
 _WHY = "value, directions and second derivatives carried through the program once"
-
-
-def laplacian_forward(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `laplacian`: all directions at once, or in parts where no other way takes less."""
-    return _forward(lin, _LAPLACIAN)
-
-
-def laplacian_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `laplacian`: some entries of x after the other, where the memory asks for it."""
-    _check_larger(limit)
-    return _traced(lin, _LAPLACIAN, in_parts=True)
-
-
-def diagonal_forward(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `hessian_diagonal`: as `laplacian_forward`."""
-    return _forward(lin, _DIAGONAL)
-
-
-def diagonal_in_parts(lin: Linearization, method: Any, limit: float) -> Choice:
-    """Way of `hessian_diagonal`: some entries of x after the other."""
-    _check_larger(limit)
-    return _traced(lin, _DIAGONAL, in_parts=True)
-
-
-def _check_larger(limit: float) -> None:
-    if limit < float("inf"):
-        raise Unfit("parts would save nothing")
 
 
 def _added(lin: Linearization, terms: list[Array]) -> Array:
@@ -111,16 +86,31 @@ class _Kind(NamedTuple):
 _LAPLACIAN, _DIAGONAL = _Kind(False, _added), _Kind(True, _as_tree)
 
 
-def _forward(lin: Linearization, kind: _Kind) -> Choice:
-    """All directions at once, traced to be weighed where forms do not settle it."""
-    in_parts = _settled(lin, _field(lin).jaxpr, kind)
-    if in_parts is None:
-        return _traced(lin, kind)
+def _at_once(kind: _Kind) -> Way:
+    """Way by all directions at once, or in parts where no other way takes less."""
 
-    def run(key: Any) -> Any:
-        return kind.combine(lin, _run(lin, _trace(lin, kind, in_parts=in_parts)))
+    def way(lin: Linearization, method: Any, limit: float) -> Choice:
+        in_parts = _settled(lin, _field(lin).jaxpr, kind)
+        if in_parts is None:
+            return _traced(lin, kind)
 
-    return Choice(PATH, 0, partial(_why, lin, in_parts=in_parts), 0.0, run)
+        def run(key: Any) -> Any:
+            return kind.combine(lin, _run(lin, _trace(lin, kind, in_parts=in_parts)))
+
+        return Choice(PATH, 0, partial(_why, lin, in_parts=in_parts), 0.0, run)
+
+    return way
+
+
+def _in_parts(kind: _Kind) -> Way:
+    """Way by some entries of x after the other, where the memory asks for it."""
+
+    def way(lin: Linearization, method: Any, limit: float) -> Choice:
+        if limit < float("inf"):
+            raise Unfit("parts would save nothing")
+        return _traced(lin, kind, in_parts=True)
+
+    return way
 
 
 def _traced(lin: Linearization, kind: _Kind, *, in_parts: bool = False) -> Choice:
@@ -231,3 +221,7 @@ def _largest(jaxpr: Any) -> int:
         _largest(each) for equation in jaxpr.eqns for each in jex.jaxprs_in_params(equation.params)
     ]
     return max([*own, *inner, 1])
+
+
+laplacian_forward, laplacian_in_parts = _at_once(_LAPLACIAN), _in_parts(_LAPLACIAN)
+diagonal_forward, diagonal_in_parts = _at_once(_DIAGONAL), _in_parts(_DIAGONAL)
