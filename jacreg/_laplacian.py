@@ -177,7 +177,7 @@ def _closed_by_convolutions(lin: Linearization, weights: PyTree | None) -> Choic
     """The closed trace of a field of few convolutions, None where there is none.
 
     The ranking of `Auto()` cannot say this, as it counts operations: of two layers the closed form
-    has 1.04 to 1.35 times as many as all directions carried forward, and takes a ninth to 0.6 of
+    has 1.04 to 1.35 times as many as all directions carried forward, and takes at most 0.6 of
     their time (images of 8 to 16 pixels; of 6, 1.2 times), as those pass through memory.
     """
     if not convolves(lin):
