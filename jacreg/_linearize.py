@@ -179,8 +179,10 @@ class Linearization:
         so a finite difference against `value` is a difference of one function.
         """
         xs = _conform(xs, self.xs, "evaluate", "input", "the inputs xs")
-        outs = self._program.call(self._constants, xs, self.args)
-        return outs[0] if self._program.has_aux else outs
+        closed = self._program.closed(self._constants)
+        outs = evaluate(closed, *jax.tree.leaves((xs, *self.args)))
+        found = jax.tree.unflatten(self._program.out_tree, outs)
+        return found[0] if self._program.has_aux else found
 
     def __repr__(self) -> str:
         try:

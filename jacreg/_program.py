@@ -99,11 +99,6 @@ class Program:
         """The function's program, whose inputs are the leaves of `(xs, *args)` and no constants."""
         return jex.ClosedJaxpr(self.jaxpr, list(consts))
 
-    def call(self, consts: Sequence[Array], xs: PyTree, args: tuple[PyTree, ...]) -> Any:
-        """Evaluate the function; `(ys, aux)` where it has an auxiliary output."""
-        outs = jex.jaxpr_as_fun(self.closed(consts))(*jax.tree.leaves((xs, *args)))
-        return jax.tree.unflatten(self.out_tree, outs)
-
     def tangent(self, residuals: Sequence[Array], tangent: PyTree, value: PyTree) -> PyTree:
         """J v as JAX wrote it, in the tree of `value`."""
         closed = jex.ClosedJaxpr(self.linear, list(residuals))

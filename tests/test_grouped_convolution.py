@@ -175,3 +175,26 @@ def test_a_sum_over_taps_is_computed_once_for_all_that_read_it(which):
 
     text = jax.jit(read).lower(images, kernel).compile().as_text()
     assert text.count(" conditional(") == (1 if which == "out" else 2)
+
+
+def test_the_function_called_again_has_none(x64):
+    plain, images, kernel = operands("depthwise")
+    method, key = jacreg.NoiseInjection(0.1), jax.random.key(0)
+
+    def net(kernel, xs):
+        return jnp.moveaxis(jnp.tanh(plain(xs, kernel)), LAYOUTS[2][2].index("N"), 0)
+
+    def ours(kernel):
+        lin = jacreg.linearize(partial(net, kernel), images)
+        return jnp.sum(jacreg.frobenius_squared(lin, method, key=key))
+
+    def by_jax(kernel):
+        penalty = partial(jacreg.losses.noise_injection_penalty, partial(net, kernel), images)
+        return jnp.sum(penalty(scale=0.1, key=key))
+
+    groups = f"feature_group_count = {CASES['depthwise'][2]} "
+    assert groups in lowered(jax.grad(by_jax), kernel)
+    assert groups not in lowered(jax.grad(ours), kernel)
+    found, truth = (jax.jit(jax.value_and_grad(fn))(kernel) for fn in (ours, by_jax))
+    np.testing.assert_allclose(found[0], truth[0], rtol=1e-12)
+    np.testing.assert_allclose(found[1], truth[1], atol=1e-10)
