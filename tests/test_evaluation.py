@@ -135,6 +135,14 @@ class TestAttacks:
         assert "scan[" not in text
 
     @pytest.mark.parametrize("attack", [evaluation.pgd, evaluation.pgd_l2])
+    def test_a_signal_waits_for_one_step_alone(self, attack, monkeypatch):
+        waited = []
+        monkeypatch.setattr(jax, "block_until_ready", waited.append)
+        found = attack(predict, PIXELS, LABELS, 0.1, 3, jax.random.key(0))
+        assert len(waited) == 3
+        assert waited[-1] is found
+
+    @pytest.mark.parametrize("attack", [evaluation.pgd, evaluation.pgd_l2])
     def test_against_the_formula(self, attack):
         epsilon, steps, key = 0.1, 4, jax.random.key(3)
         pixels = np.asarray(PIXELS, np.float64)

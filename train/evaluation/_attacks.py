@@ -72,6 +72,7 @@ def pgd(
     attacked = _start(pixels, epsilon, key, bounds)
     for _ in range(steps):
         attacked = _ascend(logits, attacked, pixels, labels, epsilon, 2.5 * epsilon / steps, bounds)
+        jax.block_until_ready(attacked)  # so that a signal waits for one step alone
     return attacked
 
 
@@ -96,6 +97,7 @@ def pgd_l2(
         attacked = _ascend_l2(
             logits, attacked, pixels, labels, epsilon, 2.5 * epsilon / steps, bounds
         )
+        jax.block_until_ready(attacked)  # so that a signal waits for one step alone
     return attacked
 
 
