@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from train_setup import tiny, train_cache, undrawn  # noqa: F401
 
-from train import listing, plan, progress
+from train import data, listing, plan, progress
 from train.__main__ import main, parser
 from train.config import dump, load
 from train.reproduce import __main__ as reproduce
@@ -53,6 +53,22 @@ class TestDryRun:
         assert penalty["method"].startswith("Projection(num_probes=1")
         assert planned["workdir_state"] == "new"
         json.dumps(planned, allow_nan=False)
+
+    def test_the_final_evaluation(self, config_file, planned):
+        assert planned["evaluation"] == {"Jacobian norm": 10 * planned["data"]["test"]}
+        assert dict(plan.rows(planned))["final evaluation"].startswith("Jacobian norm 3,")
+        changes = ["evaluation.pgd=[0.1, 0.2]", "evaluation.fgsm=[0.1]", "evaluation.pgd_steps=7"]
+        changes += ["evaluation.jacobian_examples=4", "evaluation.attack_examples=5"]
+        config = load(config_file, changes)
+        found = plan.evaluation_gradients(config, data.load(config.data))
+        assert found == {"Jacobian norm": 40, "FGSM": 5, "PGD": 2 * 7 * 5}
+
+    @pytest.mark.parametrize(("steps", "told"), [(1, True), (1000, False)])
+    def test_an_evaluation_that_outgrows_training_is_told(self, planned, steps, told):
+        training = {**planned["training"], "steps": steps, "batch_size": 50}
+        said = dict(plan.rows({**planned, "training": training}))["final evaluation"]
+        assert f"training takes {50 * steps:,}" in said
+        assert ("evaluation.jacobian=false" in said) == told
 
     def test_flops_are_those_of_one_step(self, planned):
         """A matrix product of the batch takes 2 N n m; a gradient about three of each layer."""

@@ -83,6 +83,7 @@ def plan(config: Config, workdir: Path, quiet: bool = False) -> dict[str, Any]:
             "epochs": config.training.steps * prepared.loop.batch_size / len(dataset.train),
         },
         "step": costs,
+        "evaluation": evaluation_gradients(config, dataset),
         "device": {"platform": jax.default_backend(), "count": config.parallel.data},
     }
 
@@ -108,9 +109,47 @@ def rows(found: Mapping[str, Any]) -> list[Sequence[str]]:
         ("FLOPs a step", _flops(step)),
         ("memory of a step", _memory(step)),
         ("compilation", f"{step['compile_seconds']:.1f} s"),
+        *_evaluation(found["evaluation"], training["steps"] * training["batch_size"]),
         ("device", f"{found['device']['count']} x {found['device']['platform']}"),
     ]
     return lines
+
+
+def evaluation_gradients(config: Config, dataset: Dataset) -> dict[str, int]:
+    """Return what the final evaluation of a classifier takes, in gradients of one example.
+
+    A Jacobian counts one for each class, an attack one for each of its steps; forward passes alone
+    (clean, noise) are left out. Empty for other tasks.
+    """
+    if config.task.name != "classification":
+        return {}
+    settings, size = config.evaluation, len(dataset.test)
+
+    def first(count: int) -> int:
+        return min(count, size) if count else size
+
+    steps = settings.pgd_steps
+    found = {
+        "Jacobian norm": settings.jacobian * first(settings.jacobian_examples),
+        "FGSM": len(settings.fgsm) * first(settings.attack_examples),
+        "PGD": len(settings.pgd) * steps * first(settings.attack_examples),
+        "PGD in l2": len(settings.certified) * steps * first(settings.attack_examples),
+    }
+    found["Jacobian norm"] *= len(dataset.classes)
+    return {name: count for name, count in found.items() if count}
+
+
+def _evaluation(gradients: Mapping[str, int], trained: int) -> list[Sequence[str]]:
+    if not gradients:
+        return []
+    listed = ", ".join(f"{name} {count:,}" for name, count in gradients.items())
+    text = f"{listed} gradients of one example; training takes {trained:,}"
+    if sum(gradients.values()) > trained:
+        text += (
+            ". To shorten it: evaluation.jacobian_examples, attack_examples, pgd_steps, or "
+            "evaluation.jacobian=false"
+        )
+    return [("final evaluation", text)]
 
 
 def show(found: Mapping[str, Any], quiet: bool = False) -> None:
