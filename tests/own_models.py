@@ -77,6 +77,17 @@ class OfBatches(eqx.Module):
         return jax.vmap(self.last)(xs.reshape(len(xs), -1))
 
 
+class Centred(nnx.Module):
+    """A network that takes the mean of its batch in evaluation as well, which is a mistake."""
+
+    def __init__(self, *, rngs: nnx.Rngs):
+        self.last = nnx.Linear(64, 10, rngs=rngs)
+
+    def __call__(self, xs):
+        xs = xs.reshape(len(xs), -1)
+        return self.last(xs - xs.mean(0))
+
+
 def made_by_a_function(width: int, *, rngs: nnx.Rngs) -> nnx.Module:
     """Return a network of digits."""
     return Normed(64, 10, width, rngs=rngs)

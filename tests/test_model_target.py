@@ -93,6 +93,7 @@ RUNTIME = [
     ("own_models:OfBatches", {}, "(64,) and (8,).). It is called on one example, (8, 8, 1)."),
     ("equinox.nn:Linear", {"in_features": 64, "out_features": 10}, "begin its call with x = x.rav"),
     ("flax.nnx:Linear", {"in_features": 64, "out_features": 10}, "begin its call with xs = xs.res"),
+    ("own_models:Centred", {}, "mixes the rows of a batch in evaluation mode, too"),
     ("fractions:Fraction", {"numerator": 3}, "expected an nnx module"),
 ]  # fmt: skip
 

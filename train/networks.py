@@ -175,14 +175,30 @@ class BuiltModel:
         )
 
     def is_coupled(self, sample: Array) -> bool:
-        """Return whether training mode mixes the rows of a batch, as BatchNorm does."""
+        """Return whether training mode mixes the rows of a batch, as BatchNorm does.
+
+        Raises:
+            ConfigError: a model of the user's own does so in evaluation mode, too.
+        """
 
         # The weights are arguments, so that the compiled program serves every seed.
-        @jax.jit
-        def train_pass(params: Any, state: Any, xs: Any) -> Any:
-            return self.apply(params, state, xs, train=True, key=jax.random.key(0))[0]
+        @partial(jax.jit, static_argnames="train")
+        def model_pass(params: Any, state: Any, xs: Any, *, train: bool) -> Any:
+            return self.apply(params, state, xs, train=train, key=jax.random.key(0))[0]
 
-        return not jacreg.rows_independent(partial(train_pass, self.params, self.state), sample)
+        def mixes(train: bool) -> bool:
+            call = partial(model_pass, self.params, self.state, train=train)
+            return not jacreg.rows_independent(call, sample)
+
+        coupled = mixes(True)
+        if coupled and self.name not in NETWORKS and mixes(False):
+            raise ConfigError(
+                f'model: "{self.name}" mixes the rows of a batch in evaluation mode, too: what it '
+                "says of an example would depend on which others share its batch, and no Jacobian "
+                "is that of one example. Let it compute each row from that row alone, or use a "
+                "BatchNorm, which has running statistics for that."
+            )
+        return coupled
 
 
 def build_model(
