@@ -19,7 +19,7 @@ from train_setup import train_cache, undrawn  # noqa: F401
 import jacreg
 import train
 from train import records
-from train.errors import Interrupted, UserError, WorkdirError
+from train.errors import DivergedError, Interrupted, UserError, WorkdirError
 
 pytestmark = pytest.mark.usefixtures("train_cache", "undrawn")
 
@@ -330,6 +330,7 @@ MISTAKES = [
      "penalty.0.weight is missing"),
     ("bare callable", lambda: (dense(), SPLITS, {"penalties": [half_squared]}), "needs its weight"),
     ("no list", lambda: (dense(), SPLITS, {"penalties": {"name": "jacobian"}}), "expected a list"),
+    ("no penalties", lambda: (dense(), SPLITS, {"penalties": None}), "got None, expected a list"),
     ("penalty of a batch",
      lambda: (dense(), SPLITS, {"penalties": [(1.0, lambda lin, key: lin.value.mean())]}),
      "one value an example"),
@@ -385,6 +386,17 @@ def test_a_penalty_that_raises_is_named_with_its_line():
     assert "(lin, key)" in str(caught.value)
     cause = traceback.extract_tb(caught.value.__cause__.__traceback__)
     assert ("wrong_cotangent", line) in [(frame.name, frame.lineno) for frame in cause]
+
+
+def test_a_call_that_diverges_is_told_what_a_call_can_do():
+    def never(lin, key):
+        return jnp.log(-1 - lin.value.sum(1) ** 2)
+
+    with pytest.raises(DivergedError, match="not finite at step 1") as caught:
+        train.fit(dense(), SPLITS, penalties=[(1.0, never)], steps=2, quiet=True)
+    assert "chain optax.clip_by_global_norm before the optimizer" in str(caught.value)
+    for absent in ("--debug", "clip_norm,", "--workdir", "optimizer.learning_rate"):
+        assert absent not in str(caught.value)
 
 
 @pytest.mark.parametrize(("name", "make", "said"), MISTAKES, ids=[row[0] for row in MISTAKES])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -280,7 +280,7 @@ def _width(functional: Any, dataset: Dataset, name: str) -> int:
 
 def _penalties(penalties: Any) -> list[tuple[dict[str, Any], Callable[..., Any] | None]]:
     """Return a config's table for each penalty, and the callable where it is one."""
-    if isinstance(penalties, Mapping | str) or callable(penalties):
+    if isinstance(penalties, Mapping | str) or not isinstance(penalties, Iterable):
         raise ArgumentTypeError(
             f"penalties: got {shown(penalties)}, expected a list of them: "
             '[{"name": "jacobian", "weight": 0.01}], or [(0.01, function)].'

@@ -384,11 +384,16 @@ class Loop:
 
     def _diverged(self, step: int, found: str | None = None) -> DivergedError:
         why = f" ({found})" if found else ""
+        rate, clip = "optimizer.learning_rate", "set optimizer.clip_norm"
         hint = "" if self.debug else " There, --debug finds what made it."
+        if self.config.data.given is not None:  # a call, which has no options of the command
+            rate, clip = (
+                "the optimizer's rate",
+                "chain optax.clip_by_global_norm before the optimizer",
+            )
+            hint = ""
         return DivergedError(
             f"the loss or its gradient is not finite at step {step}{why}: training stopped, "
-            f"{self._kept()}. Lower optimizer.learning_rate or the "
-            "penalty's weight, or set optimizer.clip_norm, and give the changed config another "
-            "--workdir."
-            f"{hint}"
+            f"{self._kept()}. Lower {rate} or the penalty's weight, or {clip}, and give the "
+            f"changed config another --workdir.{hint}"
         )
