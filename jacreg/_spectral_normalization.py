@@ -111,8 +111,6 @@ def track(layer: Callable[[Array], Array], vector: Float[Array, "*in"], num_step
     lin = linearize(lambda xs: layer(xs[0])[None], jnp.zeros_like(vector)[None])
     wide = accumulate_dtype(vector.dtype)
     flat = unit(vector.reshape(1, -1).astype(wide))
-    # No more vectors than the space has room for: the next one would be rounding alone.
-    num_steps = min(num_steps, flat.shape[1] - 1)
     if num_steps > 0:
         flat = _lanczos(jax.lax.stop_gradient(lin), flat, num_steps)
     image = FlatJacobian(lin).jvp(flat).astype(wide)
@@ -129,7 +127,12 @@ def _lanczos(lin: Linearization, start: Float[Array, "1 n"], num_steps: int) -> 
         following = flat.vjp(image).astype(wide)
         for _ in range(2):  # once leaves what rounding brought back
             following = following - (following @ basis.T) @ basis
-        return basis.at[index + 1].set(unit(following)[0]), images.at[index].set(image[0])
+        # Of a space that is used up rounding alone is left, which may lie within it: a vector that
+        # counts twice would seem to be stretched by the root of two.
+        following = unit(following)
+        beside = following - (following @ basis.T) @ basis
+        following = jnp.where(norm(beside)[:, None] > 0.5, unit(beside), 0)
+        return basis.at[index + 1].set(following[0]), images.at[index].set(image[0])
 
     basis = jnp.zeros((num_steps + 2, start.shape[1]), wide).at[0].set(start[0])
     images = jnp.zeros((num_steps + 1, flat.outputs.size), wide)

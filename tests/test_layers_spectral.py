@@ -12,6 +12,7 @@ import jacreg.eqx
 import jacreg.nnx
 import models.eqx
 import models.nnx
+from jacreg._spectral_normalization import converged_vector, track
 
 KEY = jax.random.key(0)
 R = nnx.Rngs(0)
@@ -305,3 +306,19 @@ def test_without_a_bound_it_says_how_far_above_one_it_may_be():
     bound, jacobian = run_equinox(draw((2, 6, 6)))
     assert bound == 1
     assert 0.99 <= largest(jacobian, (2, 6, 6)) <= 1 + 1e-6
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("shape", [(6, 3), (4, 3, 4), (1,)])
+def test_a_layer_that_does_the_same_everywhere_is_followed(shape, seed):
+    """A dense layer on a sequence, a 1x1 convolution: few steps use up its few singular values."""
+    weights = np.random.default_rng(seed).normal(size=(shape[-1], 3)).astype(np.float32)
+
+    def layer(x):
+        return x @ weights
+
+    vector = converged_vector(layer, shape, [weights], key=jax.random.key(5))
+    for _ in range(2):
+        tracked = track(layer, vector, 4)
+        np.testing.assert_allclose(tracked.norm, np.linalg.norm(weights, 2), rtol=1e-3)
+        vector = tracked.vector
