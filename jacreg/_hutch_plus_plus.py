@@ -63,7 +63,8 @@ def hutch_plus_plus_products(lin: Linearization, method: HutchPlusPlus) -> int:
 def _split(lin: Linearization, method: HutchPlusPlus) -> tuple[int, int]:
     """Products for the sketch and as many for the basis, and those left for probes."""
     thirds = min(method.num_products // 3, lin.inputs.size)
-    return thirds, max(method.num_products - 2 * thirds, 1)
+    # A basis of the whole space leaves nothing to probes.
+    return thirds, method.num_products - 2 * thirds if thirds < lin.inputs.size else 1
 
 
 def _basis_and_probes(

@@ -99,6 +99,14 @@ def test_a_diagonal_over_all_signs_is_exact(x64, monkeypatch):
     np.testing.assert_allclose(found, jacreg.diagonal(lin), rtol=1e-10)
 
 
+@pytest.mark.parametrize("quantity", [jacreg.divergence, jacreg.diagonal])
+def test_a_basis_of_the_whole_space_leaves_nothing_to_probes(quantity, x64):
+    lin, method = linear(), jacreg.HutchPlusPlus(20 * SIZE)
+    assert jacreg.plan(quantity, lin, method).num_products == 2 * SIZE + 1
+    found = quantity(lin, method, key=jax.random.key(0))
+    np.testing.assert_allclose(found, quantity(lin), rtol=1e-9)
+
+
 @pytest.mark.parametrize("shape", [(0, 5), (3, 0), (0, 0)])
 def test_of_nothing_there_is_nothing(shape):
     lin, key = jacreg.linearize(jnp.sin, jnp.zeros(shape)), jax.random.key(0)
