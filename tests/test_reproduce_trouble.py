@@ -103,6 +103,7 @@ class TestTrouble:
 
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
     def test_a_parent_that_is_stopped_takes_its_workers_along(self, tmp_path, number):
+        workdir = tmp_path / "run"
         code = (
             "import sys; sys.path.insert(0, 'tests')\n"
             "from train.reproduce import papers\n"
@@ -110,7 +111,7 @@ class TestTrouble:
             "papers.PAPERS = {'fake2000': lambda: fake_paper.paper(['wait'])}\n"
             "from train.reproduce.__main__ import main\n"
             "if __name__ == '__main__':\n"
-            f"    sys.exit(main(['fake2000', '--seeds', '2', '--workdir', {str(tmp_path)!r}]))\n"
+            f"    sys.exit(main(['fake2000', '--seeds', '2', '--workdir', {str(workdir)!r}]))\n"
         )
         script = tmp_path / "script.py"
         script.write_text(code)
@@ -118,7 +119,7 @@ class TestTrouble:
         process = subprocess.Popen(
             [sys.executable, str(script)], cwd=ROOT, env=environment, stderr=subprocess.PIPE
         )
-        began = tmp_path / "began"
+        began = workdir / "began"
         deadline = time.monotonic() + 120
         while not (began.exists() and began.read_text()) and time.monotonic() < deadline:
             time.sleep(0.1)
