@@ -134,6 +134,19 @@ def unit(vectors: Float[Array, "N k"]) -> Float[Array, "N k"]:
     return vectors / jnp.where(length > 0, length, 1)[:, None]
 
 
+def beside(basis: Float[Array, "K n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:
+    """What a vector has beside orthonormal rows, of length 1: the next row; 0 where it has nothing.
+
+    Of a space that is used up rounding alone is left, which may lie within it: a row that counts
+    twice would seem to be stretched by the root of two, and win over the leading one.
+    """
+    for _ in range(2):  # once leaves what rounding brought back
+        vector = vector - (basis @ vector) @ basis
+    vector = unit(vector[None])[0]
+    new = (vector - (basis @ vector) @ basis)[None]
+    return jnp.where(norm(new)[:, None] > 0.5, unit(new), 0)[0]
+
+
 def _steps_needed(log_target: float, growth: float) -> int:
     """Twice what a spectrum without any gap needs: p_k grows as a Chebyshev polynomial."""
     return 2 * ceil((log_target + log(2)) / (2 * sqrt(growth - 1))) + 4 * _STRIDE

@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian
 from ._bounds._operator_norm_bound import operator_norm_bound
 from ._checks import check_count
-from ._lanczos import norm, unit
+from ._lanczos import beside, norm, unit
 from ._linearize import Linearization, linearize
 from ._operator_norm import leading_triple
 from ._structure import accumulate_dtype, common_dtype, shape_of_argument
@@ -124,15 +124,8 @@ def _lanczos(lin: Linearization, start: Float[Array, "1 n"], num_steps: int) -> 
     def step(index: Array, carry: tuple[Array, Array]) -> tuple[Array, Array]:
         basis, images = carry
         image = flat.jvp(basis[index][None]).astype(wide)
-        following = flat.vjp(image).astype(wide)
-        for _ in range(2):  # once leaves what rounding brought back
-            following = following - (following @ basis.T) @ basis
-        # Of a space that is used up rounding alone is left, which may lie within it: a vector that
-        # counts twice would seem to be stretched by the root of two.
-        following = unit(following)
-        beside = following - (following @ basis.T) @ basis
-        following = jnp.where(norm(beside)[:, None] > 0.5, unit(beside), 0)
-        return basis.at[index + 1].set(following[0]), images.at[index].set(image[0])
+        following = beside(basis, flat.vjp(image)[0].astype(wide))
+        return basis.at[index + 1].set(following), images.at[index].set(image[0])
 
     basis = jnp.zeros((num_steps + 2, start.shape[1]), wide).at[0].set(start[0])
     images = jnp.zeros((num_steps + 1, flat.outputs.size), wide)

@@ -310,3 +310,19 @@ def test_what_does_not_fit_raises():
             jacreg.operator_norm_bound(fn, 6, dtype=dtype)
     assert jacreg.operator_norm_bound(lambda x: MATRIX @ x, np.int64(6)) > 0
     assert jacreg.operator_norm_bound(lambda x: None, 6) == 0
+
+
+@pytest.mark.parametrize("shape", [(300, 1, 1), (150, 2, 2), (100, 5, 7), (64, 8, 12)])
+def test_a_map_that_does_the_same_everywhere(shape):
+    """Few singular values, each many times: Lanczos vectors of a used-up space count once."""
+    times, width, out = shape
+    for seed in range(3):
+        matrix = np.random.default_rng(seed).standard_normal((width, out)).astype(np.float32)
+
+        def bound(matrix):
+            return jacreg.operator_norm_bound(lambda x: x @ matrix, (times, width))
+
+        found, slope = jax.value_and_grad(bound)(jnp.asarray(matrix))
+        left, values, right = np.linalg.svd(np.asarray(matrix, np.float64))
+        assert values[0] <= found <= 1.01 * values[0]
+        np.testing.assert_allclose(slope, np.outer(left[:, 0], right[0]), atol=3e-3)

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._lanczos import beside
 from ._gram_iteration import EXCESS, spectral_bound
 
 if TYPE_CHECKING:
@@ -76,12 +77,7 @@ def _leading(gram: Float[Array, "m m"]) -> Float[Array, " m"]:
     basis = jnp.zeros((_STEPS, size), gram.dtype).at[0].set(start / np.linalg.norm(start))
 
     def step(basis: Array, index: Array) -> tuple[Array, None]:
-        following = gram @ basis[index]
-        for _ in range(2):  # once leaves what rounding brought back
-            following = following - (basis @ following) @ basis
-        length = jnp.sqrt(jnp.sum(jnp.square(following)))
-        following = following / jnp.where(length == 0, 1, length)
-        return basis.at[index + 1].set(following), None
+        return basis.at[index + 1].set(beside(basis, gram @ basis[index])), None
 
     basis, _ = jax.lax.scan(step, basis, jnp.arange(_STEPS - 1, dtype=jnp.int32))
     vectors = jnp.linalg.eigh(basis @ gram @ basis.T)[1]
