@@ -324,9 +324,8 @@ class NoiseInjection(Method):
 
     def __post_init__(self) -> None:
         check_positive("NoiseInjection", "scale", self.scale)
-        object.__setattr__(
-            self, "scale", float(self.scale)
-        )  # NumPy's would choose the noise's type
+        # NumPy's own would choose the type of the noise.
+        object.__setattr__(self, "scale", float(self.scale))
         check_count("NoiseInjection", "num_probes", self.num_probes)
 
 
