@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -68,12 +68,7 @@ def pgd(
         key: for the start.
         bounds: least and largest value of an input.
     """
-    logits = _shared(logits)
-    attacked = _start(pixels, epsilon, key, bounds)
-    for _ in range(steps):
-        attacked = _ascend(logits, attacked, pixels, labels, epsilon, 2.5 * epsilon / steps, bounds)
-        jax.block_until_ready(attacked)  # so that a signal waits for one step alone
-    return attacked
+    return _climb(_LINF, logits, pixels, labels, epsilon, steps, key, bounds)
 
 
 def pgd_l2(
@@ -90,34 +85,52 @@ def pgd_l2(
     Steps of 2.5 epsilon / steps along the gradient's direction. What is clipped to the bounds
     comes nearer to the pixels, so it stays in the ball.
     """
-    logits = _shared(logits)
     epsilon = epsilon * (1 - 1e-6)  # rounding must not leave the ball
-    attacked = _start_l2(pixels, epsilon, key, bounds)
+    return _climb(_L2, logits, pixels, labels, epsilon, steps, key, bounds)
+
+
+class _Ball(NamedTuple):
+    """What an attack's norm decides.
+
+    Attributes:
+        draw: `(key, pixels, epsilon)` to the way from the pixels to a random start.
+        step: `(gradient, size)` to the way of a step of that length.
+        nearest: `(pixels, moved, epsilon, bounds)` to what lies in the ball and the bounds.
+    """
+
+    draw: Callable[[Array, Array, Any], Array]
+    step: Callable[[Array, Any], Array]
+    nearest: Callable[[Array, Array, Any, Bounds], Array]
+
+
+def _climb(
+    ball: _Ball,
+    logits: Logits,
+    pixels: Array,
+    labels: Array,
+    epsilon: Any,
+    steps: int,
+    key: Array,
+    bounds: Bounds,
+) -> Array:
+    """Projected ascent from a random start, a call of one compiled program a step."""
+    logits = logits if isinstance(logits, Partial) else Partial(logits)
+    size = 2.5 * epsilon / steps
+    attacked = _start(ball, pixels, epsilon, key, bounds)
     for _ in range(steps):
-        attacked = _ascend_l2(
-            logits, attacked, pixels, labels, epsilon, 2.5 * epsilon / steps, bounds
-        )
+        attacked = _ascend(ball, logits, attacked, pixels, labels, epsilon, size, bounds)
         jax.block_until_ready(attacked)  # so that a signal waits for one step alone
     return attacked
 
 
-def _shared(logits: Logits) -> Logits:
-    """Return a function as an argument of a compiled step."""
-    return logits if isinstance(logits, Partial) else Partial(logits)
+@partial(jax.jit, static_argnames=("ball", "bounds"))
+def _start(ball: _Ball, pixels: Array, epsilon: Any, key: Array, bounds: Bounds) -> Array:
+    return ball.nearest(pixels, pixels + ball.draw(key, pixels, epsilon), epsilon, bounds)
 
 
-def _ball(pixels: Array, epsilon: Any, bounds: Bounds) -> tuple[Array, Array]:
-    return jnp.clip(pixels - epsilon, *bounds), jnp.clip(pixels + epsilon, *bounds)
-
-
-@partial(jax.jit, static_argnames="bounds")
-def _start(pixels: Array, epsilon: Any, key: Array, bounds: Bounds) -> Array:
-    start = pixels + jax.random.uniform(key, pixels.shape, pixels.dtype, -epsilon, epsilon)
-    return jnp.clip(start, *_ball(pixels, epsilon, bounds))
-
-
-@partial(jax.jit, static_argnames="bounds")
+@partial(jax.jit, static_argnames=("ball", "bounds"))
 def _ascend(
+    ball: _Ball,
     logits: Logits,
     attacked: Array,
     pixels: Array,
@@ -126,29 +139,31 @@ def _ascend(
     size: Any,
     bounds: Bounds,
 ) -> Array:
-    moved = attacked + size * jnp.sign(_gradient(logits, attacked, labels))
-    return jnp.clip(moved, *_ball(pixels, epsilon, bounds))
+    moved = attacked + ball.step(_gradient(logits, attacked, labels), size)
+    return ball.nearest(pixels, moved, epsilon, bounds)
 
 
-@partial(jax.jit, static_argnames="bounds")
-def _start_l2(pixels: Array, epsilon: Any, key: Array, bounds: Bounds) -> Array:
-    start = jax.random.normal(key, pixels.shape, pixels.dtype)
-    return _within(pixels, pixels + epsilon * start / _lengths(start), epsilon, bounds)
+def _uniform(key: Array, pixels: Array, epsilon: Any) -> Array:
+    return jax.random.uniform(key, pixels.shape, pixels.dtype, -epsilon, epsilon)
 
 
-@partial(jax.jit, static_argnames="bounds")
-def _ascend_l2(
-    logits: Logits,
-    attacked: Array,
-    pixels: Array,
-    labels: Array,
-    epsilon: Any,
-    size: Any,
-    bounds: Bounds,
-) -> Array:
-    gradient = _gradient(logits, attacked, labels)
-    moved = attacked + size * gradient / jnp.maximum(_lengths(gradient), 1e-12)
-    return _within(pixels, moved, epsilon, bounds)
+def _clipped(pixels: Array, moved: Array, epsilon: Any, bounds: Bounds) -> Array:
+    """Return what is nearest in the box around the pixels, clipped to the bounds."""
+    low, high = jnp.clip(pixels - epsilon, *bounds), jnp.clip(pixels + epsilon, *bounds)
+    return jnp.clip(moved, low, high)
+
+
+def _on_sphere(key: Array, pixels: Array, epsilon: Any) -> Array:
+    drawn = jax.random.normal(key, pixels.shape, pixels.dtype)
+    return epsilon * drawn / _lengths(drawn)
+
+
+def _to_corner(gradient: Array, size: Any) -> Array:
+    return size * jnp.sign(gradient)
+
+
+def _along(gradient: Array, size: Any) -> Array:
+    return size * gradient / jnp.maximum(_lengths(gradient), 1e-12)
 
 
 def _within(pixels: Array, moved: Array, epsilon: Any, bounds: Bounds) -> Array:
@@ -161,6 +176,10 @@ def _within(pixels: Array, moved: Array, epsilon: Any, bounds: Bounds) -> Array:
 def _lengths(values: Array) -> Array:
     squares = jnp.sum(jnp.square(values), axis=tuple(range(1, values.ndim)), keepdims=True)
     return jnp.sqrt(squares)
+
+
+_LINF = _Ball(_uniform, _to_corner, _clipped)
+_L2 = _Ball(_on_sphere, _along, _within)
 
 
 def _gradient(logits: Logits, pixels: Array, labels: Array) -> Array:
