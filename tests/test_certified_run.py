@@ -10,6 +10,7 @@ import pytest
 import models
 from models.conv import transpose_axes
 from train import evaluation
+from train.batches import Batches
 from train.data import Examples
 from train.errors import CertificateError
 
@@ -28,7 +29,9 @@ def _points():
 
 def test_a_linear_classifier_is_certified_exactly_up_to_its_boundary():
     examples = _points()
-    found = evaluation.certified(LINEAR, WEIGHTS, 2.0, examples, SETTINGS, KEY)
+    found = evaluation.certified(
+        LINEAR, WEIGHTS, 2.0, examples, SETTINGS, KEY, Batches(SETTINGS.batch_size)
+    )
     distance = np.abs(examples.inputs[:, 0] - examples.inputs[:, 1]) / 2**0.5
     for radius in SETTINGS.certified:
         expected = np.mean(distance > radius)
@@ -39,7 +42,9 @@ def test_a_linear_classifier_is_certified_exactly_up_to_its_boundary():
 
 def test_a_certificate_that_an_attack_breaks_is_an_error():
     with pytest.raises(CertificateError, match=r"radius 0\.\d+ an attack changed \d+ of 20"):
-        evaluation.certified(LINEAR, WEIGHTS, 0.2, _points(), SETTINGS, KEY)
+        evaluation.certified(
+            LINEAR, WEIGHTS, 0.2, _points(), SETTINGS, KEY, Batches(SETTINGS.batch_size)
+        )
 
 
 def test_the_l2_attack_stays_in_its_ball_and_its_bounds():

@@ -318,6 +318,27 @@ def test_the_bar_shows_the_loss_between_the_lines():
     assert not progress.Reporter("title", 9).has_bar
 
 
+def test_the_bar_shows_how_far_an_evaluation_is():
+    script = (
+        "from train.progress import Reporter\n"
+        "reporter = Reporter('title', 9)\n"
+        "with reporter:\n"
+        "    reporter.advance(9, 0.625)\n"
+        "    reporter.evaluated('accuracy', 400, 1000)\n    reporter._bar.refresh()\n"
+    )
+    assert "accuracy, 400 of 1000 examples" in shown(terminal=True, script=script)
+
+
+def test_without_a_bar_a_long_evaluation_speaks_after_half_a_minute(monkeypatch, capsys):
+    clock = iter([0.0, 29.0, 31.0, 31.0, 40.0, 62.0, 62.0])
+    monkeypatch.setattr(progress.time, "monotonic", lambda: next(clock))
+    reporter = progress.Reporter("title", 9)
+    for done in (100, 200, 300, 400):
+        reporter.evaluated("accuracy", done, 1000)
+    said = capsys.readouterr().out.splitlines()
+    assert said == [f"title: evaluating: accuracy, {done} of 1000 examples" for done in (200, 400)]
+
+
 WRONG = [
     ("confgs/quickstart.toml", "configs/quickstart.toml"),
     ("quikstart.toml", "configs/quickstart.toml"),

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 
 from train import evaluation, figures, records
+from train.batches import Batches
 from train.data import Examples
 from train.sections import Evaluation
 
@@ -34,7 +35,7 @@ class TestBatches:
     def test_padding_is_masked_out(self, count, size):
         examples = raw(count)
         seen = []
-        for inputs, labels, mask in evaluation.padded_batches(examples, size):
+        for inputs, labels, mask in Batches(size).of(examples, "rows"):
             assert len(inputs) == len(labels) == len(mask) == min(size, count)
             seen.append(inputs[mask])
         np.testing.assert_array_equal(np.concatenate(seen), examples.inputs)
@@ -46,7 +47,7 @@ class TestBatches:
         def measure(inputs, labels, number):
             return {"first": inputs[:, 0, 0, 0], "label": labels}
 
-        found = evaluation.masked_mean(measure, examples, size)
+        found = Batches(size).mean(measure, examples, "rows")
         assert found["first"] == pytest.approx(examples.inputs[:, 0, 0, 0].mean())
         assert found["label"] == pytest.approx(examples.targets.mean())
 
@@ -55,8 +56,8 @@ class TestClassifier:
     def test_accuracy_and_loss(self):
         examples = raw(11)
         clean = evaluation.make_clean(MODEL)
-        found = evaluation.masked_mean(
-            lambda inputs, labels, _: clean(WEIGHTS, inputs, labels), examples, 4
+        found = Batches(4).mean(
+            lambda inputs, labels, _: clean(WEIGHTS, inputs, labels), examples, "accuracy"
         )
         outputs = np.asarray(logits(WEIGHTS, (examples.inputs / np.float32(255) - 0.5) / 2))
         assert found["accuracy"] == np.mean(outputs.argmax(1) == examples.targets)
@@ -68,7 +69,7 @@ class TestClassifier:
         xs = (examples.inputs / np.float32(255) - 0.5) / 2
         jacobians = jax.vmap(jax.jacobian(lambda x: logits(WEIGHTS, x[None])[0]))(xs)
         expected = np.sqrt((np.asarray(jacobians) ** 2).sum((1, 2, 3, 4))).mean()
-        found = evaluation.jacobian_norm(MODEL, WEIGHTS, examples, 3)
+        found = evaluation.jacobian_norm(MODEL, WEIGHTS, examples, Batches(3))
         assert found == pytest.approx(float(expected), rel=1e-5)
 
     def test_robustness_names_and_order(self):
@@ -76,7 +77,9 @@ class TestClassifier:
         examples = Examples(RNG.integers(0, 256, (40, 2, 2, 3), np.uint8), None)
         outputs = logits(WEIGHTS, (examples.inputs / np.float32(255) - 0.5) / 2)
         examples = Examples(examples.inputs, np.asarray(outputs.argmax(1)))
-        found = evaluation.robustness(MODEL, WEIGHTS, examples, settings, jax.random.key(0))
+        found = evaluation.robustness(
+            MODEL, WEIGHTS, examples, settings, jax.random.key(0), Batches(settings.batch_size)
+        )
         assert list(found) == [
             "accuracy_noise_0.1", "accuracy_noise_0.5", "accuracy_fgsm_0.05", "accuracy_pgd_0.05",
         ]  # fmt: skip
@@ -84,7 +87,9 @@ class TestClassifier:
         assert all(0 <= value <= 1 for value in found.values())
         assert found["accuracy_noise_0.5"] < found["accuracy_noise_0.1"] < 1
         assert found["accuracy_pgd_0.05"] <= found["accuracy_fgsm_0.05"] < 1
-        again = evaluation.robustness(MODEL, WEIGHTS, examples, settings, jax.random.key(0))
+        again = evaluation.robustness(
+            MODEL, WEIGHTS, examples, settings, jax.random.key(0), Batches(settings.batch_size)
+        )
         assert again == found
 
 
@@ -268,3 +273,10 @@ class TestDecisionCells:
     def test_three_classes(self):
         assert evaluation.three_classes(np.asarray([4, 4, 1, 4, 0, 2])) == [0, 2, 4]
         assert evaluation.three_classes(np.asarray([1, 1, 0])) == [0, 2]
+
+
+def test_who_watches_hears_of_each_batch():
+    heard = []
+    batches = Batches(4, watch=lambda *told: heard.append(told))
+    batches.mean(lambda inputs, labels, number: {"label": labels}, raw(10), "label")
+    assert heard == [("label", 0, 10), ("label", 4, 10), ("label", 8, 10), ("label", 10, 10)]

@@ -290,8 +290,8 @@ def test_a_step_that_raises_is_one_message(tmp_path, monkeypatch):
 
     check.calls = 0
 
-    def checked(config, dataset, mesh):
-        problem = make_problem(config, dataset, mesh)
+    def checked(config, dataset, batches):
+        problem = make_problem(config, dataset, batches)
 
         def prepare(rows):
             xs, targets = problem.prepare(rows)

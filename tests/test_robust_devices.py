@@ -10,11 +10,11 @@ import pytest
 from train_setup import BASE, tiny, train_cache  # noqa: F401
 
 from train import data, loop
+from train.batches import Batches
 from train.checkpoints import Checkpoints, tree_digest
 from train.config import parse
 from train.data import Examples
 from train.errors import ConfigError
-from train.evaluation import masked_mean
 from train.memory import in_parts, rematerialised
 from train.parallel import make_mesh, on_all
 from train.precision import check_precision
@@ -188,7 +188,7 @@ class TestMeshes:
 
         found = {}
         for spread_out, mesh in ((False, None), (True, make_mesh(short(parallel={"data": 4})))):
-            found[spread_out] = masked_mean(measure, examples, 10, mesh)["square"]
+            found[spread_out] = Batches(10, mesh).mean(measure, examples, "squares")["square"]
         assert set(spread) == {1, 4}
         expected = np.mean(np.sum(rows**2, 1) + np.arange(21))
         np.testing.assert_allclose([found[False], found[True]], expected, rtol=1e-6)

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from train import data, environment, records
+from train.batches import Batches
 from train.checkpoints import tree_digest
 from train.choices import with_choices
 from train.errors import WorkdirError
@@ -72,7 +73,8 @@ def prepare(
             f"{reporter.title}: model.target {config.model.target} is imported from "
             f"{own.get('file', 'no file')}"
         )
-    problem = make_problem(config, dataset, mesh)
+    batches = Batches(config.evaluation.batch_size, mesh, reporter.evaluated)
+    problem = make_problem(config, dataset, batches)
     for chosen in problem.choices:
         reporter.say(f"{reporter.title}: {chosen.path}:\n{chosen.report}")
     for number, penalty in enumerate(config.penalty):

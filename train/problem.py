@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
     from jaxtyping import Array, Bool, Float, PyTree
 
+    from train.batches import Batches
     from train.methods import Chosen
     from train.sections import Data, Evaluation, Model, Penalty, Training
 
@@ -24,7 +24,7 @@ class Setting:
     Attributes:
         seed: of the experiment.
         data, model, penalty, training, evaluation: the sections of the config that tasks read.
-        mesh: the devices that share the rows of a batch in the evaluation; None for one.
+        batches: how the evaluation goes through examples.
     """
 
     seed: int
@@ -33,7 +33,7 @@ class Setting:
     penalty: tuple[Penalty, ...]
     training: Training
     evaluation: Evaluation
-    mesh: Mesh | None = None
+    batches: Batches
 
 
 class Outcome(NamedTuple):

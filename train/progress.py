@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -21,8 +22,12 @@ class Output(Console):
         say_no_more()
 
 
+# Where there is no bar, an evaluation says how far it is after as many silent seconds.
+_SILENT = 30.0
+
+
 class Reporter:
-    """Tells the user of steps, messages and results, on stdout.
+    """Tells the user of steps, evaluations, messages and results, on stdout.
 
     Colours and the bar are for terminals, and colours not where NO_COLOR is set (rich).
     """
@@ -35,6 +40,7 @@ class Reporter:
             self.console.width = 120
         self._bar: Progress | None = None
         self._task: Any = None
+        self._said = time.monotonic()
 
     def __enter__(self) -> Reporter:
         if self.console.is_terminal and not self.console.quiet:
@@ -70,6 +76,14 @@ class Reporter:
         if self._bar is not None and loss is not None:
             self._bar.update(self._task, note=f"loss {loss:.4g}")
 
+    def evaluated(self, what: str, done: int, total: int) -> None:
+        """Tell on how many examples an evaluation has measured `what`, where that takes long."""
+        text = f"{what}, {done} of {total} examples"
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
+        elif time.monotonic() - self._said > _SILENT:
+            self.say(f"{self.title}: evaluating: {text}")
+
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show a line of metrics."""
         note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
@@ -80,6 +94,7 @@ class Reporter:
 
     def say(self, text: str) -> None:
         """Show a message."""
+        self._said = time.monotonic()
         self.console.print(text, markup=False, highlight=False)
 
     def table(

@@ -173,8 +173,8 @@ def _train(
     try:
         with reporter:
             state = loop.run(interrupt)
-        reporter.say(f"{reporter.title}: evaluating")
-        final = problem.evaluate(state.params, state.model_state, True)
+            reporter.say(f"{reporter.title}: evaluating")
+            final = problem.evaluate(state.params, state.model_state, True)
         metrics = loop.phase_metrics() | final
         remark = problem.check(loop.step, metrics)
     except (DivergedError, InterruptedRun) as error:

@@ -5,8 +5,6 @@ from train.evaluation._attacks import fgsm as fgsm
 from train.evaluation._attacks import pgd as pgd
 from train.evaluation._attacks import pgd_l2 as pgd_l2
 from train.evaluation._attacks import white_noise as white_noise
-from train.evaluation._batches import masked_mean as masked_mean
-from train.evaluation._batches import padded_batches as padded_batches
 from train.evaluation._carlini_wagner import carlini_wagner as carlini_wagner
 from train.evaluation._certified import certified as certified
 from train.evaluation._classifier import Classifier as Classifier

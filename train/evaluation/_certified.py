@@ -12,13 +12,12 @@ import jacreg
 from train.data import Examples
 from train.errors import CertificateError
 from train.evaluation._attacks import pgd_l2
-from train.evaluation._batches import masked_mean
 from train.evaluation._classifier import Classifier, first
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
     from jaxtyping import Array, PyTree
 
+    from train.batches import Batches
     from train.sections import Evaluation
 
 
@@ -29,7 +28,7 @@ def certified(
     examples: Examples,
     config: Evaluation,
     key: Array,
-    mesh: Mesh | None = None,
+    batches: Batches,
 ) -> dict[str, float]:
     """Return the certified accuracy at each radius of `config.certified`, and that under attack.
 
@@ -43,7 +42,7 @@ def certified(
         examples: the test set.
         config: radii, steps and how many are attacked.
         key: for the attacks' starts.
-        mesh: the devices that share the rows of a batch.
+        batches: how to go through examples.
 
     Raises:
         CertificateError: an attack within the radius changed a prediction that was certified.
@@ -87,11 +86,11 @@ def certified(
             certain = sure(inputs, labels, batch)["ok"]
             return {"ok": kept, "broken": certain & ~kept}
 
-        everyone = masked_mean(sure, examples, config.batch_size, mesh)
+        sure_name, kept_name = f"certified_accuracy_{radius:g}", f"accuracy_pgd_l2_{radius:g}"
+        found[sure_name] = batches.mean(sure, examples, sure_name)["ok"]
         attacked = first(examples, config.attack_examples)
-        under = masked_mean(attack, attacked, config.batch_size, mesh)
-        found[f"certified_accuracy_{radius:g}"] = everyone["ok"]
-        found[f"accuracy_pgd_l2_{radius:g}"] = under["ok"]
+        under = batches.mean(attack, attacked, kept_name)
+        found[kept_name] = under["ok"]
         if under["broken"] > 0:
             raise CertificateError(
                 f"evaluation.certified: at radius {radius:g} an attack changed "

@@ -16,12 +16,11 @@ from jax.tree_util import Partial
 import jacreg
 from train.data import Examples
 from train.evaluation._attacks import PIXELS, Bounds, fgsm, pgd, white_noise
-from train.evaluation._batches import masked_mean
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
     from jaxtyping import Array, PyTree
 
+    from train.batches import Batches
     from train.sections import Evaluation
 
 
@@ -60,8 +59,7 @@ def jacobian_norm(
     model: Classifier,
     weights: PyTree,
     examples: Examples,
-    batch_size: int,
-    mesh: Mesh | None = None,
+    batches: Batches,
 ) -> float:
     """Return the mean Frobenius norm of d logits / d model input, exact."""
 
@@ -71,8 +69,8 @@ def jacobian_norm(
         lin = jacreg.linearize(partial(model.logits, weights), xs, mode="reverse")
         return {"norm": jnp.sqrt(jacreg.frobenius_squared(lin))}
 
-    values = masked_mean(
-        lambda inputs, _targets, _number: norms(weights, inputs), examples, batch_size, mesh
+    values = batches.mean(
+        lambda inputs, _targets, _number: norms(weights, inputs), examples, "Jacobian norm"
     )
     return values["norm"]
 
@@ -83,7 +81,7 @@ def robustness(
     examples: Examples,
     config: Evaluation,
     key: Array,
-    mesh: Mesh | None = None,
+    batches: Batches,
 ) -> dict[str, float]:
     """Return accuracies under white noise (all examples), FGSM and PGD (`attack_examples`).
 
@@ -138,8 +136,8 @@ def robustness(
                 batch_key = jax.random.fold_in(base, number)  # noqa: B023
                 return {"ok": accuracy(weights, inputs, labels, scale, batch_key)}  # noqa: B023
 
-            values = masked_mean(measure, subset, config.batch_size, mesh)
-            found[f"accuracy_{name}_{scale:g}"] = values["ok"]
+            metric = f"accuracy_{name}_{scale:g}"
+            found[metric] = batches.mean(measure, subset, metric)["ok"]
     return found
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING
 
+from train.batches import Batches
 from train.problem import Problem, Setting
 from train.tasks._autoencoder import autoencoder
 from train.tasks._classification import classification
@@ -18,8 +19,6 @@ from train.tasks._regression import regression
 from train.tasks._score import score
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
-
     from train.data import Dataset
     from train.sections import Config
 
@@ -33,13 +32,13 @@ TASKS: Mapping[str, Callable[..., Problem]] = {
 }
 
 
-def make_problem(config: Config, dataset: Dataset, mesh: Mesh | None = None) -> Problem:
+def make_problem(config: Config, dataset: Dataset, batches: Batches | None = None) -> Problem:
     """Return the problem of `[task]` on a data set.
 
     Args:
         config: of the run.
         dataset: from `train.data.load`.
-        mesh: the devices that share the rows of a batch in the evaluation.
+        batches: how the evaluation goes through examples; None: on one device, unwatched.
 
     Raises:
         ConfigError: task, data, model and penalties do not fit together.
@@ -51,6 +50,6 @@ def make_problem(config: Config, dataset: Dataset, mesh: Mesh | None = None) -> 
         penalty=config.penalty,
         training=config.training,
         evaluation=config.evaluation,
-        mesh=mesh,
+        batches=batches or Batches(config.evaluation.batch_size),
     )
     return TASKS[config.task.name](setting, dataset, **config.task.options)

@@ -242,16 +242,13 @@ def _make_encoder_measure(
 
     def measure(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
-        found = evaluation.masked_mean(
-            lambda inputs, *_: reconstruction(weights, inputs),
-            dataset.test,
-            settings.batch_size,
-            setting.mesh,
+        found = setting.batches.mean(
+            lambda inputs, *_: reconstruction(weights, inputs), dataset.test, "reconstruction"
         )
         if final and settings.jacobian:
             chosen = evaluation.first(dataset.test, settings.jacobian_examples)
-            found |= evaluation.masked_mean(
-                lambda inputs, *_: norm(weights, inputs), chosen, settings.batch_size, setting.mesh
+            found |= setting.batches.mean(
+                lambda inputs, *_: norm(weights, inputs), chosen, "Jacobian norm"
             )
         return found
 
@@ -272,11 +269,10 @@ def _make_classifier_measure(
         }
 
     def measure(params: Any, state: Any) -> dict[str, float]:
-        found = evaluation.masked_mean(
+        found = setting.batches.mean(
             lambda inputs, labels, _: measured((params, state), inputs, labels),
             dataset.test,
-            setting.evaluation.batch_size,
-            setting.mesh,
+            "accuracy",
         )
         return {f"test/{name}": value for name, value in found.items()}
 

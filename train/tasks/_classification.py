@@ -93,7 +93,7 @@ def classification(
         evaluation.PIXELS if dataset.is_image else (-np.inf, np.inf),
     )
     clean = evaluation.make_clean(classifier)
-    test, settings = dataset.test, setting.evaluation
+    test, settings, batches = dataset.test, setting.evaluation, setting.batches
     order = model.picture_axes(dataset)
 
     def lipschitz(params: Any, state: Any) -> float:
@@ -111,25 +111,18 @@ def classification(
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
-        found = evaluation.masked_mean(
-            lambda inputs, labels, _: clean(weights, inputs, labels),
-            test,
-            settings.batch_size,
-            setting.mesh,
+        found = batches.mean(
+            lambda inputs, labels, _: clean(weights, inputs, labels), test, "accuracy"
         )
         if final and settings.jacobian:
             subset = evaluation.first(test, settings.jacobian_examples)
-            found["jacobian_norm"] = evaluation.jacobian_norm(
-                classifier, weights, subset, settings.batch_size, setting.mesh
-            )
+            found["jacobian_norm"] = evaluation.jacobian_norm(classifier, weights, subset, batches)
         if final:
             key = purpose_key(setting.seed, EVALUATION_PURPOSE)
-            found |= evaluation.robustness(classifier, weights, test, settings, key, setting.mesh)
+            found |= evaluation.robustness(classifier, weights, test, settings, key, batches)
         if final and settings.certified:
             bound = lipschitz(params, state)
-            found |= evaluation.certified(
-                classifier, weights, bound, test, settings, key, setting.mesh
-            )
+            found |= evaluation.certified(classifier, weights, bound, test, settings, key, batches)
         return {f"test/{name}": value for name, value in found.items()}
 
     def report(params: Any, state: Any, workdir: Path) -> None:

@@ -108,8 +108,7 @@ def equilibrium(
     measure = make_measure(
         test,
         point,
-        batch_size=setting.evaluation.batch_size,
-        mesh=setting.mesh,
+        all_batches=setting.batches,
         key=purpose_key(setting.seed, EVALUATION_PURPOSE),
     )
     last: list[Measured] = []

@@ -10,13 +10,12 @@ import jax
 import numpy as np
 
 import jacreg
-from train import evaluation
 from train.parallel import fetch
 
 if TYPE_CHECKING:
-    from jax.sharding import Mesh
     from jaxtyping import Array, Float
 
+    from train.batches import Batches
     from train.data import Examples
 
 
@@ -54,8 +53,7 @@ def make_measure(
     test: Callable[[Any, Any, Any], dict[str, Array]],
     point: Callable[[Any, Any], Any],
     *,
-    batch_size: int,
-    mesh: Mesh | None,
+    all_batches: Batches,
     key: Array,
 ) -> Callable[[Any, Examples, Examples | None], Measured]:
     """Return `(weights, examples, nearby) -> Measured`.
@@ -63,8 +61,7 @@ def make_measure(
     Args:
         test: `(weights, inputs, targets) -> {name: [batch]}`, jitted.
         point: `(weights, inputs) -> EquilibriumPoint`, whose cell is linearised for `nearby`.
-        batch_size: test examples a call.
-        mesh: the devices that share these.
+        all_batches: how to go through test examples.
         key: for the start of the eigenvalue iteration.
     """
 
@@ -75,7 +72,7 @@ def make_measure(
 
     def measure(weights: Any, examples: Examples, nearby: Examples | None) -> Measured:
         batches = []
-        for inputs, targets, mask in evaluation.padded_batches(examples, batch_size, mesh):
+        for inputs, targets, mask in all_batches.of(examples, "equilibria"):
             batches.append((test(weights, inputs, targets), mask))
         parts = [
             {name: np.asarray(value)[mask] for name, value in batch.items()}

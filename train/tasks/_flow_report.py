@@ -145,7 +145,7 @@ class FlowReport:
         """Return the metrics of the class's description."""
         weights, solves = (params, state), Solves()
         test, settings = self.dataset.test, self.setting.evaluation
-        rows = self._integrals(weights, test, solves)
+        rows = self._integrals(weights, test, solves, "log density")
         found = {"nll": -_mean(rows["log_density"]), "nfe": _mean(rows["nfe"])}
         if self.space.levels is not None:
             from jacreg.flow import bits_per_dimension
@@ -158,7 +158,7 @@ class FlowReport:
             found |= self._final(weights, solves)
         if (final or self.always) and settings.jacobian:
             subset = evaluation.first(test, settings.jacobian_examples)
-            rows = self._integrals(weights, subset, solves, regularize=True)
+            rows = self._integrals(weights, subset, solves, "kinetic energy", regularize=True)
             found["kinetic_energy"] = _mean(rows["kinetic_energy"])
             found["jacobian_norm"] = _mean(rows["jacobian_squares"]) ** 0.5
         found["solver_failures"] = solves.share()
@@ -176,16 +176,14 @@ class FlowReport:
         weights: Any,
         examples: Examples,
         solves: Solves,
+        what: str,
         regularize: bool = False,
         solver: FlowSolver | None = None,
     ) -> dict[str, Float[np.ndarray, " N"]]:
         """Return a value an example; nan where the solver gave up."""
         options = () if solver is None else (solver,)
-        size = self.setting.evaluation.batch_size
         parts = []
-        for number, (raw, _, mask) in enumerate(
-            evaluation.padded_batches(examples, size, self.setting.mesh)
-        ):
+        for number, (raw, _, mask) in enumerate(self.setting.batches.of(examples, what)):
             key = jax.random.fold_in(self.key, number)
             found = fetch(self._integrate(weights, raw, key, regularize, *options))
             lost = np.nan if solves.add(found["converged"]) else 0.0
@@ -200,7 +198,7 @@ class FlowReport:
         found = {}
         for name, solver in self.coarse.items():
             solves = Solves()
-            rows = self._integrals(weights, self.dataset.test, solves, solver=solver)
+            rows = self._integrals(weights, self.dataset.test, solves, name, solver=solver)
             error = _mean(np.abs(rows["log_density"] - accurate))
             found[name] = float("inf") if any(solves.failures) else error
         return found
@@ -218,8 +216,9 @@ class FlowReport:
         if self.grid:
             points, extent = self._cells()
             cell = (extent[1] - extent[0]) * (extent[3] - extent[2]) / len(points)
-            log_density = self._integrals(weights, Examples(points, None), solves)["log_density"]
-            density = np.exp(log_density.astype(np.float64)).reshape(self.grid, self.grid)
+            cells = Examples(points, None)
+            rows = self._integrals(weights, cells, solves, "density on a grid")
+            density = np.exp(rows["log_density"].astype(np.float64)).reshape(self.grid, self.grid)
             found["integral"] = float(np.sum(density) * cell)
             self._pictures |= {"density": density.astype(np.float32), "extent": extent}
         return found

@@ -10,7 +10,7 @@ import jax
 import numpy as np
 
 import jacreg
-from train import evaluation, figures, records
+from train import figures, records
 from train.data import FUNCTIONS
 from train.parallel import fetch
 from train.tasks._regression_network import Network
@@ -81,7 +81,7 @@ def make_evaluate(
             flat = np.asarray(fetch(found["jacobian"])).reshape(len(raw), -1)
             return errors | {"jacobian_norm": np.linalg.norm(flat, axis=1)}
 
-        found = evaluation.masked_mean(measure, test, settings.batch_size, setting.mesh)
+        found = setting.batches.mean(measure, test, "errors")
         return {f"test/{name}": value for name, value in found.items()}
 
     return evaluate

@@ -84,7 +84,9 @@ def make_evaluate(
     def predict(weights: Any, raw: Any) -> Any:
         return field(*weights, inputs.prepare(raw), *matching.least_level(len(raw))) / inputs.std
 
-    def exact(weights: Any, quantity: str, measure: Callable[..., Any], examples: Any) -> Any:
+    def exact(
+        weights: Any, quantity: str, measure: Callable[..., Any], examples: Any, what: str
+    ) -> Any:
         """Average a measure `(lin, method, weight)`; nothing where it takes too many products."""
 
         def field_of(xs: Any, *args: Any) -> Any:
@@ -105,11 +107,10 @@ def make_evaluate(
             lin = jacreg.linearize(lambda xs, *args: field(*weights, xs, *args), points, *args)
             return measure(lin, method, weight)
 
-        return evaluation.masked_mean(
+        return setting.batches.mean(
             lambda raw, _, number: measured(weights, raw, jax.random.fold_in(key, number)),
             examples,
-            settings.batch_size,
-            setting.mesh,
+            what,
         )
 
     def score_error(weights: Any, truth: Any) -> dict[str, float]:
@@ -120,23 +121,22 @@ def make_evaluate(
                 "true_score_squared": np.sum(target**2, axis=1),
             }
 
-        return evaluation.masked_mean(squared, test, settings.batch_size, setting.mesh)
+        return setting.batches.mean(squared, test, "score error")
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
         weights = (params, state)
-        found = evaluation.masked_mean(
+        found = setting.batches.mean(
             lambda raw, _, number: loss(weights, raw, jax.random.fold_in(key, number)),
             test,
-            settings.batch_size,
-            setting.mesh,
+            "loss",
         )
         if final:
-            found |= exact(weights, "divergence", _objective, test)
+            found |= exact(weights, "divergence", _objective, test, "score matching")
         if final and truth is not None:
             found |= score_error(weights, truth)
         if final and settings.jacobian:
             subset = evaluation.first(test, settings.jacobian_examples)
-            found |= exact(weights, "frobenius", _norm, subset)
+            found |= exact(weights, "frobenius", _norm, subset, "Jacobian norm")
         return {f"test/{name}": value for name, value in found.items()}
 
     return evaluate

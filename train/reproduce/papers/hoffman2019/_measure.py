@@ -32,6 +32,7 @@ def robustness(
     import numpy as np
 
     from train import evaluation
+    from train.batches import Batches
     from train.reproduce.papers.hoffman2019._images import other_digits
     from train.restore import restore
 
@@ -47,19 +48,20 @@ def robustness(
 
         found = {"noise": (), "fgsm": (), "pgd": (), **{k: tuple(v) for k, v in scales.items()}}
         return dataclasses.replace(
-            first.config.evaluation, pgd_steps=steps, attack_examples=count, batch_size=500, **found
+            first.config.evaluation, pgd_steps=steps, attack_examples=count, **found
         )
 
     found: dict[str, Any] = {}
+    batches = Batches(500)
     plain_attack = _attack(first, attacked, many_steps, key)
     for row, model in trained.items():
         network = model.problem.network
         sweep = settings(20, {"noise": noise, "fgsm": fgsm, "pgd": pgd}, examples)
-        accuracies = evaluation.robustness(network, model.weights, test, sweep, key)
+        accuracies = evaluation.robustness(network, model.weights, test, sweep, key, batches)
         for name, value in accuracies.items():
             found[f"{row}/{name.removeprefix('accuracy_')}"] = value
         longer = settings(20 * MANY, {"pgd": [many_steps]}, examples)
-        more = evaluation.robustness(network, model.weights, attacked, longer, key)
+        more = evaluation.robustness(network, model.weights, attacked, longer, key, batches)
         (found[f"{row}/pgd_more"],) = more.values()
         predict = _predict(network)
         labels = np.asarray(attacked.targets)
