@@ -103,6 +103,7 @@ def test_what_does_not_fit_leaves_no_trace(target, options, said, tmp_path):
     with pytest.raises(ConfigError) as caught:
         run(own(target, options), tmp_path / "run")
     assert said in str(caught.value)
+    assert "model.name" not in str(caught.value), "the config has model.target"
     assert ("layout" in str(caught.value)) == (target == "own_models:ChannelsFirst")
     assert len(str(caught.value)) < 1500
     assert not (tmp_path / "run").exists()
@@ -171,6 +172,13 @@ def test_a_penalty_through_running_statistics_is_told_of(statistics, capsys):
     prepare(config, None, None, Reporter("title", 1))
     told = "penalty.0.statistics is" in capsys.readouterr().out
     assert told == (statistics == "running")
+
+
+def test_a_penalty_that_needs_a_loss_an_example_is_refused_under_batchnorm():
+    penalty = [{"name": "loss_gradient", "weight": 0.1}]
+    config = own("own_models:Normed", {"inputs": 64, "outputs": 10}, penalty=penalty)
+    with pytest.raises(ConfigError, match="with BatchNorm the rows of a batch share a loss"):
+        prepare(config, None, None, Reporter("title", 1))
 
 
 def test_another_framework_is_refused(tmp_path):

@@ -17,7 +17,7 @@ import models
 from models._networks import NETWORKS
 from train.errors import ConfigError, shown
 from train.expect import Key, keys_of
-from train.own import applied, is_target, own_functional, taken_apart
+from train.own import applied, is_target, keyed, own_functional, taken_apart
 from train.precision import computed_in
 from train.rearranged import rearranged, takes
 
@@ -129,11 +129,11 @@ class BuiltModel:
         ys = self.returned(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
         if getattr(ys, "shape", None) is None:
             raise ConfigError(
-                f'model.name: "{self.name}" returns {shown(ys)} for a batch, expected one array.'
+                f"{keyed(self.name)} returns {shown(ys)} for a batch, expected one array."
             )
         if ys.shape != (sample.shape[0], width):
             raise ConfigError(
-                f'model.name: "{self.name}" returns shape {ys.shape} for a batch of '
+                f"{keyed(self.name)} returns shape {ys.shape} for a batch of "
                 f"{sample.shape[0]}, expected {(sample.shape[0], width)}."
             )
 
@@ -148,7 +148,7 @@ class BuiltModel:
         except Exception as error:  # a model of the user's own may raise any
             reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
-                f'model.name: "{self.name}" does not take inputs of shape {sample.shape[1:]} '
+                f"{keyed(self.name)} does not take inputs of shape {sample.shape[1:]} "
                 f"({reason}).{self._hint(call, sample)}"
             ) from None
 

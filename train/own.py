@@ -33,6 +33,11 @@ def is_target(text: str) -> bool:
     )
 
 
+def keyed(name: str, verb: str = "") -> str:
+    """Return how a message about a model begins: the key that names it, and the name."""
+    return f'model.{"target" if is_target(name) else "name"}: {verb}"{name}"'
+
+
 def own_functional(config: Model, key: Array) -> tuple[Functional, str]:
     """Return the model of `model.target`, or the one given, taken apart, and its framework.
 

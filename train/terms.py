@@ -108,7 +108,7 @@ def make_terms(
     names = [penalty.name for penalty in penalties]
     terms = []
     for index, penalty in enumerate(penalties):
-        reads = _reads(penalty, index, frozenset(offers))
+        reads = _reads(penalty, index, frozenset(offers), coupled)
         compute = _bind(penalty, index, coupled, resolve)
         if penalty.weight == 0:
             continue
@@ -141,14 +141,17 @@ def statistics_note(terms: Sequence[Term], coupled: bool) -> dict[str, Any]:
     return {"penalty_statistics": passes, "rows_independent": not coupled}
 
 
-def _reads(penalty: Penalty, index: int, offers: frozenset[str]) -> tuple[str, ...]:
+def _reads(penalty: Penalty, index: int, offers: frozenset[str], coupled: bool) -> tuple[str, ...]:
     reads = ("lin",) if penalty.given is not None else PENALTIES[penalty.name].reads
     missing = [name for name in reads if name not in offers]
     if missing:
         fitting = [f'"{name}"' for name, row in PENALTIES.items() if offers.issuperset(row.reads)]
+        why = "this task does not give that"
+        if coupled and missing == ["task_loss"]:
+            why = "with BatchNorm the rows of a batch share a loss, so that no example has its own"
         raise ConfigError(
             f'penalty.{index}.name: got "{penalty.name}", which reads {" and ".join(missing)}; '
-            f"this task does not give that. Penalties that fit: {', '.join(fitting) or 'none'}."
+            f"{why}. Penalties that fit: {', '.join(fitting) or 'none'}."
         )
     return reads
 

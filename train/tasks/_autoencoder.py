@@ -19,6 +19,7 @@ from train.methods import Resolver
 from train.named import Choice, Named
 from train.networks import build_model
 from train.objective import Pass, penalised
+from train.own import keyed
 from train.penalties import DenseEncoder, Sources
 from train.problem import Phase, Problem
 from train.step import INIT_PURPOSE, purpose_key
@@ -164,7 +165,7 @@ def autoencoder(
 def _check(setting: Setting, dataset: Dataset, first_steps: int, reconstruction: str) -> None:
     if setting.model.name != "autoencoder":
         raise ConfigError(
-            f'model.name: got "{setting.model.name}", expected "autoencoder" for this task.'
+            f'{keyed(setting.model.name, "got ")}, expected "autoencoder" for this task.'
         )
     if first_steps > setting.training.steps:
         raise ConfigError(

@@ -22,6 +22,7 @@ from train.errors import ConfigError, DivergedError
 from train.expect import integer, number, string
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
+from train.own import keyed
 from train.penalties import EquilibriumPoint, Sources
 from train.problem import Problem
 from train.step import EVALUATION_PURPOSE, INIT_PURPOSE, purpose_key
@@ -192,7 +193,7 @@ def _check_interface(built: BuiltModel) -> None:
     model = built.merge(built.params, built.state)
     if not all(hasattr(model, name) for name in _INTERFACE):
         raise ConfigError(
-            f'model.name: got "{built.name}", but the task "equilibrium" needs a model with '
+            f'{keyed(built.name, "got ")}, but the task "equilibrium" needs a model with '
             'a cell to solve: "equilibrium" or "mdeq".'
         )
 

@@ -14,6 +14,7 @@ from train.errors import ConfigError
 from train.expect import integer, number
 from train.methods import METHODS, Resolver, make_method
 from train.named import Named
+from train.own import keyed
 
 if TYPE_CHECKING:
     from jacreg.flow import FlowSolver
@@ -112,12 +113,12 @@ def check_field(name: str, field: Callable[..., Any], sample: Any) -> None:
     except (TypeError, ValueError) as error:
         reason = " ".join(str(error).split())[:300]
         raise ConfigError(
-            f'model.name: "{name}" is no vector field f(x, t) on inputs of shape '
+            f"{keyed(name)} is no vector field f(x, t) on inputs of shape "
             f'{sample.shape[1:]} ({reason}); expected one such as "flow" for vectors or '
             '"flow_conv" for images.'
         ) from None
     if found.shape != sample.shape:
         raise ConfigError(
-            f'model.name: "{name}" returns shape {found.shape} for {sample.shape}; the field of '
+            f"{keyed(name)} returns shape {found.shape} for {sample.shape}; the field of "
             "a flow must keep the shape, or its Jacobian is not square and has no trace."
         )

@@ -10,6 +10,7 @@ import jax.numpy as jnp
 
 from train.errors import ConfigError
 from train.networks import BuiltModel
+from train.own import keyed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -59,7 +60,7 @@ class Network:
         if getattr(ys, "shape", None) != (len(sample), width):
             shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
             raise ConfigError(
-                f'model.name: "{model.name}" returns shape {shapes} for a batch of {len(sample)}, '
+                f"{keyed(model.name)} returns shape {shapes} for a batch of {len(sample)}, "
                 f"expected {(len(sample), width)}: the targets' shape."
             )
 

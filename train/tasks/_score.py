@@ -15,6 +15,7 @@ from train.methods import METHODS, Resolver, make_method
 from train.named import Choice, Named
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
+from train.own import keyed
 from train.penalties import Sources
 from train.problem import Problem
 from train.sampling import SAMPLERS
@@ -176,13 +177,13 @@ class ScoreField:
         except (AttributeError, TypeError, ValueError) as error:
             reason = " ".join(str(error).split())[:400]
             raise ConfigError(
-                f'model.name: "{name}" is no field on inputs of shape {sample.shape[1:]} '
+                f"{keyed(name)} is no field on inputs of shape {sample.shape[1:]} "
                 f"({reason}). Score networks: score_conv, score_unet, score_mlp; mlp on vectors."
             ) from None
         if getattr(ys, "shape", None) != sample.shape:
             shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
             raise ConfigError(
-                f'model.name: "{name}" returns shape {shapes} for a batch of shape '
+                f"{keyed(name)} returns shape {shapes} for a batch of shape "
                 f"{sample.shape}; expected the same: a score has the shape of its input."
             )
 
