@@ -10,7 +10,7 @@ import numpy as np
 
 from ._dependence import Factor, Operand, Pattern, read_equation, structural_value, whole
 from ._dependence._boolean import eye
-from ._dependence._pattern import reduce_axis
+from ._dependence._pattern import reduce_axes
 from ._dependence._terms import united
 from ._forms import form_of
 
@@ -38,8 +38,7 @@ def rows_seen(equation: Any, operands: list[Operand]) -> list[Operand]:
     if equation.primitive.name not in _ARGUMENTS:
         return read_equation(_Real(equation, SimpleNamespace(name="add")), operands)
     terms = [p for operand in operands for leaf in operand.dependence.values() for p in leaf]
-    for axis in sorted(equation.params["axes"], reverse=True):
-        terms = [reduce_axis(pattern, axis) for pattern in terms]
+    terms = [reduce_axes(pattern, equation.params["axes"]) for pattern in terms]
     (out,) = equation.outvars
     return [Operand(tuple(out.aval.shape), {0: united(terms)} if terms else {})]
 

@@ -61,6 +61,12 @@ LOOSE = {
     "dynamic_update_slice, unknown": lambda x: lax.dynamic_update_slice(
         x, x[:, :2] ** 2, (0, busiest_row(x), 0, 0)
     ),
+    "window at an unknown place": jax.vmap(
+        lambda x: lax.dynamic_slice_in_dim(x**2, busiest_row(x[None]), 2, 0)
+    ),
+    "window put in an unknown place": jax.vmap(
+        lambda x: lax.dynamic_update_slice_in_dim(x, x[:2] ** 2, busiest_row(x[None]), 0)
+    ),
     "while_loop": forward_loop,
     "kernel from the input": lambda x: lax.conv_general_dilated(
         x, x[0, :2, :2, :, None] * jnp.ones((1, 1, 1, 3)), (1, 1), "SAME",

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .._forms import FORMS
-from ._pattern import Pattern, insert_axis, reduce_axis
+from ._pattern import Pattern, place_axes
 from ._terms import Terms, united
 
 # Which input leaves a value depends on, and how: at least one term of each.
@@ -131,17 +131,10 @@ def everything(equation: Equation, *, why: str | None = None) -> list[Dependence
     if why is not None and why not in equation.reader.dense_primitives:
         equation.reader.dense_primitives.append(why)
 
-    def spread(shape: tuple[int, ...]) -> Callable[[Pattern], Pattern]:
-        def widened(pattern: Pattern) -> Pattern:
-            for axis in reversed(range(len(pattern.shape))):
-                pattern = reduce_axis(pattern, axis)
-            for axis, size in enumerate(shape):
-                pattern = insert_axis(pattern, axis, size)
-            return pattern
-
-        return widened
+    def spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
+        return each(operand.dependence, lambda pattern: place_axes(pattern, {}, shape))
 
     return [
-        merge(*(each(operand.dependence, spread(shape)) for operand in equation.operands))
+        merge(*(spread(operand, shape) for operand in equation.operands))
         for shape in equation.shapes
     ]

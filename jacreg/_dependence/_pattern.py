@@ -10,7 +10,7 @@ matrices stay below `_JOINT_ENTRIES`.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from math import prod
 from typing import NamedTuple
@@ -132,6 +132,30 @@ def reduce_axis(pattern: Pattern, axis: int) -> Pattern:
     return merge_axisless(Pattern(shape, pattern.in_shape, tuple(factors)))
 
 
+def reduce_axes(pattern: Pattern, axes: Iterable[int]) -> Pattern:
+    """Remove several."""
+    for axis in sorted(axes, reverse=True):
+        pattern = reduce_axis(pattern, axis)
+    return pattern
+
+
+def place_axes(pattern: Pattern, places: Mapping[int, int], shape: tuple[int, ...]) -> Pattern:
+    """Pattern of an array of that shape, in which axis a of the old one is axis `places[a]`.
+
+    Over an axis without a place entries are taken together; along a new one nothing changes.
+    """
+    left_out = [axis for axis in range(len(pattern.shape)) if axis not in places]
+    targets = [places[axis] for axis in sorted(places)]
+    pattern = reduce_axes(pattern, left_out)
+    factors = tuple(_renamed(f, targets.__getitem__) for f in pattern.factors)
+    return Pattern(shape, pattern.in_shape, factors)
+
+
+def widen(pattern: Pattern, axis: int, size: int) -> Pattern:
+    """Let each entry along an axis depend on whatever any did, in an axis of that size."""
+    return insert_axis(reduce_axis(pattern, axis), axis, size)
+
+
 def insert_axis(pattern: Pattern, axis: int, size: int) -> Pattern:
     """Add an axis along which nothing changes."""
     shape = (*pattern.shape[:axis], size, *pattern.shape[axis:])
@@ -141,10 +165,8 @@ def insert_axis(pattern: Pattern, axis: int, size: int) -> Pattern:
 
 def transpose(pattern: Pattern, permutation: Sequence[int]) -> Pattern:
     """Permute the axes as `jnp.transpose` does."""
-    where = {old: new for new, old in enumerate(permutation)}
-    shape = tuple(pattern.shape[a] for a in permutation)
-    factors = tuple(_renamed(f, where.__getitem__) for f in pattern.factors)
-    return Pattern(shape, pattern.in_shape, factors)
+    places = {old: new for new, old in enumerate(permutation)}
+    return place_axes(pattern, places, tuple(pattern.shape[a] for a in permutation))
 
 
 def apply_axis(pattern: Pattern, axis: int, relation: Boolean) -> Pattern:
@@ -152,7 +174,7 @@ def apply_axis(pattern: Pattern, axis: int, relation: Boolean) -> Pattern:
     new, old = relation.shape
     shape = (*pattern.shape[:axis], new, *pattern.shape[axis + 1 :])
     if relation.is_full and old > 0:
-        return insert_axis(reduce_axis(pattern, axis), axis, new)
+        return widen(pattern, axis, new)
     found = pattern.find(axis)
     if found is None:
         reached = relation.counts > 0
@@ -163,7 +185,7 @@ def apply_axis(pattern: Pattern, axis: int, relation: Boolean) -> Pattern:
     others = tuple(a for a in found.axes if a != axis)
     g = with_axes(pattern.shape, found, (axis, *others))
     if others and g.matrix.nnz * (relation.nnz / max(new, 1)) > _WIDEST_ENTRIES:
-        return insert_axis(reduce_axis(pattern, axis), axis, new)
+        return widen(pattern, axis, new)
     rest = prod(pattern.shape[a] for a in others)
     lifted = relation if rest == 1 else kron(relation, eye(rest))
     changed = Factor(g.axes, g.inputs, lifted @ g.matrix)
@@ -281,7 +303,7 @@ def _reduced_union(left: Pattern, right: Pattern) -> Pattern:
     def widened(p: Pattern) -> Pattern:
         for axis in range(len(p.shape)):
             if axis not in keep and p.find(axis) is not None:
-                p = insert_axis(reduce_axis(p, axis), axis, p.shape[axis])
+                p = widen(p, axis, p.shape[axis])
         return split_axisless(p)
 
     return union(widened(left), widened(right))

@@ -9,11 +9,12 @@ from ._pattern import (
     _JOINT_ENTRIES,
     Factor,
     Pattern,
-    insert_axis,
     join,
     joint_entries,
     merge_axisless,
-    reduce_axis,
+    place_axes,
+    reduce_axes,
+    widen,
     with_axes,
     with_inputs,
 )
@@ -21,24 +22,15 @@ from ._pattern import (
 
 def reshape(pattern: Pattern, new_shape: tuple[int, ...]) -> Pattern:
     """Pattern of `x.reshape(new_shape)`."""
-    pattern = _drop_unit_axes(pattern)
+    pattern = reduce_axes(pattern, [a for a, size in enumerate(pattern.shape) if size == 1])
     target = tuple(n for n in new_shape if n != 1)
     # Groups are found from the left, so axes before the one at work have their new place.
     position = 0
     for old, new in _groups(pattern.shape, target):
         pattern = _regroup(pattern, position, old, new)
         position += len(new)
-    for axis, size in enumerate(new_shape):
-        if size == 1:
-            pattern = insert_axis(pattern, axis, 1)
-    return pattern
-
-
-def _drop_unit_axes(pattern: Pattern) -> Pattern:
-    for axis in reversed(range(len(pattern.shape))):
-        if pattern.shape[axis] == 1:
-            pattern = reduce_axis(pattern, axis)
-    return pattern
+    long = [axis for axis, size in enumerate(new_shape) if size != 1]
+    return place_axes(pattern, dict(enumerate(long)), new_shape)
 
 
 def _groups(
@@ -87,7 +79,7 @@ def _regroup(pattern: Pattern, start: int, old: tuple[int, ...], new: tuple[int,
     )
     if joint_entries(touched) * repeats > _JOINT_ENTRIES:
         for axis in axes:
-            pattern = insert_axis(reduce_axis(pattern, axis), axis, pattern.shape[axis])
+            pattern = widen(pattern, axis, pattern.shape[axis])
         return _regroup(pattern, start, old, new)
     joined = join(pattern.shape, touched)
     others = tuple(a for a in joined.axes if a not in axes)

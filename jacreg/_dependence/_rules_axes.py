@@ -5,7 +5,15 @@ from __future__ import annotations
 import numpy as np
 
 from ._operand import Dependence, Equation, each, merge, rule
-from ._pattern import Factor, Pattern, apply_axis, insert_axis, reduce_axis, transpose
+from ._pattern import (
+    Pattern,
+    apply_axis,
+    insert_axis,
+    place_axes,
+    reduce_axes,
+    reduce_axis,
+    transpose,
+)
 from ._reshape import reshape
 from ._windows import placement, selection
 
@@ -31,18 +39,8 @@ def _reshape(equation: Equation) -> list[Dependence]:
 
 @rule("squeeze")
 def _squeeze(equation: Equation) -> list[Dependence]:
-    return [each(equation.operands[0].dependence, without(equation.params["dimensions"]))]
-
-
-def without(axes: tuple[int, ...]):
-    """Operation that reduces several axes away."""
-
-    def reduce(pattern: Pattern) -> Pattern:
-        for axis in sorted((a % len(pattern.shape) for a in axes), reverse=True):
-            pattern = reduce_axis(pattern, axis)
-        return pattern
-
-    return reduce
+    axes = equation.params["dimensions"]
+    return [each(equation.operands[0].dependence, lambda p: reduce_axes(p, axes))]
 
 
 @rule("broadcast_in_dim")
@@ -51,13 +49,9 @@ def _broadcast(equation: Equation) -> list[Dependence]:
     targets = equation.params["broadcast_dimensions"]
 
     def broadcast(pattern: Pattern) -> Pattern:
-        for axis, target in enumerate(targets):
-            if pattern.shape[axis] == 1 and shape[target] != 1:
-                pattern = insert_axis(reduce_axis(pattern, axis), axis, 1)
-        factors = [
-            Factor(tuple(targets[a] for a in f.axes), f.inputs, f.matrix) for f in pattern.factors
-        ]
-        return Pattern(shape, pattern.in_shape, tuple(factors))
+        # An axis of one entry that is repeated is a new one.
+        kept = {a: t for a, t in enumerate(targets) if pattern.shape[a] == shape[t]}
+        return place_axes(pattern, kept, shape)
 
     return [each(equation.operands[0].dependence, broadcast)]
 
@@ -113,12 +107,8 @@ def _pad(equation: Equation) -> list[Dependence]:
                 pattern = apply_axis(pattern, axis, placement(index, shape[axis]))
         return pattern
 
-    def fill(pattern: Pattern) -> Pattern:
-        for axis, size in enumerate(shape):
-            pattern = insert_axis(pattern, axis, size)
-        return pattern
-
-    return [merge(each(operand.dependence, pad), each(filler.dependence, fill))]
+    fill = each(filler.dependence, lambda pattern: place_axes(pattern, {}, shape))
+    return [merge(each(operand.dependence, pad), fill)]
 
 
 @rule("concatenate")

@@ -9,7 +9,7 @@ import numpy as np
 from .._forms import SIDE_BY_SIDE, fits
 from ._boolean import Boolean
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
-from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis
+from ._pattern import Pattern, apply_axis, place_axes
 
 
 def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
@@ -19,12 +19,9 @@ def _spread(operand: Operand, shape: tuple[int, ...]) -> Dependence:
 
     def grow(pattern: Pattern) -> Pattern:
         missing = len(shape) - len(pattern.shape)
-        for axis, size in enumerate(shape):
-            if axis < missing:
-                pattern = insert_axis(pattern, axis, size)
-            elif pattern.shape[axis] != size:
-                pattern = insert_axis(reduce_axis(pattern, axis), axis, size)
-        return pattern
+        own = {axis: axis + missing for axis in range(len(pattern.shape))}
+        kept = {a: t for a, t in own.items() if pattern.shape[a] == shape[t]}
+        return place_axes(pattern, kept, shape)
 
     return each(operand.dependence, grow)
 

@@ -16,7 +16,7 @@ import jax.numpy as jnp
 import numpy as np
 
 from ._operand import Dependence, Equation, Operand, each, merge, rule
-from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis, transpose
+from ._pattern import Pattern, apply_axis, place_axes, transpose, widen
 from ._reshape import reshape
 from ._windows import placement, selection
 
@@ -35,7 +35,7 @@ def _dynamic_slice(equation: Equation) -> list[Dependence]:
             if size == full:
                 continue
             if start.value is None:
-                pattern = insert_axis(reduce_axis(pattern, axis), axis, size)
+                pattern = widen(pattern, axis, size)
             else:
                 first = int(np.clip(start.value, 0, full - size))
                 pattern = apply_axis(pattern, axis, selection(np.arange(first, first + size), full))
@@ -55,7 +55,7 @@ def _dynamic_update_slice(equation: Equation) -> list[Dependence]:
             if size == full:
                 continue
             if start.value is None:
-                pattern = insert_axis(reduce_axis(pattern, axis), axis, full)
+                pattern = widen(pattern, axis, full)
             else:
                 first = int(np.clip(start.value, 0, full - size))
                 index = np.arange(first, first + size)
@@ -197,20 +197,15 @@ def _chosen(pattern: Pattern, choices: list[_Choice], shape: tuple[int, ...]) ->
     # Each choice now has the product of its result axes; split, then order.
     placed = [axis for each in choices for axis in each.results]
     pattern = reshape(pattern, tuple(shape[axis] for axis in placed))
-    missing = [a for a in range(len(shape)) if a not in placed]
-    for offset, axis in enumerate(missing):
-        pattern = insert_axis(pattern, len(placed) + offset, shape[axis])
-    return transpose(pattern, [(*placed, *missing).index(a) for a in range(len(shape))])
+    return place_axes(pattern, dict(enumerate(placed)), shape)
 
 
 def _placed(pattern: Pattern, choices: list[_Choice], shape: tuple[int, ...]) -> Pattern:
     """Pattern of a scatter: the transpose of `_chosen`."""
     used = [axis for each in choices for axis in each.results]
-    idle = [a for a in range(len(pattern.shape)) if a not in used]
     sizes = [prod(pattern.shape[axis] for axis in each.results) for each in choices]
-    pattern = transpose(pattern, [*used, *idle])
-    for axis in reversed(range(len(used), len(pattern.shape))):
-        pattern = reduce_axis(pattern, axis)
+    places = {axis: place for place, axis in enumerate(used)}
+    pattern = place_axes(pattern, places, tuple(pattern.shape[axis] for axis in used))
     pattern = reshape(pattern, tuple(sizes))
     for axis, choice in enumerate(choices):
         size = prod(shape[a] for a in choice.sources)
@@ -230,44 +225,22 @@ def _layout(numbers: Any, rank: int, out_rank: int) -> tuple[dict[int, int], lis
 
 def _anywhere(pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...]) -> Pattern:
     """Gather at unknown indices: whole and batch axes stay, the others are read anywhere."""
-    rank = len(pattern.shape)
-    offsets, index_axes = _layout(numbers, rank, len(shape))
-    # Index axes come in the order of the index array's axes, its last one (the vector) removed.
-    batching = {
-        source: index_axes[where]
-        for source, where in zip(
-            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
-        )
-    }
-    target = {a: t for a, t in offsets.items() if sizes[a] == pattern.shape[a]} | batching
-    for axis in reversed(range(rank)):
-        if axis not in target:
-            pattern = reduce_axis(pattern, axis)
-    places = [target[a] for a in sorted(target)]
-    missing = [a for a in range(len(shape)) if a not in places]
-    for axis in missing:
-        pattern = insert_axis(pattern, len(pattern.shape), shape[axis])
-    return transpose(pattern, [(*places, *missing).index(a) for a in range(len(shape))])
+    return place_axes(pattern, _kept_axes(numbers, sizes, pattern.shape, len(shape)), shape)
 
 
 def _anywhere_into(pattern: Pattern, numbers: Any, sizes: Any, shape: tuple[int, ...]) -> Pattern:
     """Scatter at unknown indices: an update may land anywhere on the indexed axes."""
-    offsets, index_axes = _layout(numbers, len(shape), len(pattern.shape))
-    source = {a: t for a, t in offsets.items() if sizes[a] == shape[a]} | {
-        a: index_axes[where]
-        for a, where in zip(
-            numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True
-        )
-    }
-    kept = [source[a] for a in sorted(source)]
-    idle = [a for a in range(len(pattern.shape)) if a not in kept]
-    pattern = transpose(pattern, [*kept, *idle])
-    for axis in reversed(range(len(kept), len(pattern.shape))):
-        pattern = reduce_axis(pattern, axis)
-    for axis in range(len(shape)):
-        if axis not in source:
-            pattern = insert_axis(pattern, axis, shape[axis])
-    return pattern
+    kept = _kept_axes(numbers, sizes, shape, len(pattern.shape))
+    return place_axes(pattern, {target: axis for axis, target in kept.items()}, shape)
+
+
+def _kept_axes(numbers: Any, sizes: Any, shape: tuple[int, ...], out_rank: int) -> dict[int, int]:
+    """Result axis of each axis of the source `shape` that is whole in a slice, or of a batch."""
+    offsets, index_axes = _layout(numbers, len(shape), out_rank)
+    # Index axes come in the order of the index array's axes, its last one (the vector) removed.
+    batching = zip(numbers.operand_batching_dims, numbers.start_indices_batching_dims, strict=True)
+    whole = {axis: target for axis, target in offsets.items() if sizes[axis] == shape[axis]}
+    return whole | {axis: index_axes[where] for axis, where in batching}
 
 
 def _slice_sizes(numbers: Any, update_shape: tuple[int, ...], rank: int) -> list[int]:

@@ -6,14 +6,14 @@ import numpy as np
 
 from ._boolean import Boolean, ones
 from ._operand import Dependence, Equation, Operand, each, everything, merge, rule
-from ._pattern import Pattern, apply_axis, insert_axis, reduce_axis, transpose
-from ._rules_axes import without
+from ._pattern import Pattern, apply_axis, place_axes, reduce_axes, transpose, widen
 from ._windows import blocks, triangle, window
 
 
 @rule("reduce_sum", "reduce_max", "reduce_min", "reduce_prod")
 def _reduced(equation: Equation) -> list[Dependence]:
-    return [each(equation.operands[0].dependence, without(equation.params["axes"]))]
+    axes = equation.params["axes"]
+    return [each(equation.operands[0].dependence, lambda p: reduce_axes(p, axes))]
 
 
 @rule("cumsum", "cummax", "cummin", "cumprod", "cumlogsumexp")
@@ -28,15 +28,8 @@ def _cumsum(equation: Equation) -> list[Dependence]:
 
 @rule("fft")
 def _fft(equation: Equation) -> list[Dependence]:
-    count = len(equation.params["fft_lengths"])
-    shape = equation.shapes[0]
-
-    def mix(pattern: Pattern) -> Pattern:
-        for axis in range(len(shape) - count, len(shape)):
-            pattern = insert_axis(reduce_axis(pattern, axis), axis, shape[axis])
-        return pattern
-
-    return [each(equation.operands[0].dependence, mix)]
+    axes = range(-len(equation.params["fft_lengths"]), 0)
+    return [_mixed(equation, equation.operands[0], *axes)]
 
 
 @rule("reduce_window_sum", "reduce_window_max", "reduce_window_min", "select_and_gather_add")
@@ -86,19 +79,14 @@ def _window_scatter(equation: Equation) -> list[Dependence]:
 
 @rule("sort")
 def _sort(equation: Equation) -> list[Dependence]:
-    mix = _mixed(equation.params["dimension"] - len(equation.shapes[0]))
-    return [each(operand.dependence, mix) for operand in equation.operands]
+    axis = equation.params["dimension"]
+    return [_mixed(equation, operand, axis) for operand in equation.operands]
 
 
 @rule("top_k")
 def _top_k(equation: Equation) -> list[Dependence]:
-    (operand,), shape = equation.operands, equation.shapes[0]
-    axis = equation.params.get("axis", -1) % len(shape)
-
-    def choose(pattern: Pattern) -> Pattern:
-        return insert_axis(reduce_axis(pattern, axis), axis, shape[axis])
-
-    return [each(operand.dependence, choose), {}]
+    (operand,) = equation.operands
+    return [_mixed(equation, operand, equation.params.get("axis", -1)), {}]
 
 
 @rule("triangular_solve")
@@ -106,7 +94,7 @@ def _triangular_solve(equation: Equation) -> list[Dependence]:
     matrix, right = equation.operands
     if matrix.dependence:
         return everything(equation, why="solve with a matrix that depends on the input")
-    return [each(right.dependence, _mixed(-2 if equation.params["left_side"] else -1))]
+    return [_mixed(equation, right, -2 if equation.params["left_side"] else -1)]
 
 
 @rule("tridiagonal_solve")
@@ -114,17 +102,15 @@ def _tridiagonal_solve(equation: Equation) -> list[Dependence]:
     *matrix, right = equation.operands
     if any(diagonal.dependence for diagonal in matrix):
         return everything(equation, why="solve with a matrix that depends on the input")
-    return [each(right.dependence, _mixed(-2))]
+    return [_mixed(equation, right, -2)]
 
 
-def _mixed(axis: int):
-    """Operation after which an entry depends on all others along an axis, counted from behind."""
-
-    def mix(pattern: Pattern) -> Pattern:
-        place = len(pattern.shape) + axis
-        return insert_axis(reduce_axis(pattern, place), place, pattern.shape[place])
-
-    return mix
+def _mixed(equation: Equation, operand: Operand, *axes: int) -> Dependence:
+    """Where an entry of the first output depends on all of an operand along some axes."""
+    shape = equation.shapes[0]
+    mixed = {axis % len(shape) for axis in axes}
+    kept = {axis: axis for axis in range(len(shape)) if axis not in mixed}
+    return each(operand.dependence, lambda pattern: place_axes(pattern, kept, shape))
 
 
 @rule("dot_general")
@@ -132,10 +118,12 @@ def _dot_general(equation: Equation) -> list[Dependence]:
     (contract_left, contract_right), (batch_left, batch_right) = equation.params[
         "dimension_numbers"
     ]
-    left, right = equation.operands
+    (left, right), (shape,) = equation.operands, equation.shapes
     parts = [
-        _contract(left, right, contract_left, contract_right, batch_left, batch_right, False),
-        _contract(right, left, contract_right, contract_left, batch_right, batch_left, True),
+        _contract(
+            left, right, contract_left, contract_right, batch_left, batch_right, shape, False
+        ),
+        _contract(right, left, contract_right, contract_left, batch_right, batch_left, shape, True),
     ]
     return [merge(*parts)]
 
@@ -147,13 +135,15 @@ def _contract(
     contract_other: tuple[int, ...],
     batch: tuple[int, ...],
     batch_other: tuple[int, ...],
+    shape: tuple[int, ...],
     other_first: bool,
 ) -> Dependence:
     """Batch axes, then the left operand's free axes, then the right one's."""
     free = [a for a in range(len(tangent.shape)) if a not in (*contract, *batch)]
     free_other = [a for a in range(len(other.shape)) if a not in (*contract_other, *batch_other)]
-    new_sizes = [other.shape[a] for a in free_other]
-    start = len(batch) if other_first else len(batch) + len(free)
+    start = len(batch) + (len(free_other) if other_first else 0)
+    places = {axis: place for place, axis in enumerate(batch)}
+    places |= {axis: place for place, axis in enumerate(free, start)}
     # A structural matrix (interpolation weights made from iota) or a mask on one shows its zeros.
     support = other.support
     resampled = support is not None and len(contract) == 1 and len(free_other) == 1 and not batch
@@ -166,12 +156,7 @@ def _contract(
             pattern = apply_axis(pattern, axis, Boolean.of_array(matrix))
             order = [axis, *free] if other_first else [*free, axis]
             return transpose(pattern, order)
-        pattern = transpose(pattern, [*batch, *free, *contract])
-        for axis in reversed(range(len(batch) + len(free), len(pattern.shape))):
-            pattern = reduce_axis(pattern, axis)
-        for offset, size in enumerate(new_sizes):
-            pattern = insert_axis(pattern, start + offset, size)
-        return pattern
+        return place_axes(pattern, places, shape)
 
     return each(tangent.dependence, product)
 
@@ -208,8 +193,7 @@ def _convolution(equation: Equation) -> list[Dependence]:
             mixes = ones(channels, pattern.shape[feature])
         pattern = apply_axis(pattern, feature, mixes)
         if batch_groups > 1:
-            size = shape[out_batch]
-            pattern = insert_axis(reduce_axis(pattern, batch), batch, size)
+            pattern = widen(pattern, batch, shape[out_batch])
         order = np.argsort([out_batch, out_feature, *out_spatial])
         return transpose(pattern, [(batch, feature, *spatial)[k] for k in order])
 

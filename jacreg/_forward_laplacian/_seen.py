@@ -20,7 +20,7 @@ from .._dependence import (
     with_own_length,
 )
 from .._dependence._boolean import Boolean
-from .._dependence._pattern import insert_axis, join, reduce_axis, with_axes
+from .._dependence._pattern import join, widen, with_axes
 from .._forms import form_of
 from .._interpret import inner_program, opened
 from ._colors import Seen, bounded, union
@@ -108,7 +108,7 @@ def _seen(operand: Operand, like: tuple[Seen, ...]) -> tuple[Seen, ...]:
         pattern = whole(terms)
         for axis, size in enumerate(operand.shape):
             if is_stand_in([size]):
-                pattern = insert_axis(reduce_axis(pattern, axis), axis, size)
+                pattern = widen(pattern, axis, size)
         # Factors without inputs say which entries see nothing.
         factor = join(operand.shape, pattern.factors)
         axes = tuple(sorted(factor.axes))
