@@ -8,6 +8,7 @@ import sys
 from collections.abc import Callable
 
 from train.errors import UserError
+from train.interrupt import Terminated
 
 _INTERRUPTED, _TERMINATED = 130, 143
 
@@ -28,7 +29,7 @@ def ended(run: Callable[[], int | None], *, stopped: str | None = None) -> int:
         if stopped is None:
             raise
         print(f"error: {stopped}; the same command goes on.", file=sys.stderr)
-        return _TERMINATED if type(stop).__name__ == "Terminated" else _INTERRUPTED
+        return _TERMINATED if isinstance(stop, Terminated) else _INTERRUPTED
 
 
 def say(text: str) -> None:

@@ -25,6 +25,10 @@ class Stop(BaseException):
         self.signal_number = signal_number
 
 
+class Terminated(KeyboardInterrupt):
+    """SIGTERM came where Ctrl-C would end a command of many runs, which keeps what is done."""
+
+
 class Interrupt:
     """While entered, the first of the signals asks the run to stop; a second one acts as usual.
 
