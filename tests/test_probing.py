@@ -108,7 +108,7 @@ def test_far_apart_is_better_than_anywhere(x64):
 def _classes_of(lin, count):
     from jacreg._coloring._probing import _find
 
-    return _find(lin, "diagonal", count).of
+    return _find(lin, "diagonal", count).colors
 
 
 def test_all_see_all(x64):

@@ -168,7 +168,7 @@ MUTANTS = [
            "for round_number in range(0)", TERMS),
     Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
            "diagonal_and and conv_net"),
-    Mutant("_coloring/_apply.py", "return mask[None] * product", "return product", COLORING,
+    Mutant("_coloring/_apply.py", "return vector * product", "return product", COLORING,
            "diagonal_and and conv_net"),
     Mutant("_coloring/_apply.py", "jnp.where(allowed, spread", "jnp.where(True, spread", COLORING,
            "norm_and_jacobian and depthwise"),
@@ -352,7 +352,7 @@ MUTANTS = [
     Mutant("_forward_laplacian/_conditions.py", "if any(mask is None for mask in masks):\n        return None",
            "masks = [mask for mask in masks if mask is not None]", FIELDS),
     # Partial colouring
-    Mutant("_coloring/_probing.py", "return vector * product", "return product", PROBING, "unbiased"),
+    Mutant("_coloring/_apply.py", "else signs * mask[None]", "else vector", PROBING, "unbiased"),
     Mutant("_coloring/_probing.py", "count = method.num_products // method.num_probes",
            "count = method.num_products", PROBING, "several"),
     # Groups of probes

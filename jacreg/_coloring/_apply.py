@@ -28,7 +28,7 @@ from ._coloring import Coloring
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from jaxtyping import Array, Bool, Float, Int
+    from jaxtyping import Array, Float, Int
 
     from .._choice import Way
     from .._typing import PyTree
@@ -36,48 +36,57 @@ if TYPE_CHECKING:
     from ._relation import Relation
 
     Compute = Callable[[Linearization, Coloring | Plan, Relation], Any]
+    Signs = Float[Array, "N k"] | None
 
 
-def _product(flat: FlatJacobian, coloring: Coloring | Plan, color: Int[Array, ""]) -> Any:
-    """Mask of a colour, and the product of the Jacobian with it."""
+def _product(
+    flat: FlatJacobian, coloring: Coloring | Plan, color: Int[Array, ""], signs: Signs = None
+) -> tuple[Float[Array, "N k"], Float[Array, "N m"]]:
+    """Vectors that are zero outside of a colour, and the products of the Jacobians with them.
+
+    Ones within it, or the signs that are given.
+    """
     side = flat.outputs if coloring.reverse else flat.inputs
     mask = (jnp.asarray(coloring.colors, color.dtype) == color).astype(side.dtype)
     vector = jnp.broadcast_to(mask, (flat.num_examples, side.size))
-    return mask, (flat.vjp if coloring.reverse else flat.jvp)(vector)
+    vector = vector if signs is None else signs * mask[None]
+    return vector, (flat.vjp if coloring.reverse else flat.jvp)(vector)
 
 
-def diagonal_by_colors(lin: Linearization, method: Coloring | Plan, relation: Relation) -> PyTree:
-    """Diagonal in the shape of the input."""
+def diagonal_by_colors(
+    lin: Linearization, method: Coloring | Plan, relation: Relation | None, signs: Signs = None
+) -> PyTree:
+    """Diagonal in the shape of the input; with signs unbiased where colours do not suffice."""
     flat = FlatJacobian(lin)
 
     def part(color: Int[Array, ""]) -> Float[Array, "N n"]:
-        mask, product = _product(flat, method, color)
-        return mask[None] * product
+        vector, product = _product(flat, method, color, signs)
+        return vector * product
 
     return lin.outputs.unflatten(sum_chunked(part, method.num_colors, flat.chunk(None)))
 
 
 def trace_by_colors(
-    lin: Linearization, method: Coloring | Plan, relation: Relation
+    lin: Linearization, method: Coloring | Plan, relation: Relation | None, signs: Signs = None
 ) -> Float[Array, " N"]:
     """Sum of the diagonal, a colour at a time."""
     flat = FlatJacobian(lin)
     wide = accumulate_dtype(flat.outputs.dtype)
 
     def part(color: Int[Array, ""]) -> Float[Array, " N"]:
-        mask, product = _product(flat, method, color)
-        return jnp.sum(mask.astype(wide)[None] * product.astype(wide), axis=1)
+        vector, product = _product(flat, method, color, signs)
+        return jnp.sum(vector.astype(wide) * product.astype(wide), axis=1)
 
     return sum_chunked(part, method.num_colors, flat.chunk(None)).astype(flat.outputs.dtype)
 
 
 def norm_by_colors(
-    lin: Linearization, method: Coloring | Plan, relation: Relation
+    lin: Linearization, method: Coloring | Plan, relation: Relation | None, signs: Signs = None
 ) -> Float[Array, " N"]:
-    """Squared Frobenius norm: no two entries of a colour meet."""
+    """Squared Frobenius norm: no two entries of a colour meet, or signs make up for it."""
     flat = FlatJacobian(lin)
     return sum_chunked(
-        lambda color: example_squared_norm(_product(flat, method, color)[1]),
+        lambda color: example_squared_norm(_product(flat, method, color, signs)[1]),
         method.num_colors,
         flat.chunk(None),
     )
@@ -92,7 +101,7 @@ def dense_by_colors(
     compressed = _compressed(flat, method)
     # [colors, N, other side] -> [N, other side, coloured side]
     spread = jnp.moveaxis(compressed[jnp.asarray(method.colors)], 0, 2)
-    allowed = _allowed(relation)
+    allowed = jnp.asarray(relation.rows(np.arange(flat.outputs.size)))
     if method.reverse:
         spread = jnp.swapaxes(spread, 1, 2)
     return jnp.where(allowed, spread, jnp.zeros((), spread.dtype))
@@ -115,25 +124,6 @@ def _compressed(flat: FlatJacobian, method: Coloring | Plan) -> Float[Array, "co
         jnp.arange(method.num_colors),
         flat.chunk(None),
     )
-
-
-def _allowed(relation: Relation) -> Bool[Array, "M n"]:
-    """A relation as a dense mask; the Jacobian itself is as large for every example."""
-    rows = np.unravel_index(np.arange(int(np.prod(relation.out_shape))), relation.out_shape)
-    columns = np.unravel_index(np.arange(int(np.prod(relation.in_shape))), relation.in_shape)
-    allowed = jnp.ones((rows[0].size if rows else 1, columns[0].size if columns else 1), bool)
-    for f in relation.factors:
-        row = _ravel(rows, f.axes, relation.out_shape, allowed.shape[0])
-        column = _ravel(columns, f.inputs, relation.in_shape, allowed.shape[1])
-        matrix = jnp.asarray(f.matrix.toarray())
-        allowed = allowed & matrix[jnp.asarray(row)][:, jnp.asarray(column)]
-    return allowed
-
-
-def _ravel(index: Any, axes: Any, shape: Any, count: int) -> np.ndarray:
-    if not axes:
-        return np.zeros(count, dtype=np.int64)
-    return np.asarray(np.ravel_multi_index([index[a] for a in axes], [shape[a] for a in axes]))
 
 
 def by_colors(

@@ -34,6 +34,20 @@ class Relation:
         joined = join(self.out_shape, self.factors)
         return with_inputs(self.in_shape, with_axes(self.out_shape, joined, axes), inputs).matrix
 
+    def rows(self, positions: np.ndarray) -> np.ndarray:
+        """Which input entries some output entries see, `[k, prod(in)]`."""
+        index = np.unravel_index(positions, self.out_shape) if self.out_shape else ()
+        seen = np.ones((positions.size, *self.in_shape), bool)
+        for f in self.factors:
+            sizes = [self.out_shape[axis] for axis in f.axes]
+            places = [index[axis] for axis in f.axes]
+            row = np.ravel_multi_index(places, sizes) if places else np.zeros(positions.size, int)
+            block = f.matrix[row].toarray().reshape((-1, *(self.in_shape[i] for i in f.inputs)))
+            block = block.transpose((0, *(np.argsort(f.inputs) + 1)))
+            shape = [n if i in f.inputs else 1 for i, n in enumerate(self.in_shape)]
+            seen &= block.reshape((-1, *shape))
+        return seen.reshape(positions.size, -1)
+
     def transposed(self) -> Relation:
         """Which input entries are seen by which output entries."""
         covered = {a for f in self.factors for a in f.axes}

@@ -33,7 +33,8 @@ def verify(coloring: Coloring, lin: Linearization, xs: Any) -> None:
     if 0 in (lin.inputs.size, lin.outputs.size, lin.num_examples):
         return
     positions = np.random.default_rng(0).permutation(count)[:_POSITIONS]
-    allowed = _allowed(coloring, positions)
+    relation = coloring.relation if coloring.reverse else coloring.relation.transposed()
+    allowed = relation.rows(positions)
     classes = [coloring.colors == coloring.colors[position] for position in positions]
     held = jax.tree.map(jnp.asarray, (lin.constants, lin.args))
     is_diagonal = coloring.kind == "diagonal"
@@ -86,25 +87,3 @@ def verify(coloring: Coloring, lin: Linearization, xs: Any) -> None:
             f"color: the coloured diagonal differs from single entries by {np.nanmax(apart):.3g}. "
             "Please report this function; Exact() serves meanwhile."
         )
-
-
-def _allowed(coloring: Coloring, positions: np.ndarray) -> np.ndarray:
-    """Entries `[k, other side]` that the relation allows in products with basis vectors."""
-    relation = coloring.relation if coloring.reverse else coloring.relation.transposed()
-    index = np.unravel_index(positions, relation.out_shape) if relation.out_shape else ()
-    allowed = np.ones((positions.size, *relation.in_shape), dtype=bool)
-    for f in relation.factors:
-        rows = (
-            np.ravel_multi_index(
-                [index[a] for a in f.axes], [relation.out_shape[a] for a in f.axes]
-            )
-            if f.axes
-            else np.zeros(positions.size, dtype=int)
-        )
-        block = f.matrix[np.atleast_1d(rows)].toarray()
-        order = np.argsort(f.inputs)
-        block = block.reshape((-1, *(relation.in_shape[i] for i in f.inputs)))
-        block = block.transpose((0, *(order + 1)))
-        shape = [n if i in f.inputs else 1 for i, n in enumerate(relation.in_shape)]
-        allowed &= block.reshape((-1, *shape))
-    return allowed.reshape(positions.size, -1)
