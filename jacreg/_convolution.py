@@ -36,7 +36,7 @@ if TYPE_CHECKING:
 
     from ._typing import PyTree
 
-    Linear = Callable[[PyTree], PyTree]
+    Function = Callable[[PyTree], PyTree]
     Wanted = Callable[[Any], bool]
 
 NAME = "jacreg_convolution"
@@ -47,19 +47,19 @@ def product(role: str, convolution: Convolution, *operands: Array) -> Array:
     return _PRIMITIVE.bind(*operands, role=role, convolution=convolution)
 
 
-def with_products(linear: Linear, xs: PyTree) -> Linear:
-    """Return the same linear map of `xs` with such convolutions.
+def with_products(fn: Function, xs: PyTree) -> Function:
+    """Return the same function of `xs` with such convolutions.
 
     On several devices `conv_general_dilated` says better what is split.
     """
     if is_spread(xs):
-        return linear
-    closed, shapes = jax.make_jaxpr(linear, return_shape=True)(xs)
+        return fn
+    closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
     if not contains(closed.jaxpr, is_convolution):
-        return linear
+        return fn
 
-    def run(tangent: PyTree) -> PyTree:
-        outs = run_with_products(closed, *jax.tree.leaves(tangent))
+    def run(given: PyTree) -> PyTree:
+        outs = run_with_products(closed, *jax.tree.leaves(given))
         return jax.tree.unflatten(jax.tree.structure(shapes), outs)
 
     return run

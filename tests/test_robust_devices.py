@@ -83,6 +83,25 @@ class TestParts:
             taken = in_parts(gradient, 4)(jnp.ones(2), jnp.zeros(()), xs, None, (keys[0],), 0)
             assert bool(taken[0][1].usable) is expected
 
+    def test_the_loop_has_no_convolution_as_jax_writes_it(self):
+        """Their gradients take several times as long there on a CPU."""
+        kernel, xs = jnp.ones((3, 3, 2, 2)), jnp.ones((4, 6, 6, 2))
+
+        def loss(kernel, state, xs, targets, keys, step):
+            ys = jax.lax.conv_general_dilated(
+                xs, kernel, (1, 1), "SAME", dimension_numbers=("NHWC", "HWIO", "NHWC")
+            )
+            return jnp.mean(ys**2), Outcome(state, {}, jnp.array(True))
+
+        def count(parts):
+            gradient = in_parts(jax.value_and_grad(loss, has_aux=True), parts)
+            return str(jax.make_jaxpr(gradient)(kernel, 0.0, xs, None, (), 0)).count(
+                "= conv_general_dilated"
+            )
+
+        assert count(1) == 2
+        assert count(2) == 2, "those of the first part, before the loop"
+
     def test_a_whole_run(self, whole, tmp_path):
         found = run(short(penalty=EXACT, training={"accumulate": 4}), tmp_path, pictures=False)
         for name, value in whole["metrics"].items():
