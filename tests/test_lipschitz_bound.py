@@ -169,6 +169,59 @@ def test_rows_are_mixed_where_a_layer_before_made_several_of_each():
     assert 8**0.5 <= jacreg.lipschitz_bound(layers, xs) <= 1.01 * 8**0.5
 
 
+TABLE = jnp.array([1.0, 3.0, 2.0, 50.0])
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda xs: xs * TABLE[: len(xs), None],
+        lambda xs: xs * TABLE[:, None],
+        lambda xs: xs * len(xs),
+        lambda xs: xs / np.sqrt(len(xs)),
+        lambda xs: jnp.where(jnp.arange(len(xs))[:, None] > 1, 10 * xs, xs),
+        lambda xs: jnp.concatenate([xs[:1], 5 * xs[1:]]),
+        lambda xs: xs - jax.lax.dynamic_update_slice(xs, xs[:1], (0, 0)),
+        lambda xs: jnp.einsum("n,ni->ni", TABLE[: len(xs)], xs),
+        lambda xs: jax.lax.map(lambda both: both[0] * both[1], (xs, TABLE[: len(xs)])),
+        lambda xs: (xs.reshape(-1, 1) * TABLE[: len(xs)].repeat(3)[:, None]).reshape(xs.shape),
+        lambda xs: xs + xs.at[2:].set(3 * xs[2:]),
+    ],
+)
+def test_rows_may_each_be_treated_in_a_way_of_their_own(layer):
+    """One row does not tell what the others meet, though it tells what it does not see of them."""
+    xs = jnp.ones((4, 3))
+    truth = np.linalg.norm(jax.jacobian(layer)(xs).reshape(12, 12), 2)
+    for found in (
+        jacreg.lipschitz_bound(layer, xs),
+        jax.jit(lambda: jacreg.lipschitz_bound([jnp.tanh, layer], xs))(),
+    ):
+        assert truth <= found <= 1.01 * truth
+
+
+@pytest.mark.parametrize(
+    "layer",
+    [
+        lambda xs: xs @ ENTANGLED + 1,
+        lambda xs: (xs.reshape(-1, 60) @ ENTANGLED + jnp.ones((len(xs), 1))).reshape(xs.shape),
+        lambda xs: jnp.roll(xs @ ENTANGLED, 1, axis=1)[:, ::-1],
+        lambda xs: jax.vmap(lambda x: ENTANGLED.T @ x)(xs),
+        lambda xs: jax.lax.scan(
+            lambda carry, kernel: (carry @ kernel, None), xs + jnp.zeros((len(xs), 60)),
+            ENTANGLED[None],
+        )[0],
+    ],
+)  # fmt: skip
+def test_one_row_tells_all_where_each_is_treated_alike(layer):
+    """A hundred rows would be too many to write out."""
+    found = jacreg.lipschitz_bound(layer, jax.ShapeDtypeStruct((100, 60), jnp.float32))
+    truth = np.linalg.norm(ENTANGLED, 2)
+    assert truth <= found <= 1.01 * truth
+
+
+ENTANGLED = jax.random.normal(jax.random.key(7), (60, 60))
+
+
 def test_layers_in_a_loop_are_bounded_as_one_by_one():
     kernels = jax.random.normal(jax.random.key(3), (3, 5, 5))
 

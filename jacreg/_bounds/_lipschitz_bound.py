@@ -10,7 +10,6 @@ import jax
 import jax.numpy as jnp
 
 from .._memory import is_symbolic, known_size
-from .._rows_apart import rows_apart
 from .._structure import accumulate_dtype
 from ._activations import with_activations
 from ._dense import fits
@@ -19,6 +18,7 @@ from ._linear import RULES, InTheWay, Values, beside, rounded_up
 from ._nonlinear import TABLE
 from ._operator_norm_bound import gain_of, written_out_bound
 from ._program import Activation, Program, Step, read_program
+from ._rows_alike import rows_alike
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -68,22 +68,41 @@ def lipschitz_bound(
             "lipschitz_bound: layers must be a function of a batch or a list of them, got "
             f"{type(layers).__name__}; write [layer_1, layer_2, ...]."
         )
-    # One row tells all where they are apart; where they are mixed, only all of them do.
-    given = _inputs(layers, jax.ShapeDtypeStruct((1, *xs.shape[1:]), xs.dtype))
-    if known_size(xs.shape[0]) > 1 and not rows_apart(layers, xs):
-        if is_symbolic(xs.shape[0]):
-            raise ValueError(
-                "lipschitz_bound: the batch's length is a symbol here (jax.export), and the bound "
-                "of layers that mix its rows depends on it; export with a fixed batch length."
-            )
-        given = _inputs(layers, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
+    given = _inputs(layers, jax.ShapeDtypeStruct(xs.shape, xs.dtype))
     total = jnp.ones((), accumulate_dtype(xs.dtype))
     for index, (layer, struct) in enumerate(zip(layers, given, strict=True)):
         own = getattr(layer, "lipschitz_bound", None)
-        bound = own() if callable(own) else _layer_bound(layer, struct, index)
+        bound = own() if callable(own) else _layer_bound(layer, _some_rows(layer, struct), index)
         total = total * jnp.asarray(bound, total.dtype)
     # The product of so many rounded numbers may be low by as many units in the last place.
     return total * (1 + 4 * len(layers) * float(jnp.finfo(total.dtype).eps))
+
+
+def apart_and_alike(layers: Sequence[Callable[..., Any]], struct: jax.ShapeDtypeStruct) -> bool:
+    """Whether each layer whose program is read does the same to each row of any batch."""
+    return all(
+        callable(getattr(layer, "lipschitz_bound", None)) or rows_alike(layer, given)
+        for layer, given in zip(layers, _inputs(layers, struct), strict=True)
+    )
+
+
+def _some_rows(layer: Callable[[Array], Array], struct: jax.ShapeDtypeStruct) -> Any:
+    """One row where that tells all, which a smaller matrix can; else the batch.
+
+    Raises:
+        ValueError: the batch is needed, and its length is a symbol.
+    """
+    if not struct.shape or known_size(struct.shape[0]) == 1:
+        return struct
+    if known_size(struct.shape[0]) == 0 or rows_alike(layer, struct):
+        return jax.ShapeDtypeStruct((1, *struct.shape[1:]), struct.dtype)
+    if any(map(is_symbolic, struct.shape)):
+        raise ValueError(
+            "lipschitz_bound: the batch's length is a symbol here (jax.export), and the bound "
+            "of layers that mix its rows, or do not do the same to each, depends on it; export "
+            "with a fixed batch length."
+        )
+    return struct
 
 
 def _inputs(

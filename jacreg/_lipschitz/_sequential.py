@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._bounds._lipschitz_bound import lipschitz_bound
-from .._rows_apart import rows_apart
+from .._bounds._lipschitz_bound import apart_and_alike, lipschitz_bound
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -51,10 +50,11 @@ def sequential_bound(
         struct = jax.ShapeDtypeStruct((1, *in_shape), jnp.result_type(float))
         of_batches = [batched(layer) for layer in layers]
         bound = lipschitz_bound(of_batches, struct)
-        if not rows_apart(of_batches, struct):
+        if not apart_and_alike(of_batches, jax.ShapeDtypeStruct((2, *in_shape), struct.dtype)):
             raise ValueError(
-                "LipschitzSequential: the layers mix the rows of a batch, so that their bound "
-                "depends on its size; call jacreg.lipschitz_bound(layers, xs) with the batch."
+                "LipschitzSequential: the layers mix the rows of a batch, or do not do the same to "
+                "each, so that their bound depends on its size; call "
+                "jacreg.lipschitz_bound(layers, xs) with the batch."
             )
         return bound
     total: Any = jnp.ones(())
