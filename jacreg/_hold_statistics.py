@@ -42,7 +42,9 @@ class _Value:
     rows: Operand
 
 
-def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callable[..., Any]:
+def hold_statistics(
+    fn: Callable[..., Any], xs: Float[Array, "N *in"], *args: PyTree
+) -> Callable[..., Any]:
     """Return `fn` as a function of each example alone, with the batch's statistics held.
 
     Under train-mode BatchNorm row n of `fn(xs)` depends on all rows, through means over the batch.
@@ -60,9 +62,12 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
             `linearize`); pytrees too. What it takes over the batch are sums, means, extremes or
             products of matrices.
         xs: `[N, *in]`, the batch whose statistics are held.
+        *args: further arguments of `fn`, a time or a label an example: held as they are, so that
+            what is returned takes `xs` alone, `linearize(hold_statistics(fn, xs, ts), xs)`.
 
     Raises:
-        TypeError: `fn` is no function, or `xs` is not floating point.
+        TypeError: `fn` is no function, `xs` is not floating point, or what is returned is called
+            with more than `xs`.
         ValueError: `fn` mixes its rows in another way (a loop whose body takes a mean, attention
             over the batch); the message names the operation and its line.
 
@@ -84,9 +89,14 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
     xs = jax.tree.map(as_input, xs)
     count = check_inputs(xs, ())
     try:
-        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
+        closed, shapes = jax.make_jaxpr(lambda xs: fn(xs, *args), return_shape=True)(xs)
     except Exception as error:
         note_mistake(error, xs)
+        if not args:
+            error.add_note(
+                "hold_statistics called fn with xs alone. If it takes a time or a label an example "
+                "too, write linearize(hold_statistics(fn, xs, ts), xs)."
+            )
         raise
     steps: list[tuple[Any, list[_Value], list[_Value]]] = []
 
@@ -113,7 +123,12 @@ def hold_statistics(fn: Callable[..., Any], xs: Float[Array, "N *in"]) -> Callab
         _check_result(result.rows, count)
     tree = jax.tree.structure(shapes)
 
-    def held(xs: PyTree) -> Any:
+    def held(xs: PyTree, *further: Any) -> Any:
+        if further:
+            raise TypeError(
+                f"hold_statistics: what it returns takes xs alone, got {len(further)} arguments "
+                "more; they are held too: linearize(hold_statistics(fn, xs, ts), xs)."
+            )
         moved = dict(zip(leaves, jax.tree.leaves(xs), strict=True))
 
         def now(values: list[_Value]) -> list[Any]:

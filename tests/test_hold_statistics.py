@@ -34,6 +34,27 @@ def test_the_jacobian_is_that_with_constants():
     np.testing.assert_allclose(held(2 * XS + 1), constant(2 * XS + 1), atol=1e-12)
 
 
+def test_a_time_an_example_is_held_with_the_statistics():
+    times = RNG.normal(size=(6, 1))
+    hidden = XS @ WEIGHTS * times
+    given = hidden.mean(axis=0), hidden.var(axis=0)
+    field = lambda xs, ts, statistics=None: normed(xs * ts, statistics=statistics)  # noqa: E731
+    lin = jacreg.linearize(jacreg.hold_statistics(field, XS, times), XS)
+    np.testing.assert_allclose(lin.value, field(XS, times), atol=1e-12)
+    truth = jacreg.linearize(lambda xs: field(xs, times, given), XS)
+    np.testing.assert_allclose(jacreg.jacobian(lin), jacreg.jacobian(truth), atol=1e-12)
+
+
+def test_a_time_in_the_wrong_place_is_told():
+    field = lambda xs, ts: normed(xs * ts)  # noqa: E731
+    times = np.ones((6, 1))
+    with pytest.raises(TypeError) as caught:
+        jacreg.linearize(jacreg.hold_statistics(field, XS), XS, times)
+    assert "write linearize(hold_statistics(fn, xs, ts), xs)" in caught.value.__notes__[-1]
+    with pytest.raises(TypeError, match="takes xs alone, got 1 arguments more"):
+        jacreg.linearize(jacreg.hold_statistics(field, XS, times), XS, times)
+
+
 def test_a_penalty_does_not_feel_the_scale_in_front_of_a_norm():
     """Nor does the loss: so neither shrinks these weights."""
 
