@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -9,10 +10,11 @@ from typing import TYPE_CHECKING, Any
 from . import _frobenius, _gram, _jacobian, _laplacian, _pseudo_determinant, _trace
 from ._choice import Quantity
 from ._linearize import Linearization, check_linearization
-from ._methods import Auto, Method
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
+
+    from ._methods import Method
 
 
 @dataclass(frozen=True)
@@ -43,7 +45,7 @@ class Plan:
         return "\n".join(f"{name:<10}{value}" for name, value in rows.items())
 
 
-def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto()) -> Plan:
+def plan(quantity: Callable[..., Any], lin: Linearization, method: Method | None = None) -> Plan:
     """Return what `quantity(lin, method)` would do, without doing it.
 
     The call decides by the same function, so what is said here is what it does, under jit too.
@@ -52,7 +54,7 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
         quantity: `jacreg.divergence`, `diagonal`, `frobenius_squared`, `jacobian`, `gram` (of one
             Linearization), `laplacian`, `hessian_diagonal` or `log_pseudo_determinant`.
         lin: from `linearize`.
-        method: as for the quantity.
+        method: as for the quantity; left out, the one that the quantity takes then.
 
     Raises:
         TypeError: no such quantity, or a method that does not give it.
@@ -70,9 +72,13 @@ def plan(quantity: Callable[..., Any], lin: Linearization, method: Method = Auto
         name = getattr(quantity, "__name__", None) or f"an object of {type(quantity).__name__}"
         raise TypeError(
             f"plan: quantity must be one of the functions {names}; got {name}. Write "
-            "jacreg.plan(jacreg.divergence, lin, method); of a loss, with the quantity in it."
+            "jacreg.plan(jacreg.divergence, lin, method); of a loss, with the quantity in it and "
+            "the loss's method: frobenius_squared and Projection() of a Jacobian penalty, "
+            "divergence of score matching."
         )
     check_linearization("plan", lin)
+    if method is None:
+        method = inspect.signature(quantity).parameters["method"].default
     choice = found.decide(lin, method)
     return Plan(choice.path, choice.num_products, choice.why)
 

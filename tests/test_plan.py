@@ -1,5 +1,7 @@
 """What `plan` says is what the call does: paths, numbers of products, reasons with their place."""
 
+import inspect
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -96,6 +98,15 @@ def test_empty_batches_take_nothing():
     lin = jacreg.linearize(jnp.sin, jnp.ones((0, 3)))
     assert jacreg.plan(jacreg.divergence, lin).path == "empty"
     assert jacreg.divergence(lin).shape == (0,)
+
+
+@pytest.mark.parametrize("quantity", list(jacreg._plan._QUANTITIES), ids=lambda q: q.__name__)
+def test_without_a_method_the_plan_is_that_of_the_call_without_one(quantity):
+    fn = (lambda xs: jnp.sum(xs**2, axis=1)) if "lap" in quantity.__name__ else jnp.sin
+    fn = (lambda xs: jnp.sum(xs**2, axis=1)) if "hessian" in quantity.__name__ else fn
+    lin = jacreg.linearize(fn, VECTORS)
+    default = inspect.signature(quantity).parameters["method"].default
+    assert jacreg.plan(quantity, lin) == jacreg.plan(quantity, lin, default)
 
 
 def test_what_is_no_quantity_is_refused():
