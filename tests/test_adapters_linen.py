@@ -263,3 +263,11 @@ def test_under_scan_and_vmap_the_numbers_are_those_of_plain_flax():
     plain, state = Net().apply(variables, xs, True, rngs={"dropout": KEY}, mutable=["batch_stats"])
     np.testing.assert_allclose(lin.value, plain, rtol=1e-5, atol=1e-6)
     jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-5), lin.aux, dict(state))
+
+
+def test_parameters_without_their_collection_are_told():
+    module = nn.Dense(2)
+    params = module.init(KEY, XS)["params"]
+    nested = {"Dense_0": params}
+    with pytest.raises(TypeError, match=r"got one of 'Dense_0'. If these are the param.* pass"):
+        jacreg.linearize(jacreg.linen.function(nn.Sequential([module]), nested), XS)

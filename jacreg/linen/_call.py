@@ -8,7 +8,7 @@ from typing import Any
 
 import jax
 from flax import linen as nn
-from flax.errors import InvalidRngError
+from flax.errors import InvalidRngError, ScopeCollectionNotFound
 
 from .._call import Call
 from .._keys import check_key
@@ -35,6 +35,7 @@ def call_module(
 
     Raises:
         ValueError: the module draws random numbers and there is no key.
+        TypeError: `variables` are the parameters alone, without their collection.
     """
     state = evolving(variables)
     # Streams that are not named fall back to "params", so custom noise is seeded too.
@@ -65,6 +66,15 @@ def call_module(
             f"{call.who}: {type(module).__name__} draws random numbers (dropout is active) and "
             "there is no key; pass dropout_key=... to function, key=jax.random.fold_in(key, step) "
             f"to apply, or set the rate to 0. Flax says: {str(error).splitlines()[0]}"
+        ) from error
+    except ScopeCollectionNotFound as error:
+        if "params" in variables:
+            raise
+        raise TypeError(
+            f"{call.who}: variables must be what module.init returned, a dict of collections "
+            f'{{"params": ..., "batch_stats": ...}}; got one of {", ".join(map(repr, variables))}. '
+            'If these are the parameters alone, pass {"params": params}. '
+            f"Flax says: {str(error).splitlines()[0]}"
         ) from error
     return ys, {**state, **dict(updated)}
 
