@@ -271,6 +271,20 @@ class TestSensitivity:
         np.testing.assert_allclose(record["singular_values"], np.tile(truth, (count, 1)), rtol=1e-5)
 
 
+def test_an_accuracy_is_not_drawn_above_one_and_panels_share_their_steps():
+    plt = figures.pyplot()
+    figure, axes = plt.subplots(1, 2)
+    lines = [{"step": 50, "loss": 1.0}, {"step": 100, "loss": 0.01, "accuracy": 1.0}]
+    for axis, name in zip(axes, ("loss", "accuracy"), strict=True):
+        values = [line[name] for line in lines if name in line]
+        axis.plot([line["step"] for line in lines if name in line], values)
+        figures.against_steps(axis, name, values, lines)
+    assert axes[1].get_ylim()[1] == 1.01
+    assert axes[0].get_xlim() == axes[1].get_xlim() == (0, 102)
+    assert [axis.get_yscale() for axis in axes] == ["log", "linear"]
+    plt.close(figure)
+
+
 def test_help_names_what_it_draws(capsys):
     with pytest.raises(SystemExit) as caught:
         main(["--help"])

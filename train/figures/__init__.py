@@ -1,5 +1,6 @@
 """Figures, drawn from the records of runs alone."""
 
+from train.figures._curves import against_steps as against_steps
 from train.figures._curves import curves as curves
 from train.figures._decision_cells import decision_cells as decision_cells
 from train.figures._draw import pyplot as pyplot

@@ -26,9 +26,11 @@ def sensitivity(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
     # The few strongest pixels must not hide the rest.
     reach = max(float(np.percentile(np.abs(each), 99.5)) for each in maps.values()) or 1.0
     count = min(len(each) for each in maps.values())
+    height, width = first["images"].shape[1:3]
+    tall = 1.5 * min(height / width, 4) + 0.1
     figure, axes = plt.subplots(
         1 + len(runs), count, squeeze=False, layout="constrained",
-        figsize=(1.5 * count + 1.2, 1.6 * (1 + len(runs))),
+        figsize=(1.5 * count + 1.2, tall * (1 + len(runs)) + 0.3),
     )  # fmt: skip
     for column in range(count):
         pixels = np.clip(first["images"][column], 0, 1)
@@ -65,6 +67,7 @@ def spectra(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Path:
         axis.fill_between(places, low, high, color=color, alpha=0.2, linewidth=0)
         axis.plot(places, values.mean(axis=0), "o-", color=color, markersize=3, label=title)
     axis.set_yscale("log")
+    axis.locator_params(axis="x", integer=True)
     axis.set_xlabel("number of the singular value")
     axis.set_ylabel("singular values of d logits / d input")
     axis.grid(alpha=0.3)

@@ -7,11 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.figures import pyplot, save
+from train.figures import against_steps, pyplot, save
 from train.view._read import Run
 
 _PERTURBED = re.compile(r"test/accuracy_([a-z_]+?)_([0-9.e+-]+)$")
-_WORDS = {"noise": "white noise", "fgsm": "FGSM", "pgd": "PGD"}
+# What perturbs, and what its scale is.
+_WORDS = {
+    "noise": ("white noise", "standard deviation"),
+    "fgsm": ("FGSM", "l∞ distance"),
+    "pgd": ("PGD", "l∞ distance"),
+}
 
 
 def compared_curves(runs: Sequence[Run], path: Path) -> Path | None:
@@ -42,11 +47,7 @@ def compared_curves(runs: Sequence[Run], path: Path) -> Path | None:
                 marker = "o" if len(steps) < 12 else None
                 axis.plot(steps, values, color=_color(number), marker=marker, markersize=3)
                 seen += values
-        axis.set_title(name, fontsize=10)
-        axis.set_xlabel("step")
-        axis.grid(alpha=0.3)
-        if "accuracy" not in name and min(seen) > 0 and max(seen) > 10 * min(seen):
-            axis.set_yscale("log")
+        against_steps(axis, name, seen, [line for run in runs for line in run.lines])
     _legend(figure, plt, runs)
     return save(figure, path)
 
@@ -74,8 +75,9 @@ def perturbed_accuracy(runs: Sequence[Run], path: Path) -> Path | None:
             whole = sorted(points if clean is None else [(0.0, clean), *points])
             scales, values = zip(*whole, strict=True)
             axis.plot(scales, [100 * value for value in values], "o-", color=_color(number))
-        axis.set_title(_WORDS.get(kind, kind), fontsize=10)
-        axis.set_xlabel("scale")
+        title, scale = _WORDS.get(kind, (kind, "scale"))
+        axis.set_title(title, fontsize=10)
+        axis.set_xlabel(scale)
         axis.set_ylim(0, 102)
         axis.grid(alpha=0.3)
     axes[0][0].set_ylabel("test accuracy, %")

@@ -87,7 +87,7 @@ def drawings(runs: Sequence[Run]) -> Iterator[Drawing]:
     for name, group in _alike(runs, figures.CELLS, "decision_cells", _classes):
         yield Drawing(
             name, "Decision cells",
-            "Predicted classes on a plane through three test examples (the dots).",
+            "Predicted classes on a plane through three test examples.",
             _with(figures.decision_cells, group),
         )  # fmt: skip
     for name, group in _alike(runs, figures.SENSITIVITY, "sensitivity", _shown_examples):
