@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ from train import records
 from train.errors import UserError
 from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Table
-from train.reproduce._report import CLAIMS, RUN
+from train.reproduce._report import CLAIMS, REPORT, RUN
 from train.reproduce._words import expected, markdown_table, took
 
 PAGE = "papers.md"
@@ -35,7 +36,7 @@ def joined_page(folder: Path, table_page: Path | None = None) -> Path:
         "seeds leave it open. Written by "
         "`python -m train.reproduce --report DIR` from the records of the runs.",
         "",
-        *markdown_table(_summary(found)),
+        *markdown_table(_summary(found, folder)),
         "",
     ]
     for about, claims, _ in found:
@@ -53,7 +54,7 @@ def joined_page(folder: Path, table_page: Path | None = None) -> Path:
     page = folder / PAGE
     records.write_bytes(page, "\n".join(lines).encode())
     if table_page is not None:
-        _renew(table_page, markdown_table(_summary(found)))
+        _renew(table_page, markdown_table(_summary(found, table_page.parent)))
     return page
 
 
@@ -71,9 +72,10 @@ def _collect(folder: Path) -> list[tuple[dict[str, Any], list[dict[str, Any]], P
     return found
 
 
-def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]]) -> Table:
+def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]], folder: Path) -> Table:
+    """The table of a page in `folder`: a row a paper, with a link to its report."""
     rows = []
-    for about, claims, _ in found:
+    for about, claims, path in found:
         outcomes = {claim["id"]: outcome(claim) for claim in claims}
         held = sum(each == HELD for each in outcomes.values())
         open_ = [name for name, each in outcomes.items() if each == UNDECIDED]
@@ -82,9 +84,21 @@ def _summary(found: list[tuple[dict[str, Any], list[dict[str, Any]], Path]]) -> 
         if about.get("part"):
             scale += f", runs cut to {about['part']['most_steps']} steps"
         listed = [", ".join(names) or "none" for names in (open_, fallen)]
-        rows.append([f"`{about['name']}`", scale, f"{held} of {len(claims)}", *listed])
-    columns = ["paper", "scale", "claims that hold", "that the seeds leave open", "that do not"]
+        report = Path(os.path.relpath(path.parent / REPORT, folder)).as_posix()
+        name = f"[`{about['name']}`]({report})"
+        rows.append([name, scale, _time(about), f"{held} of {len(claims)}", *listed])
+    columns = [
+        "paper", "scale", "time of a core", "claims that hold", "that the seeds leave open",
+        "that do not",
+    ]  # fmt: skip
     return Table("", columns, rows)
+
+
+def _time(about: dict[str, Any]) -> str:
+    """What all runs took together; of a report that does not know the cores', the clock's."""
+    cores = about.get("core_seconds")
+    seconds = about["run_seconds"] if cores is None else cores
+    return f"{seconds:.0f} s" if seconds < 90 else f"{seconds / 60:.0f} min"
 
 
 def _claims(claims: list[dict[str, Any]]) -> Table:

@@ -40,7 +40,8 @@ def head(
     lines += [
         "",
         "A claim holds when the whole 95 % interval of its statistic lies inside what is expected; "
-        "a tie does not.",
+        "a tie does not. In tables and figures that do not say otherwise ± is half of the 95 % "
+        "interval of a mean over seeds, and a band is that interval.",
         "",
     ]
     fallen = [verdict for verdict in verdicts if not verdict.holds]

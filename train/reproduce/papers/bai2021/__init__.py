@@ -143,9 +143,7 @@ PAPER = Paper(
         "evaluations at 0.8 points less. The range of x (1.5 either way), the solver and the "
         "length (200 epochs, theirs 50) of the synthetic one are ours: with 2 either way two "
         "of five networks without a penalty diverged within these, and after 50 epochs "
-        "gamma 4 leaves 2 to 4 % of the variance, after 200 less than 0.4 %. A synthetic run takes "
-        "11 s of a core, an MDEQ 17 and its early stops 3, the first of a gamma 20 and 12 more to "
-        "compile: about 700 s in all, six minutes of two idle cores.",
+        "gamma 4 leaves 2 to 4 % of the variance, after 200 less than 0.4 %.",
         "full": "The synthetic equilibrium as at quick scale, and on CIFAR-10 the MDEQ of "
         "configs/equilibrium/mdeq.toml, far smaller and trained far shorter than the paper's.",
     },
