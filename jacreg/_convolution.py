@@ -65,6 +65,20 @@ def with_products(fn: Function, xs: PyTree) -> Function:
     return run
 
 
+def for_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same function with such convolutions, for who calls it in the body of a loop."""
+
+    def run(*args: PyTree) -> Any:
+        if is_spread(args):
+            return fn(*args)
+        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
+        served = contains(closed.jaxpr, is_convolution)
+        program = partial(run_with_products, closed) if served else jex.jaxpr_as_fun(closed)
+        return jax.tree.unflatten(jax.tree.structure(shapes), program(*jax.tree.leaves(args)))
+
+    return run
+
+
 def convolve(equation: Any, images: Array, kernel: Array) -> Array:
     """Return what an equation of `conv_general_dilated` gives."""
     params = equation.params
@@ -99,12 +113,14 @@ def run_with_products(closed: Any, *args: Array) -> list[Array]:
 
 
 def evaluate(closed: Any, *args: Array) -> list[Array]:
-    """Evaluate a traced function, its convolutions in groups as `convolve` has them.
+    """Evaluate a traced function, convolutions in groups or in a `scan` as `convolve` has them.
 
     The gradient of a penalty by the weights goes through the forward pass too. What the others
     are there, XLA's kernels serve well.
     """
-    if not contains(closed.jaxpr, is_grouped) or is_spread(args):
+    if is_spread(args) or not (
+        contains(closed.jaxpr, is_grouped) or contains(closed.jaxpr, _is_loop_of_convolutions)
+    ):
         return jex.jaxpr_as_fun(closed)(*args)
     return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_grouped))
 
@@ -125,6 +141,12 @@ def is_grouped(equation: Any) -> bool:
     return is_convolution(equation) and equation.params["feature_group_count"] > 1
 
 
+def _is_loop_of_convolutions(equation: Any) -> bool:
+    return equation.primitive.name == "scan" and contains(
+        equation.params["jaxpr"].jaxpr, is_convolution
+    )
+
+
 # Programs that are run as a whole, and under which name they hold what they run.
 _BODIES = {**HELD, "scan": "jaxpr"}
 
@@ -138,6 +160,7 @@ def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
         with user_context(equation.source_info.traceback):
             return [convolve(equation, *operands)]
     inner = equation.params.get(_BODIES.get(name))
+    wanted = is_convolution if name == "scan" else wanted
     if inner is None or not contains(getattr(inner, "jaxpr", inner), wanted):
         return bind(equation, operands)
     closed = inner if hasattr(inner, "jaxpr") else jex.ClosedJaxpr(inner, ())

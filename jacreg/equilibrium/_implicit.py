@@ -11,6 +11,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
+from .._convolution import for_loops
 from .._sharding import match_sharding
 from .._structure import BatchStructure, accumulate_dtype
 from ._anderson import Rest, fixed_points
@@ -35,7 +36,8 @@ class Program:
     def cell(self, consts: list[Any], args: PyTree, state: PyTree) -> PyTree:
         """Evaluate the cell."""
         flat = jax.tree.leaves((state, args))
-        outs = jex.jaxpr_as_fun(jex.ClosedJaxpr(self.jaxpr, consts))(*flat)
+        program = jex.jaxpr_as_fun(jex.ClosedJaxpr(self.jaxpr, consts))
+        outs = for_loops(program)(*flat)
         cast = [out.astype(dtype) for out, dtype in zip(outs, self.structure.dtypes, strict=True)]
         return jax.tree.unflatten(self.structure.treedef, cast)
 
