@@ -1,4 +1,4 @@
-"""A local path: IDX files, parquet and image files in the hub's format, or a csv file."""
+"""A local path: IDX files, parquet and image files in the hub's format, a csv or an npz file."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ from train.cache import cached_arrays
 from train.data import _idx
 from train.data._dataset import Dataset, Examples
 from train.data._materialise import materialise
+from train.data._npz import NPZ_END, npz_file
 from train.data._pixels import Pixels, refuse_keys
 from train.data._tables import TABLE_ENDS, csv_table, tables_in
 from train.errors import DataError
@@ -33,11 +34,14 @@ def load_folder(options: Data) -> Dataset:
     if folder.is_file() and folder.suffix.lower() in TABLE_ENDS:
         refuse_keys(options, "a csv table")
         return csv_table(options)
+    if folder.is_file() and folder.suffix.lower() == NPZ_END:
+        refuse_keys(options, "an npz file, whose dtype says it")
+        return npz_file(folder)
     if not folder.is_dir():
         came = "is a file" if folder.is_file() else "does not exist"
         raise DataError(
             f"data.path: {folder} {came}; expected a folder with parquet files or images "
-            "(as on the hub), the four published IDX files, or a csv file."
+            "(as on the hub), the four published IDX files, a csv or an npz file."
         )
     if _idx.find(folder):
         refuse_keys(options, "IDX files, which hold bytes from black 0 to white 255")

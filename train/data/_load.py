@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -81,9 +82,11 @@ def load(options: Data) -> Dataset:
     elif "/" in name:
         dataset = load_hub(options)
     else:
+        guess = f'Did you mean "{nearest(name, BUILTINS)}"?'
         raise DataError(
             f"data.name: got {shown(name)}, expected one of {', '.join(BUILTINS)}, or a hub data "
-            f'set as owner/name. Did you mean "{nearest(name, BUILTINS)}"?'
+            "set as owner/name. "
+            + (f"For the file give data.path={name}." if Path(name).exists() else guess)
         )
     _check_scaling(options, dataset)
     if options.samples_per_class is not None:
