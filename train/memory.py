@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jacreg._convolution import with_products
+from jacreg._convolution import for_loops
 from train.parallel import split_rows
 from train.problem import Outcome
 
@@ -59,8 +59,9 @@ def in_parts(
             (loss, (state, metrics, usable)), grads = gradient(params, state, *part, own, step)
             return state, usable, (loss, metrics, grads)
 
-        def add(now: Any, /) -> Any:
-            (state, usable, sums), (part, number) = now
+        def add(carry: Any, now: Any) -> Any:
+            state, usable, sums = carry
+            part, number = now
             state, this, found = take(part, number, state)
             # The batch is usable where each of its parts is.
             usable = jax.tree.map(jnp.logical_and, usable, this)
@@ -69,11 +70,8 @@ def in_parts(
         first = jax.tree.map(lambda array: array[0], cut)
         carry = take(first, 0, state)
         rest = jax.tree.map(lambda array: array[1:], cut)
-        scanned = rest, jnp.arange(1, parts)
-        if mesh is None or mesh.size == 1:
-            # As JAX writes them, gradients of convolutions take a CPU's naive kernels in a loop.
-            add = with_products(add, (carry, jax.tree.map(lambda array: array[0], scanned)))
-        (state, usable, sums), _ = jax.lax.scan(lambda *now: add(now), carry, scanned)
+        body = for_loops(add) if mesh is None or mesh.size == 1 else add
+        (state, usable, sums), _ = jax.lax.scan(body, carry, (rest, jnp.arange(1, parts)))
         loss, metrics, grads = jax.tree.map(lambda total: total / parts, sums)
         return (loss, Outcome(state, metrics, usable)), grads
 

@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from jacreg._convolution import for_loops
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
@@ -46,6 +48,7 @@ def carlini_wagner(
     """
     import optax
 
+    logits = for_loops(logits)
     axes = tuple(range(1, pixels.ndim))
     start = jnp.arctanh((2 * pixels - 1) * _INSIDE)
     optimizer = optax.adam(learning_rate)
