@@ -62,7 +62,20 @@ def _broken(found: Mapping[str, Any]) -> str:
 
 
 def _cases(found: Mapping[str, Any]) -> list[_Row]:
-    return [(f"{each['group']}: {each['case']}", each["outcome"]) for each in found["cases"]]
+    """A row a group for what went as expected, one each for what did not."""
+    rows, fine = [], "as expected"
+    for group in dict.fromkeys(each["group"] for each in found["cases"]):
+        cases = [each for each in found["cases"] if each["group"] == group]
+        names = [each["case"].partition("[")[0] for each in cases if each["outcome"] == fine]
+        if names:
+            told = "; ".join(dict.fromkeys(names))
+            rows.append((f"{group}: {told}", f"{len(names)} of {len(cases)} {fine}"))
+        rows += [
+            (f"{group}: {each['case']}", each["outcome"])
+            for each in cases
+            if each["outcome"] != fine
+        ]
+    return rows
 
 
 def _devices(found: Mapping[str, Any]) -> list[_Row]:
