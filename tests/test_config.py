@@ -127,7 +127,7 @@ def test_unknown_keys_name_the_path_and_the_nearest(path, near):
         ("data.std", [0.3, -1.0], "> 0"),
         ("model.framework", "equinoks", 'Did you mean "equinox"'),
         ("model.framework", "torch", '"linen"'),
-        ("model.layout", ["NHWC", "HWIO"], "3 of"),
+        ("model.layout", ["NHWC", "HWIO"], "a list of 3, each"),
         ("model.layout", "NHWC", "list"),
         ("model.name", "lenett", 'Did you mean "lenet"'),
         ("task.name", "clasification", 'Did you mean "classification"'),

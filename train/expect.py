@@ -131,8 +131,8 @@ def sequence(item: Expect, length: int | None = None) -> Expect:
             raise ValueError
         return tuple(item.check(each) for each in value)
 
-    count = "" if length is None else f"{length} of "
-    return Expect(f"a list: {count}{item.what}", check)
+    count = "" if length is None else f" of {length}"
+    return Expect(f"a list{count}, each {item.what}", check)
 
 
 def either(*options: Expect) -> Expect:

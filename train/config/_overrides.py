@@ -64,7 +64,8 @@ def _index(items: list[Any], part: str, path: str) -> int:
     if not part.isdecimal() or int(part) >= len(items):
         have = f"indices 0 to {len(items) - 1}" if items else "no items"
         raise ConfigError(
-            f"override {path[:120]}: got {shown(part)}, expected an index; the list has {have}."
+            f"override {path[:120]}: got {shown(part)}, expected an index; the list has {have}. A "
+            f"further one is written in the file, [[{path.partition('.')[0][:40]}]]."
         )
     return int(part)
 

@@ -38,7 +38,7 @@ def classification(
     margin: Annotated[float, number(least=0)] = 0.0,
     temperature: Annotated[float, number(above=0)] = 1.0,
 ) -> Problem:
-    """Return the problem of predicting `dataset`'s classes; its `network` is a Classifier.
+    """Classes from inputs, then their share under noise and attacks; `network` is a Classifier.
 
     `loss = "lipschitz_margin"` is cross-entropy with a `margin` and a `temperature`, for networks
     whose Lipschitz constant is known (`jacreg.losses.lipschitz_margin_loss`).

@@ -48,7 +48,7 @@ def equilibrium(
     quick_examples: Annotated[int, integer(least=1)] = 500,
     spectral_examples: Annotated[int, integer(least=0)] = 16,
 ) -> Problem:
-    """Return the problem of predicting `dataset`'s targets from equilibria.
+    """Classes or numbers read from the rest point of a cell, found by a solver.
 
     Args:
         setting: of the run; `model.tolerance` and `model.max_steps` are those of training.

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def regression(setting: Setting, dataset: Dataset) -> Problem:
-    """Return the problem of predicting `dataset`'s targets, `float[N, K]`.
+    """Numbers `float[N, K]` from inputs, by the squared error.
 
     The loss is the squared error, a sum over outputs. Where the data gives
     Jacobians too (`{"value": [N, K], "jacobian": [N, K, D]}`) the penalty `jacobian_matching`

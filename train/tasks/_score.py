@@ -54,7 +54,7 @@ def score(
     sampler: Annotated[Named | None, Choice(SAMPLERS)] = None,
     num_samples: Annotated[int, integer(least=1, most=100_000)] = 64,
 ) -> Problem:
-    """Return the problem of learning the score of `dataset`'s inputs, as the network takes them.
+    """The score of the data, grad log p(x), by one of five losses, and samples by it.
 
     Args:
         setting, dataset: of the run; targets are not used.
