@@ -99,7 +99,7 @@ def test_a_path_stands_in_for_the_data_name():
         ("penalty.0.wieght", "penalty.0.weight"),
         ("model.droput", "model.dropout"),
         ("task.label_smothing", "task.label_smoothing"),
-        ("penalty.0.scale", "penalty.0.schedule"),
+        ("penalty.0.schedul", "penalty.0.schedule"),
     ],
 )
 def test_unknown_keys_name_the_path_and_the_nearest(path, near):
@@ -189,6 +189,14 @@ def test_all_mistakes_are_told_at_once():
     ]
     assert places == sorted(places)
     assert "training.steps is missing" not in told
+
+
+def test_a_key_of_another_row_is_told_with_the_rows_that_have_it():
+    model = message(put("model", {"name": "lenet", "hidden": [3]}))
+    assert 'model.hidden: unknown key here; it is one of "lipschitz_cnn", "mlp",' in model
+    penalty = message(put("penalty.0.scale", 0.1))
+    assert 'penalty.0.scale: unknown key here; it is one of "noise_injection",' in penalty
+    assert "nearest known key is model.activation" in message(put("model.activatoin", "relu"))
 
 
 def test_of_many_mistakes_the_first_are_told():

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
@@ -66,15 +66,21 @@ class _Mistakes:
             self.noted += error.args
 
     def unknown(
-        self, names: Iterable[str], known: Iterable[str], kind: str, prefix: str = ""
+        self,
+        names: Iterable[str],
+        known: Iterable[str],
+        kind: str,
+        prefix: str = "",
+        owners: Callable[[str], list[str]] = lambda name: [],
     ) -> set[str]:
         """Note the names that are not known; return those that they were likely meant for.
 
-        What is misspelt is not called missing too.
+        What is misspelt is not called missing too. `owners` names the rows of the section's
+        registry that have such a key.
         """
         known = list(known)
         wrong = [name for name in names if name not in known]
-        self.noted += [_unknown(prefix, name, known, kind) for name in wrong]
+        self.noted += [_unknown(prefix, name, known, kind, owners(name)) for name in wrong]
         return {nearest(name, known) for name in wrong}
 
     def check(self) -> None:
@@ -145,7 +151,13 @@ def _section(section: type[T], table: Any, path: str, name: str) -> T:
         further = option_keys(_value(table["name"], keys["name"], f"{path}.name"))
     elif keys["name"].default is REQUIRED:
         raise _missing("name", keys["name"], path)
-    values = _values(table, {**further, **keys}, path)
+    rows = REGISTRIES.names.get(name, ())
+    values = _values(
+        table,
+        {**further, **keys},
+        path,
+        lambda key: [row for row in rows if key in option_keys(row)],
+    )
     own = {key: values[key] for key in values if key in keys}
     options = {key: values[key] for key in values if key not in keys}
     return section(**{**own, "options": options})
@@ -174,10 +186,15 @@ def _table(value: Any) -> dict[str, Any]:
     return dict(value)
 
 
-def _values(table: Mapping[str, Any], keys: Mapping[str, Key], path: str) -> dict[str, Any]:
+def _values(
+    table: Mapping[str, Any],
+    keys: Mapping[str, Key],
+    path: str,
+    owners: Callable[[str], list[str]] = lambda name: [],
+) -> dict[str, Any]:
     """Return a value for every key: the table's, or the default."""
     mistakes = _Mistakes()
-    misspelt = mistakes.unknown(table, keys, "key", f"{path}.")
+    misspelt = mistakes.unknown(table, keys, "key", f"{path}.", owners)
     values: dict[str, Any] = {}
     for name, key in keys.items():
         with mistakes.noting():
@@ -265,13 +282,16 @@ def _named(value: Any, choice: Choice, path: str) -> Named:
     return named
 
 
-def _unknown(prefix: str, name: str, known: list[str], kind: str) -> str:
+def _unknown(prefix: str, name: str, known: list[str], kind: str, owners: list[str]) -> str:
     path = f"{prefix}{name}"[:120]
     if not known:
         return f"{path}: unknown {kind} {shown(name)}; none is known here."
     listed = ", ".join(known)
     if len(listed) > 500:
         listed = listed[:496] + " ..."
+    if owners:
+        have = ", ".join(f'"{row}"' for row in owners)
+        return f"{path}: unknown {kind} here; it is one of {have}. Known here: {listed}."
     return (
         f"{path}: unknown {kind}. The nearest known {kind} is {prefix}{nearest(name, known)}. "
         f"Known here: {listed}."
