@@ -99,12 +99,14 @@ def rows(found: Mapping[str, Any]) -> list[Sequence[str]]:
         ("task", found["task"]),
     ]
     lines += [(f"penalty {number}", _words(each)) for number, each in enumerate(found["penalties"])]
+    epochs = training["epochs"]
     lines += [
         ("optimizer", f"{found['optimizer']['name']}, rate {found['optimizer']['rate']:g}"),
         (
             "training",
-            f"{training['steps']} steps of {training['batch_size']} examples, "
-            f"{training['epochs']:.3g} epochs",
+            f"{training['steps']} steps of {training['batch_size']} examples, {epochs:.3g} epochs"
+            if epochs < 100
+            else f"{epochs:,.0f} epochs",
         ),
         ("FLOPs a step", _flops(step)),
         ("memory of a step", _memory(step)),
