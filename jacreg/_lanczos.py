@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 _FAILURE = 1e-4
 # Entries of all steps' vectors together up to which they are kept: 16 MiB in float32.
 _KEPT_ENTRIES = 1 << 22
+# Products with J^T J at most that take out what rounding left in a vector.
+_POLISHING = 16
 # Steps between two looks at the bound, and points of one look along the spectrum.
 _STRIDE = 8
 _GRID = 64
@@ -111,12 +113,30 @@ def leading_singular_vector(
         begin = _begin(start, limit)
         (_, state), _ = jax.lax.scan(run, (begin.alphas, begin), None, length=2)
         vector = state.total
-    vector = unit(vector)
-    value = norm(forward(vector))
     # The vector is another sum of the same terms: whatever rounding did, it must
     # reach what the coefficients promise.
-    reached = value >= scale[:, 0] * jnp.sqrt(state.lower) * (1 - tolerance / 4)
-    return Leading(vector, value, state.done & reached)
+    promised = scale[:, 0] * jnp.sqrt(state.lower) * (1 - tolerance / 4)
+    vector, value = _polished(forward, backward, unit(vector), promised)
+    return Leading(vector, value, state.done & (value >= promised))
+
+
+def _polished(
+    forward: Product, backward: Product, vector: Float[Array, "N n"], promised: Float[Array, " N"]
+) -> tuple[Float[Array, "N n"], Float[Array, " N"]]:
+    """Power steps from the vectors that are not stretched as promised: each stretches them more."""
+
+    def lacking(carry: tuple[Array, Array, Array]) -> Array:
+        return (carry[0] < _POLISHING) & jnp.any(norm(carry[2]) < promised)
+
+    def step(carry: tuple[Array, Array, Array]) -> tuple[Array, Array, Array]:
+        count, vector, image = carry
+        lacks = (norm(image) < promised)[:, None]
+        vector = jnp.where(lacks, unit(backward(unit(image))), vector)
+        return count + 1, vector, jnp.where(lacks, forward(vector), image)
+
+    start = (jnp.array(0), vector, forward(vector))
+    _, vector, image = jax.lax.while_loop(lacking, step, start)
+    return vector, norm(image)
 
 
 def norm(vectors: Float[Array, "N k"]) -> Float[Array, " N"]:

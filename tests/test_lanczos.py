@@ -69,6 +69,22 @@ def test_a_start_without_the_leading_vector_is_what_the_bound_guards_against():
     assert bool(jnp.all(found.converged))
 
 
+def test_rounding_to_half_precision_is_no_failure():
+    """Ritz vectors of rounded products are short of what their coefficients promise."""
+    kernel = jax.random.normal(jax.random.key(0), (70, 70), jnp.bfloat16) / 8
+    start = jax.random.normal(jax.random.key(1), (512, 70))
+    found = jax.jit(
+        lambda start: leading_singular_vector(
+            lambda v: (v.astype(jnp.bfloat16) @ kernel).astype(jnp.float32),
+            lambda u: (u.astype(jnp.bfloat16) @ kernel.T).astype(jnp.float32),
+            start,
+            tolerance=4 * float(jnp.finfo(jnp.bfloat16).eps),
+        )
+    )(start)
+    assert bool(found.converged.all())
+    np.testing.assert_allclose(found.value, np.linalg.norm(kernel.astype(np.float32), 2), rtol=0.01)
+
+
 def test_too_few_steps_are_reported():
     found = _run(SPECTRA["dense at the top"], 1e-4, max_steps=16)
     assert not bool(jnp.any(found.converged))
