@@ -14,7 +14,7 @@ from .._memory import known_entries
 from ._colors import Seen, color, fits, num_colors
 from ._directions import Directions, full, place, recolor, with_slots, without_slots
 from ._seen import reach
-from ._small import apply_small
+from ._small import apply_small, contracted_but, summed_but
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -237,42 +237,5 @@ class OneOperand:
     def keeping(self, array: Array, kept: Sequence[int]) -> Array:
         """Apply a sum without summing over some axes: `[*kept, *out]`."""
         if self.equation.primitive.name == "reduce_sum":
-            return self._sum_kept(array, kept)
-        return self._dot_kept(array, kept)
-
-    def _sum_kept(self, array: Array, kept: Sequence[int]) -> Array:
-        shape = self.equation.invars[self.which].aval.shape
-        axes = tuple(a for a in self.equation.params["axes"] if a not in kept)
-        count = 1
-        for axis in axes:
-            count *= shape[axis] if array.shape[axis] != shape[axis] else 1
-        rest = [a for a in range(array.ndim) if a not in (*axes, *kept)]
-        found = array.transpose((*kept, *rest, *axes))
-        found = found.sum(axis=tuple(range(len(kept) + len(rest), array.ndim)))
-        return found if count == 1 else found * count
-
-    def _dot_kept(self, array: Array, kept: Sequence[int]) -> Array:
-        (left, right), batch = self.equation.params["dimension_numbers"]
-        which, params = self.which, self.equation.params
-        shape = self.equation.invars[which].aval.shape
-        own = (left, right)[which]
-        places = [own.index(axis) for axis in kept]
-        rest = [k for k in range(len(own)) if k not in places]
-        numbers = (
-            (tuple(left[k] for k in rest), tuple(right[k] for k in rest)),
-            (
-                (*(left[k] for k in places), *batch[0]),
-                (*(right[k] for k in places), *batch[1]),
-            ),
-        )
-        needed = (*own, *batch[which])
-        array = jnp.broadcast_to(
-            array, [n if axis in needed else array.shape[axis] for axis, n in enumerate(shape)]
-        )
-        pair = [array if k == which else each for k, each in enumerate(self.values)]
-        return jax.lax.dot_general(
-            *pair,
-            dimension_numbers=numbers,
-            precision=params["precision"],
-            preferred_element_type=params["preferred_element_type"],
-        )
+            return summed_but(self.equation, array, kept)
+        return contracted_but(self.equation, self.which, array, self.values, kept)

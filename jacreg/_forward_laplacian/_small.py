@@ -73,22 +73,46 @@ def _squeeze(params: Any, which: int, array: Array, *_: Any) -> Array:
     return jnp.squeeze(array, params["dimensions"])
 
 
-def _sum(params: Any, which: int, array: Array, shape: Any, *_: Any) -> Array:
-    count = prod(shape[axis] for axis in params["axes"] if array.shape[axis] != shape[axis])
-    total = array.sum(axis=tuple(params["axes"]))
+def _sum(params: Any, which: int, array: Array, shape: Any, equation: Any, values: Any) -> Array:
+    return summed_but(equation, array)
+
+
+def summed_but(equation: Any, array: Array, kept: Sequence[int] = ()) -> Array:
+    """A sum over axes without summing over some of them, which come first."""
+    shape = equation.invars[0].aval.shape
+    axes = tuple(axis for axis in equation.params["axes"] if axis not in kept)
+    count = prod(shape[axis] for axis in axes if array.shape[axis] != shape[axis])
+    left = [axis for axis in range(array.ndim) if axis not in axes]
+    order = (*kept, *(axis for axis in left if axis not in kept))
+    total = array.sum(axis=axes).transpose([left.index(axis) for axis in order])
     return total if count == 1 else total * count
 
 
 def _dot(params: Any, which: int, array: Array, shape: Any, equation: Any, values: Any) -> Array:
-    contracted, batch = params["dimension_numbers"]
-    needed = (*contracted[which], *batch[which])
+    return contracted_but(equation, which, array, values)
+
+
+def contracted_but(
+    equation: Any, which: int, array: Array, values: Any, kept: Sequence[int] = ()
+) -> Array:
+    """A contraction without summing over some axes of operand `which`, which come first."""
+    (left, right), batch = equation.params["dimension_numbers"]
+    shape, own = equation.invars[which].aval.shape, (left, right)[which]
+    places = [own.index(axis) for axis in kept]
+    rest = [k for k in range(len(own)) if k not in places]
+    numbers = (
+        (tuple(left[k] for k in rest), tuple(right[k] for k in rest)),
+        ((*(left[k] for k in places), *batch[0]), (*(right[k] for k in places), *batch[1])),
+    )
+    needed = (*own, *batch[which])
     array = jnp.broadcast_to(
         array, [n if axis in needed else array.shape[axis] for axis, n in enumerate(shape)]
     )
     pair = [array if k == which else each for k, each in enumerate(values)]
+    params = equation.params
     return jax.lax.dot_general(
         *pair,
-        dimension_numbers=(contracted, batch),
+        dimension_numbers=numbers,
         precision=params["precision"],
         preferred_element_type=params["preferred_element_type"],
     )
