@@ -6,6 +6,7 @@ from collections.abc import Callable
 from typing import Any
 
 import jax
+import jax.extend.core as jex
 
 from ._convolution import NAME
 from ._memory import known_entries, known_size
@@ -25,7 +26,7 @@ def count_program(jaxpr: Any) -> int:
 
 
 def _equation(equation: Any) -> int:
-    inner = sum(count_program(jaxpr) for jaxpr in _inner(equation.params))
+    inner = sum(map(count_program, jex.jaxprs_in_params(equation.params)))
     if inner:
         return inner * known_size(equation.params.get("length", 1))
     outputs = sum(known_entries(getattr(v.aval, "shape", ())) for v in equation.outvars)
@@ -46,14 +47,3 @@ def _equation(equation: Any) -> int:
         terms = known_entries(out) * known_entries(kernel)
         return 2 * terms // max(known_size(kernel[features]), 1)
     return outputs
-
-
-def _inner(params: dict[str, Any]) -> list[Any]:
-    """Jaxprs among an equation's parameters, closed or not, one or several."""
-    found = []
-    for value in params.values():
-        for item in value if isinstance(value, tuple | list) else (value,):
-            item = getattr(item, "jaxpr", item)
-            if hasattr(item, "eqns"):
-                found.append(item)
-    return found

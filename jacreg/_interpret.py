@@ -22,13 +22,17 @@ HELD = {
 CALLS = frozenset(HELD)
 
 
+def equations(jaxpr: Any) -> Iterator[Any]:
+    """The equations of a program, each before those inside its parameters."""
+    for equation in jaxpr.eqns:
+        yield equation
+        for inner in jex.jaxprs_in_params(equation.params):
+            yield from equations(inner)
+
+
 def contains(jaxpr: Any, wanted: Callable[[Any], bool]) -> bool:
     """Whether such an equation occurs in a program or inside its parameters."""
-    return any(
-        wanted(equation)
-        or any(contains(inner, wanted) for inner in jex.jaxprs_in_params(equation.params))
-        for equation in jaxpr.eqns
-    )
+    return any(map(wanted, equations(jaxpr)))
 
 
 def mentions(jaxpr: Any, name: str) -> bool:

@@ -22,7 +22,8 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from ._convolution import NAME
-from ._interpret import CALLS, mentions
+from ._forms import FORMS
+from ._interpret import CALLS, mentions, propagate
 from ._memory import array_bytes, known_size
 
 # Rows of a matrix product from which more of them gain nothing on a CPU.
@@ -33,24 +34,11 @@ _MOST_BYTES = 1 << 24
 _KEPT_BYTES = 1 << 26
 
 _CALLS = CALLS | {"custom_jvp_call", "custom_vjp_call"}
-# With the probes along a new first axis these cost what they cost for each probe.
-_PLAIN = frozenset(
-    {
-        "abs", "acos", "acosh", "add", "add_any", "and", "argmax", "argmin", "asin", "asinh",
-        "atan", "atan2", "atanh", "cbrt", "one_minus_square", "polynomial", "stack",
-        "stop_gradient", "tile", "unstack",
-        "bitcast_convert_type", "broadcast_in_dim", "ceil", "clamp", "concatenate",
-        "convert_element_type", "copy", "copy_p", "cos", "cosh", "div", "eq", "erf", "erf_inv",
-        "erfc", "exp", "exp2", "expand_dims", "expm1", "floor", "ge", "gt", "integer_pow",
-        "is_finite", "le", "log", "log1p", "logistic", "lt", "max", "min", "mul", "ne", "neg",
-        "not", "or", "pad", "pow", "random_bits", "random_fold_in", "random_split",
-        "random_unwrap", "random_wrap", "reduce_and", "reduce_max", "reduce_min", "reduce_or",
-        "reduce_precision", "reduce_sum", "rem", "reshape", "rev", "round", "rsqrt", "select_n",
-        "shift_left", "shift_right_arithmetic", "shift_right_logical", "sign", "sin", "sinh",
-        "slice", "split", "sqrt", "square", "squeeze", "sub", "tan", "tanh", "threefry2x32",
-        "transpose", "xor",
-    }
-)  # fmt: skip
+# With the probes along a new first axis these cost what they cost for each probe: some kinds,
+# without what looks up places, and with reductions.
+_PLAIN = ("elementwise", "moved", "constant")
+_NOT_PLAIN = {"dynamic_slice", "dynamic_update_slice", "gather", "scatter", "rng_bit_generator"}
+_REDUCTIONS = {"reduce_sum", "reduce_max", "reduce_min", "reduce_and", "reduce_or"}
 
 
 class _Cost(NamedTuple):
@@ -112,16 +100,16 @@ def _at_once(jaxpr: Any, count: int) -> int:
 
 def _read(jaxpr: Any, varying: Sequence[bool]) -> tuple[list[bool], _Cost]:
     """Return which outputs vary with the probe, and what it costs."""
-    known = {var for var, varies in zip(jaxpr.invars, varying, strict=True) if varies}
-    rows = size = 0
-    for equation in jaxpr.eqns:
-        varies = [not isinstance(v, jex.Literal) and v in known for v in equation.invars]
-        if not any(varies):
-            continue
-        outs, cost = _read_equation(equation, varies)
-        rows, size = max(rows, cost.rows), max(size, cost.size)
-        known.update(var for var, out in zip(equation.outvars, outs, strict=True) if out)
-    return [not isinstance(v, jex.Literal) and v in known for v in jaxpr.outvars], _Cost(rows, size)
+    most = _Cost(0, 0)
+
+    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+        nonlocal most
+        outs, cost = _read_equation(equation, list(map(bool, own)))
+        most = _Cost(*map(max, most, cost))
+        return [out or None for out in outs]
+
+    outs = propagate(jaxpr, [each or None for each in varying], step)
+    return list(map(bool, outs)), most
 
 
 def _read_equation(equation: Any, varies: Sequence[bool]) -> tuple[Sequence[bool], _Cost]:
@@ -134,10 +122,15 @@ def _read_equation(equation: Any, varies: Sequence[bool]) -> tuple[Sequence[bool
     rows = 0
     if name == "dot_general":
         rows = _rows(equation, varies)
-    elif name not in _PLAIN:
+    elif not _is_plain(name):
         raise _Unknown
     size = max((_bytes(var.aval) for var in equation.outvars), default=0)
     return [True] * len(equation.outvars), _Cost(rows, size)
+
+
+def _is_plain(name: str) -> bool:
+    kind = FORMS[name].kind if name in FORMS else "opaque"
+    return name in _REDUCTIONS or (kind in _PLAIN and name not in _NOT_PLAIN)
 
 
 def _rows(equation: Any, varies: Sequence[bool]) -> int:

@@ -24,6 +24,7 @@ from ._forward_laplacian import (
     most_entries,
     room,
 )
+from ._interpret import equations
 from ._linearize import Linearization
 from ._memory import known_entries
 from ._sharding import is_spread
@@ -215,12 +216,8 @@ def _first_output(jaxpr: Any) -> Any:
 
 def _largest(jaxpr: Any) -> int:
     """Entries of the largest array that a program computes."""
-    own = [known_entries(out.aval.shape) for equation in jaxpr.eqns for out in equation.outvars
-           if hasattr(out.aval, "shape")]  # fmt: skip
-    inner = [
-        _largest(each) for equation in jaxpr.eqns for each in jex.jaxprs_in_params(equation.params)
-    ]
-    return max([*own, *inner, 1])
+    outs = (out.aval for equation in equations(jaxpr) for out in equation.outvars)
+    return max((known_entries(aval.shape) for aval in outs if hasattr(aval, "shape")), default=1)
 
 
 laplacian_forward, laplacian_in_parts = _at_once(_LAPLACIAN), _in_parts(_LAPLACIAN)

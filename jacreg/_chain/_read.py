@@ -9,8 +9,8 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._convolution import NAME, name_for_users
-from .._interpret import CALLS, bind, interpret, interpret_inner
+from .._convolution import NAME, is_convolution, name_for_users
+from .._interpret import CALLS, bind, equations, interpret, interpret_inner
 from .._linearize import Linearization
 from .._source import place
 from ._chain import Chain, Layer, Unreadable
@@ -55,24 +55,15 @@ def _input_roles(jaxpr: Any, rank: int) -> tuple[tuple[int, ...], int]:
 
     Images of one channel may come without an axis for it.
     """
-    found = _first_layout(jaxpr, rank)
-    return found if found else (tuple(range(rank)), rank - 2)
-
-
-def _first_layout(jaxpr: Any, rank: int) -> tuple[tuple[int, ...], int] | None:
-    for equation in jaxpr.eqns:
-        if equation.primitive.name == "conv_general_dilated":
-            batch, feature, *spatial = equation.params["dimension_numbers"].lhs_spec
-            roles = _roles(len(spatial) + 2, batch, feature, spatial)
-            if equation.invars[0].aval.shape[feature] == 1 and len(roles) == rank + 1:
-                roles = tuple(role for role in roles if role != len(spatial) + 1)
-            # It may be none of the chain's: what must hold is that examples are the first axis.
-            if len(roles) == rank and roles[0] == 0:
-                return roles, len(spatial)
-        for inner in jex.jaxprs_in_params(equation.params):
-            if found := _first_layout(inner, rank):
-                return found
-    return None
+    for equation in filter(is_convolution, equations(jaxpr)):
+        batch, feature, *spatial = equation.params["dimension_numbers"].lhs_spec
+        roles = _roles(len(spatial) + 2, batch, feature, spatial)
+        if equation.invars[0].aval.shape[feature] == 1 and len(roles) == rank + 1:
+            roles = tuple(role for role in roles if role != len(spatial) + 1)
+        # It may be none of the chain's: what must hold is that examples are the first axis.
+        if len(roles) == rank and roles[0] == 0:
+            return roles, len(spatial)
+    return tuple(range(rank)), rank - 2
 
 
 def _roles(rank: int, batch: int, feature: int, spatial: Any) -> tuple[int, ...]:
@@ -123,6 +114,8 @@ def _by_rule(equation: Any, operands: list[Any]) -> list[Any]:
         return interpret_inner(equation, operands, _apply)
     if name not in RULES:
         raise Unreadable(name)
+    if (what := other_form(equation)) is not None:
+        raise Unreadable(what)
     found = RULES[name](equation, *operands)
     outputs = found if isinstance(found, list) else [found]
     # Arithmetic in a program broadcasts axes of size one, which no layer of a chain does.
@@ -238,8 +231,6 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     contract, _ = equation.params["dimension_numbers"]
     first = isinstance(left, Tangent)
     tangent, matrix = (left, right) if first else (right, left)
-    if (what := other_form(equation)) is not None:
-        raise Unreadable(what)
     (axis,), (other,) = contract if first else contract[::-1]
     channels = tangent.channels
     if (
@@ -255,11 +246,6 @@ def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
     return _through(tangent, roles, layer, equation)
 
 
-def _own_convolution(equation: Any, *operands: Any) -> Tangent:
-    del operands
-    raise Unreadable(str(other_form(equation)))
-
-
 def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     params = equation.params
     numbers = params["dimension_numbers"]
@@ -268,7 +254,6 @@ def _convolution(equation: Any, image: Any, kernel: Any) -> Tangent:
     if (
         isinstance(kernel, Tangent) or rank != image.channels + 1
         or not image.has_roles(_roles(rank, batch, feature, spatial))
-        or other_form(equation) is not None
     ):  # fmt: skip
         raise Unreadable("a convolution of another form")
     out, into, *taps = numbers.rhs_spec
@@ -290,15 +275,13 @@ def finest_precision(lin: Linearization) -> jax.lax.Precision | None:
 
 
 def _precisions(jaxpr: Any) -> Iterator[jax.lax.Precision]:
-    for equation in jaxpr.eqns:
+    for equation in equations(jaxpr):
         found = equation.params.get("precision")
         for each in found if isinstance(found, tuple) else (found,):
             if isinstance(each, jax.lax.Precision):
                 yield each
             elif each is not None:
                 raise Unreadable("a product by an algorithm of its own")
-        for inner in jex.jaxprs_in_params(equation.params):
-            yield from _precisions(inner)
 
 
 def _through(tangent: Tangent, roles: tuple[int, ...], layer: Layer, equation: Any) -> Tangent:
@@ -335,5 +318,5 @@ RULES: dict[str, Callable[..., Any]] = {
     "split": split,
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
-    NAME: _own_convolution,
+    NAME: _convolution,  # as other_form has it, of another form always
 }

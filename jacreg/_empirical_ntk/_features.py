@@ -15,6 +15,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
+from .._interpret import propagate
 from .._structure import accumulate_dtype, common_dtype
 from ._plan import Group, Plan
 
@@ -93,11 +94,9 @@ def forward_features(
 
 def _own(jaxpr: Any) -> list[bool]:
     """Which outputs of a program of one example depend on it."""
-    depends = set(jaxpr.invars)
-    for equation in jaxpr.eqns:
-        if any(not isinstance(atom, jex.Literal) and atom in depends for atom in equation.invars):
-            depends.update(equation.outvars)
-    return [not isinstance(atom, jex.Literal) and atom in depends for atom in jaxpr.outvars]
+    given = [True] * len(jaxpr.invars)
+    found = propagate(jaxpr, given, lambda equation, own: [True] * len(equation.outvars))
+    return [each is not None for each in found]
 
 
 def _of_one(plan: Plan, values: Sequence[Array], x: PyTree) -> Features:
