@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from ._lanczos import norm
 from ._one_by_one import one_by_one
 from ._sharding import match_varying
+from ._structure import norm
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Complex, Float, Int

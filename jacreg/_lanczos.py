@@ -27,12 +27,12 @@ import jax.numpy as jnp
 
 from ._memory import known_size
 from ._sharding import match_sharding, match_varying
+from ._structure import norm, unit
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float, Int
 
-    Product = Callable[[Float[Array, "N n"]], Float[Array, "N m"]]
-
+Product = Callable[["Float[Array, 'N n']"], "Float[Array, 'N m']"]
 # Probability, an example, that the bound misses a singular value outside the tolerance.
 _FAILURE = 1e-4
 # Entries of all steps' vectors together up to which they are kept: 16 MiB in float32.
@@ -137,21 +137,6 @@ def _polished(
     start = (jnp.array(0), vector, forward(vector))
     _, vector, image = jax.lax.while_loop(lacking, step, start)
     return vector, norm(image)
-
-
-def norm(vectors: Float[Array, "N k"]) -> Float[Array, " N"]:
-    """Euclidean norm of each row, safe from overflow, with derivative zero at zero."""
-    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=1, initial=0))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    squared = jnp.sum(jnp.square(vectors / scale[:, None]), axis=1)
-    zero = squared == 0
-    return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
-
-
-def unit(vectors: Float[Array, "N k"]) -> Float[Array, "N k"]:
-    """Each row over its length; a zero row stays zero."""
-    length = norm(vectors)
-    return vectors / jnp.where(length > 0, length, 1)[:, None]
 
 
 def beside(basis: Float[Array, "K n"], vector: Float[Array, " n"]) -> Float[Array, " n"]:

@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
-from ._lanczos import norm, unit
 from ._linearize import Linearization
 from ._methods import Lanczos, require_key
 from ._probes import draw, mean_over_probes
 from ._sharding import match_sharding
-from ._structure import accumulate_dtype, rank_tolerance
+from ._structure import accumulate_dtype, norm, rank_tolerance, unit
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

@@ -9,12 +9,11 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian, first_direction
 from ._exact import dense_jacobian
-from ._lanczos import leading_singular_vector, norm, unit
+from ._lanczos import Leading, Product, leading_singular_vector
 from ._linearize import Linearization, check_linearization
 from ._memory import known_size
-from ._probes import draw
-from ._spectral_norm import check_options, is_small, leading_pair
-from ._structure import accumulate_dtype, common_dtype
+from ._spectral_norm import check_options, is_small, leading_pair, on_smaller_side
+from ._structure import accumulate_dtype, common_dtype, norm
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -115,24 +114,15 @@ def _by_dense(flat: FlatJacobian) -> tuple[Array, Array, Array]:
 def _by_lanczos(
     flat: FlatJacobian, largest: Array, key: Array, tolerance: float, max_steps: int | None
 ) -> tuple[Array, Array, Array]:
-    """Both vectors by products alone, iterating on the smaller side."""
-    dtype = largest.dtype
-    wide = flat.outputs.size < flat.inputs.size
     # Twice, as s^2 - G of an isometry is rounding alone.
     shift = 2 * jax.lax.stop_gradient(jnp.square(largest))[:, None]
 
-    def there(vectors: Array) -> Array:
-        return (flat.vjp if wide else flat.jvp)(vectors).astype(dtype)
+    def find(there: Product, back: Product, start: Array) -> Leading:
+        def complement(vectors: Array) -> Array:
+            return shift * vectors - back(there(vectors))
 
-    def complement(vectors: Array) -> Array:
-        back = flat.jvp if wide else flat.vjp
-        return shift * vectors - back(there(vectors)).astype(dtype)
+        return leading_singular_vector(
+            complement, complement, start, tolerance=tolerance / 2, max_steps=max_steps
+        )
 
-    side, like = (flat.outputs, flat.lin.value) if wide else (flat.inputs, flat.lin.xs)
-    start = side.flatten(draw(jax.random.fold_in(key, 1), like, "gaussian")).astype(dtype)
-    found = leading_singular_vector(
-        complement, complement, start, tolerance=tolerance / 2, max_steps=max_steps
-    )
-    other = unit(there(found.vector))
-    left, right = (found.vector, other) if wide else (other, found.vector)
-    return left, right, found.converged
+    return on_smaller_side(flat, jax.random.fold_in(key, 1), find)

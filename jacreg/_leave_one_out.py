@@ -8,14 +8,14 @@ every product serves twice.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
 
 from ._one_by_one import one_by_one
 from ._sharding import match_sharding
-from ._structure import BatchStructure, accumulate_dtype
+from ._structure import BatchStructure, accumulate_dtype, error_of_mean
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -94,6 +94,14 @@ def sketch_of(vectors: Float[Array, "N n k"], images: Float[Array, "N n k"]) -> 
 
 def _inverse_transposed(factor: Float[Array, "N k k"], identity: Array) -> Float[Array, "N k k"]:
     return jax.lax.linalg.triangular_solve(factor, identity, left_side=True, transpose_a=True)
+
+
+def mean_and_error(
+    estimates: Float[Array, "N k"], dtype: Any
+) -> tuple[Float[Array, " N"], Float[Array, " N"]]:
+    """The mean of the estimates that each vector gives, and its standard error."""
+    error = error_of_mean(estimates.T, ddof=0)
+    return jnp.mean(estimates, axis=1).astype(dtype), error.astype(dtype)
 
 
 def matmul(left: Float[Array, "N a b"], right: Float[Array, "N b c"]) -> Float[Array, "N a c"]:

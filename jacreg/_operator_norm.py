@@ -9,11 +9,10 @@ import jax
 import jax.numpy as jnp
 
 from ._errors import note_mistake
-from ._lanczos import norm
 from ._linearize import Linearization, linearize
 from ._probes import draw
 from ._spectral_norm import leading_pair
-from ._structure import shape_of_argument
+from ._structure import norm, shape_of_argument
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -102,25 +101,38 @@ def _linearize_at_zero(
     in_shape: SupportsIndex | Sequence[SupportsIndex],
     dtype: Any,
 ) -> Linearization:
+    struct, _ = traced_map("operator_norm", linear_map, in_shape, dtype, jax.eval_shape)
+    point = jnp.zeros((1, *struct.shape), struct.dtype)
+    return linearize(lambda xs: _add_batch_axis(linear_map(xs[0])), point)
+
+
+def traced_map(
+    who: str, linear_map: Any, in_shape: Any, dtype: Any, trace: Callable[[Any, Any], Any]
+) -> tuple[jax.ShapeDtypeStruct, Any]:
+    """The type of a linear map's argument, and what `trace` gives for the map and that type.
+
+    Raises:
+        TypeError: the map is no function.
+        ValueError: it does not take such an argument.
+    """
     if not callable(linear_map):
         raise TypeError(
-            "operator_norm: linear_map must be a function of one array, got "
+            f"{who}: linear_map must be a function of one array, got "
             f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
         )
-    shape = shape_of_argument("operator_norm", in_shape)
-    dtype = jnp.result_type(float) if dtype is None else dtype
+    shape = shape_of_argument(who, in_shape)
+    struct = jax.ShapeDtypeStruct(shape, jnp.result_type(float) if dtype is None else dtype)
     try:
-        jax.eval_shape(linear_map, jax.ShapeDtypeStruct(shape, dtype))
+        return struct, trace(linear_map, struct)
     except (TypeError, ValueError) as error:
         raise ValueError(
-            f"operator_norm: the map does not take an input of shape {shape} and dtype "
-            f"{jnp.dtype(dtype)}: {str(error).splitlines()[0]} in_shape is that of one input, "
-            "without a batch axis."
+            f"{who}: the map does not take an input of shape {shape} and dtype "
+            f"{jnp.dtype(struct.dtype)}: {str(error).splitlines()[0]} in_shape is that of one "
+            "input, without a batch axis."
         ) from error
     except Exception as error:
         note_mistake(error)
         raise
-    return linearize(lambda xs: _add_batch_axis(linear_map(xs[0])), jnp.zeros((1, *shape), dtype))
 
 
 def _add_batch_axis(output: Any) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -12,11 +13,11 @@ from ._checks import check_count, check_positive
 from ._errors import DirectionError
 from ._exact import dense_jacobian
 from ._keys import check_key
-from ._lanczos import leading_singular_vector, norm, unit
+from ._lanczos import Leading, Product, leading_singular_vector
 from ._linearize import Linearization, check_linearization
 from ._memory import known_size
 from ._probes import draw
-from ._structure import accumulate_dtype, common_dtype
+from ._structure import accumulate_dtype, common_dtype, norm, unit
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Bool, Float
@@ -135,7 +136,7 @@ def leading_pair(
     return LeadingPair(value, left, right, converged)
 
 
-def check_options(who: str, key: Any, tolerance: float, max_steps: int | None) -> None:
+def check_options(who: str, key: Any, tolerance: float, max_steps: int | None = None) -> None:
     """Check what steps from a random start take.
 
     Raises:
@@ -176,23 +177,29 @@ def _by_dense(flat: FlatJacobian) -> tuple[Array, Array, Array]:
 def _by_lanczos(
     flat: FlatJacobian, key: Array, tolerance: float, max_steps: int | None
 ) -> tuple[Array, Array, Array]:
-    """Both vectors by products alone, iterating on the smaller side."""
+    def find(there: Product, back: Product, start: Array) -> Leading:
+        return leading_singular_vector(there, back, start, tolerance=tolerance, max_steps=max_steps)
+
+    return on_smaller_side(flat, key, find)
+
+
+def on_smaller_side(
+    flat: FlatJacobian, key: Array, find: Callable[[Product, Product, Array], Leading]
+) -> tuple[Array, Array, Array]:
+    """Both vectors by products alone, and which have converged.
+
+    Args:
+        flat: the Jacobians.
+        key: for a random start.
+        find: of the products from the side of fewer dimensions and back, and a start there, to
+            the vector there.
+    """
     dtype = accumulate_dtype(common_dtype((flat.inputs.dtype, flat.outputs.dtype)))
-    reverse = flat.outputs.size < flat.inputs.size
-
-    def jvp(v: Array) -> Array:
-        return flat.jvp(v).astype(dtype)
-
-    def vjp(u: Array) -> Array:
-        return flat.vjp(u).astype(dtype)
-
-    forward, backward = (vjp, jvp) if reverse else (jvp, vjp)
-    side = flat.outputs if reverse else flat.inputs
-    like = flat.lin.value if reverse else flat.lin.xs
+    wide = flat.outputs.size < flat.inputs.size
+    there, back = (flat.vjp, flat.jvp) if wide else (flat.jvp, flat.vjp)
+    side, like = (flat.outputs, flat.lin.value) if wide else (flat.inputs, flat.lin.xs)
     start = side.flatten(draw(key, like, "gaussian")).astype(dtype)
-    leading = leading_singular_vector(
-        forward, backward, start, tolerance=tolerance, max_steps=max_steps
-    )
-    other = unit(forward(leading.vector))
-    left, right = (leading.vector, other) if reverse else (other, leading.vector)
-    return left, right, leading.converged
+    found = find(lambda v: there(v).astype(dtype), lambda u: back(u).astype(dtype), start)
+    other = unit(there(found.vector).astype(dtype))
+    left, right = (found.vector, other) if wide else (other, found.vector)
+    return left, right, found.converged

@@ -11,10 +11,10 @@ import jax.numpy as jnp
 from ._basis import FlatJacobian
 from ._bounds._operator_norm_bound import operator_norm_bound
 from ._checks import check_count
-from ._lanczos import beside, norm, unit
+from ._lanczos import beside
 from ._linearize import Linearization, linearize
 from ._operator_norm import leading_triple
-from ._structure import accumulate_dtype, common_dtype, shape_of_argument
+from ._structure import accumulate_dtype, common_dtype, norm, shape_of_argument, unit
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, PRNGKeyArray

@@ -9,15 +9,14 @@ import jax.numpy as jnp
 
 from ._arnoldi import dominant_modulus, normalized_matrices
 from ._basis import FlatJacobian
-from ._checks import check_count, check_positive
+from ._checks import check_count
 from ._exact import dense_jacobian
-from ._keys import check_key
-from ._lanczos import unit
 from ._linearize import Linearization, check_linearization
 from ._memory import known_size
 from ._one_by_one import one_by_one
 from ._probes import draw
-from ._structure import accumulate_dtype, common_dtype
+from ._spectral_norm import check_options
+from ._structure import accumulate_dtype, common_dtype, unit
 from ._trace import either_product
 
 if TYPE_CHECKING:
@@ -76,13 +75,8 @@ def spectral_radius(
         Array([2.], dtype=float32)
     """
     check_linearization("spectral_radius", lin)
-    check_positive("spectral_radius", "tolerance", tolerance)
     check_count("spectral_radius", "max_products", max_products)
-    if key is None:
-        raise ValueError(
-            "spectral_radius: needs a key for its random start; pass key=jax.random.key(seed)."
-        )
-    check_key("spectral_radius", "key", key)
+    check_options("spectral_radius", key, tolerance)
     flat = FlatJacobian(lin)
     if (flat.inputs.treedef, flat.inputs.shapes) != (flat.outputs.treedef, flat.outputs.shapes):
         raise ValueError(

@@ -128,19 +128,29 @@ def example_dot(left: PyTree, right: PyTree) -> Float[Array, " N"]:
 
 
 def example_norm(tree: PyTree) -> Float[Array, " N"]:
-    """Euclidean norm of each example, at least in float32: with derivative zero at zero.
-
-    Over the largest entry, so that it exists where its square would be too large or too small.
-    """
+    """Euclidean norm of each example, at least in float32, as `norm` takes it."""
     wide = [leaf.astype(accumulate_dtype(leaf.dtype)) for leaf in jax.tree.leaves(tree)]
     dtype = common_dtype([leaf.dtype for leaf in wide])
     flat = [leaf.astype(dtype).reshape((leaf.shape[0], prod(leaf.shape[1:]))) for leaf in wide]
-    tops = [jnp.max(jnp.abs(leaf), axis=1, initial=0) for leaf in flat]
-    largest = jax.lax.stop_gradient(reduce(jnp.maximum, tops))
+    return norm(jnp.concatenate(flat, axis=1))
+
+
+def norm(vectors: Float[Array, "N k"]) -> Float[Array, " N"]:
+    """Euclidean norm of each row, with derivative zero at zero.
+
+    Over the largest entry, so that it exists where its square would be too large or too small.
+    """
+    largest = jax.lax.stop_gradient(jnp.max(jnp.abs(vectors), axis=1, initial=0))
     scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    squared = example_sum(flat, lambda leaf: jnp.square(leaf / scale[:, None]))
+    squared = jnp.sum(jnp.square(vectors / scale[:, None]), axis=1)
     zero = squared == 0
     return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
+
+
+def unit(vectors: Float[Array, "N k"]) -> Float[Array, "N k"]:
+    """Each row over its length; a zero row stays zero."""
+    length = norm(vectors)
+    return vectors / jnp.where(length > 0, length, 1)[:, None]
 
 
 def error_of_mean(samples: Float[Array, "..."], ddof: int = 1) -> Float[Array, "..."]:

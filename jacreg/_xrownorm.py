@@ -8,11 +8,10 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian
 from ._exact import norm_by_products
-from ._leave_one_out import gaussian_vectors, largest, matmul, sketch_of
+from ._leave_one_out import gaussian_vectors, largest, matmul, mean_and_error, sketch_of
 from ._linearize import Linearization
 from ._methods import Exact, XRowNorm, require_key
 from ._probes import multiply_columns
-from ._structure import error_of_mean
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -20,10 +19,7 @@ if TYPE_CHECKING:
 
 def xrownorm(lin: Linearization, method: XRowNorm, key: Any) -> Float[Array, " N"]:
     """Squared Frobenius norm: the mean of what each vector says."""
-    key = require_key("frobenius_squared", method, key)
-    if _is_exact(lin, method):
-        return norm_by_products(lin, Exact(), float("inf")).run(None)
-    return jnp.mean(_norms(lin, method, key), axis=1).astype(lin.outputs.dtype)
+    return xrownorm_with_standard_error(lin, method, key)[0]
 
 
 def xrownorm_products(lin: Linearization, method: XRowNorm) -> int:
@@ -34,16 +30,10 @@ def xrownorm_products(lin: Linearization, method: XRowNorm) -> int:
 def xrownorm_with_standard_error(lin: Linearization, method: XRowNorm, key: Any) -> Any:
     """The norm and the standard error of its leave-one-out estimates."""
     key = require_key("frobenius_squared", method, key)
-    if _is_exact(lin, method):
-        norm = xrownorm(lin, method, key)
+    if method.num_products >= min(lin.inputs.size, lin.outputs.size):
+        norm = norm_by_products(lin, Exact(), float("inf")).run(None)
         return norm, jnp.zeros_like(norm)
-    norms, dtype = _norms(lin, method, key), lin.outputs.dtype
-    error = error_of_mean(norms.T, ddof=0)
-    return jnp.mean(norms, axis=1).astype(dtype), error.astype(dtype)
-
-
-def _is_exact(lin: Linearization, method: XRowNorm) -> bool:
-    return method.num_products >= min(lin.inputs.size, lin.outputs.size)
+    return mean_and_error(_norms(lin, method, key), lin.outputs.dtype)
 
 
 def _norms(lin: Linearization, method: XRowNorm, key: Array) -> Float[Array, "N k"]:

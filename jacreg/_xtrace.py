@@ -9,11 +9,10 @@ import jax.numpy as jnp
 
 from ._basis import FlatJacobian
 from ._exact import exact_diagonal, exact_trace
-from ._leave_one_out import Sketch, gaussian_vectors, matmul, sketch_of
+from ._leave_one_out import Sketch, gaussian_vectors, matmul, mean_and_error, sketch_of
 from ._linearize import Linearization
 from ._methods import XTrace, require_key
 from ._probes import multiply_columns
-from ._structure import error_of_mean
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -21,11 +20,7 @@ if TYPE_CHECKING:
 
 def xtrace(lin: Linearization, method: XTrace, key: Any) -> Float[Array, " N"]:
     """Trace of each example's Jacobian."""
-    key = require_key("divergence", method, key)
-    if method.num_products >= lin.inputs.size:
-        # As many products as dimensions: the trace itself.
-        return exact_trace(lin)
-    return jnp.mean(_traces(lin, method, key), axis=1).astype(lin.outputs.dtype)
+    return xtrace_with_standard_error(lin, method, key)[0]
 
 
 def xtrace_products(lin: Linearization, method: XTrace) -> int:
@@ -37,11 +32,10 @@ def xtrace_with_standard_error(lin: Linearization, method: XTrace, key: Any) -> 
     """Trace and the standard error of its leave-one-out estimates."""
     key = require_key("divergence", method, key)
     if method.num_products >= lin.inputs.size:
+        # As many products as dimensions: the trace itself.
         trace = exact_trace(lin)
         return trace, jnp.zeros_like(trace)
-    traces, dtype = _traces(lin, method, key), lin.outputs.dtype
-    error = error_of_mean(traces.T, ddof=0)
-    return jnp.mean(traces, axis=1).astype(dtype), error.astype(dtype)
+    return mean_and_error(_traces(lin, method, key), lin.outputs.dtype)
 
 
 def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:

@@ -7,7 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from jacreg._lanczos import leading_singular_vector, norm
+from jacreg._lanczos import leading_singular_vector
+from jacreg._structure import norm
 
 SIZE = 600
 SPECTRA = {

@@ -7,7 +7,7 @@ import pytest
 
 import jacreg
 from jacreg._arnoldi import dominant_modulus
-from jacreg._lanczos import unit
+from jacreg._structure import unit
 
 KEY = jax.random.key(11)
 ROTATION = np.array([[np.cos(1.0), -np.sin(1.0)], [np.sin(1.0), np.cos(1.0)]])

@@ -14,6 +14,7 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import bind
+from .._structure import norm
 from ._gram_iteration import spectral_bound
 from ._program import Known, Step, Tracked
 from ._symbol import Axis, convolution_bound
@@ -91,11 +92,7 @@ def beside(gains: Sequence[Gain]) -> Gain:
     """The root of the sum of squares, with gradient 0 where all are 0 and no square too small."""
     if len(gains) < 2:
         return jnp.asarray(sum(gains), jnp.float64)
-    largest = jax.lax.stop_gradient(jnp.max(jnp.stack([jnp.asarray(gain) for gain in gains])))
-    scale = jnp.where((largest > 0) & jnp.isfinite(largest), largest, 1)
-    squared = sum(jnp.square(gain / scale) for gain in gains)
-    zero = squared == 0
-    return jnp.where(zero, 0, scale * jnp.sqrt(jnp.where(zero, 1, squared)))
+    return norm(jnp.stack([jnp.asarray(gain, jnp.float64) for gain in gains])[None])[0]
 
 
 def rounded_up(gain: Gain, num_steps: int) -> Gain:

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, SupportsIndex
 import jax
 import jax.numpy as jnp
 
-from .._errors import note_mistake
-from .._structure import common_dtype, shape_of_argument
+from .._operator_norm import traced_map
+from .._structure import common_dtype
 from ._dense import fits, matrix_of
 from ._double import in_double
 from ._linear import RULES, InTheWay, TooLarge, Values, beside, rounded_up
@@ -66,7 +66,8 @@ def operator_norm_bound(
         >>> bool(2.618 < jacreg.operator_norm_bound(smooth, (4,)) < 2.618 * 1.01)
         True
     """
-    program = _read(linear_map, in_shape, dtype)
+    who = "operator_norm_bound"
+    _, program = traced_map(who, linear_map, in_shape, dtype, read_program)
     for step in program.steps:
         if step.name not in RULES:
             raise ValueError(
@@ -117,28 +118,3 @@ def gain_of(
         values.gains.update((out.index, gain) for out in step.outs)
     gain = beside([values.gain(out) for out in program.outputs])
     return rounded_up(gain, len(program.steps))
-
-
-def _read(
-    linear_map: Callable[[Array], Array],
-    in_shape: SupportsIndex | Sequence[SupportsIndex],
-    dtype: Any,
-) -> Program:
-    if not callable(linear_map):
-        raise TypeError(
-            "operator_norm_bound: linear_map must be a function of one array, got "
-            f"{type(linear_map).__name__}; for a matrix write lambda x: matrix @ x."
-        )
-    shape = shape_of_argument("operator_norm_bound", in_shape)
-    struct = jax.ShapeDtypeStruct(shape, jnp.result_type(float) if dtype is None else dtype)
-    try:
-        return read_program(linear_map, struct)
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"operator_norm_bound: the map does not take an input of shape {shape} and dtype "
-            f"{jnp.dtype(struct.dtype)}: {str(error).splitlines()[0]} in_shape is that of one "
-            "input, without a batch axis."
-        ) from error
-    except Exception as error:
-        note_mistake(error)
-        raise

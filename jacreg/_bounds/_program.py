@@ -10,12 +10,11 @@ import jax
 import jax.numpy as jnp
 
 from .._interpret import CALLS, bind, interpret, interpret_inner
+from .._source import place
 from .._traced import is_traced
 from ._control import written_out
 
 _CUSTOM = frozenset({"custom_jvp_call", "custom_vjp_call", "custom_vjp_call_jaxpr"})
-# Where a program was written: not in these folders.
-_LIBRARIES = ("site-packages", "/jacreg/", "dist-packages", "<frozen")
 
 
 @dataclass(frozen=True)
@@ -54,11 +53,8 @@ class Step:
 
     def where(self) -> str:
         """Return ` (file.py:3)` of the line that the user wrote, where that is known."""
-        traceback = getattr(self.equation.source_info, "traceback", None)
-        for frame in getattr(traceback, "frames", ()):
-            if not any(part in frame.file_name for part in _LIBRARIES):
-                return f" ({frame.file_name.rsplit('/', 1)[-1]}:{frame.line_num})"
-        return ""
+        found = place(self.equation).removeprefix(" at ")
+        return f" ({found})" if found else ""
 
 
 class Activation(NamedTuple):
