@@ -19,10 +19,9 @@ from ._forward_laplacian import (
     Refusal,
     by_parts,
     first_followed,
-    forward_hessian_diagonal,
-    forward_laplacian,
     most_entries,
     room,
+    second_order,
 )
 from ._interpret import equations
 from ._linearize import Linearization
@@ -63,25 +62,6 @@ class _Kind(NamedTuple):
 
     keep: bool
     combine: Callable[[Linearization, list[Array]], Any]
-
-    def term(self, field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
-        """The term by one leaf, all directions at once.
-
-        Args:
-            field: the program.
-            inputs: of it.
-            which: of them is the leaf.
-            left_out: whether a condition leaves out something.
-        """
-        compute = forward_hessian_diagonal if self.keep else forward_laplacian
-        return compute(field, inputs, which, conditions=left_out)[1]
-
-    def term_in_parts(self, field: Any, inputs: list[Any], which: int, left_out: bool) -> Array:
-        """The same, as many directions at a time as fit."""
-        size = prod(inputs[which].shape[1:])
-        count = max(1, min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr)))
-        order = Order(self.keep, conditions=left_out)
-        return by_parts(field, inputs, which, order, count)
 
 
 _LAPLACIAN, _DIAGONAL = _Kind(False, _added), _Kind(True, _as_tree)
@@ -141,11 +121,17 @@ def _run(lin: Linearization, traced: Any) -> list[Array]:
 def _trace(lin: Linearization, kind: _Kind, *, in_parts: bool) -> Any:
     """The program of the terms by each leaf of `xs`."""
     inputs, field = jax.tree.leaves((lin.xs, *lin.args)), _field(lin)
-    term = kind.term_in_parts if in_parts else kind.term
-    leaves = range(len(jax.tree.leaves(lin.xs)))
-    return jax.make_jaxpr(
-        lambda: [term(field, inputs, which, lin.program.left_out) for which in leaves]
-    )()
+    order = Order(kind.keep, conditions=lin.program.left_out)
+
+    def term(which: int) -> Array:
+        if not in_parts:
+            return second_order(field, inputs, which, order)
+        # As many directions at a time as fit.
+        size = prod(inputs[which].shape[1:])
+        count = max(1, min(size, AUTOMATIC_ENTRIES // _largest(field.jaxpr)))
+        return by_parts(field, inputs, which, order, count)
+
+    return jax.make_jaxpr(lambda: list(map(term, range(len(jax.tree.leaves(lin.xs))))))()
 
 
 def _settled(lin: Linearization, jaxpr: Any, kind: _Kind) -> bool | None:

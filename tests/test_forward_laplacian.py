@@ -9,7 +9,7 @@ from laplacian_programs import PROGRAMS, block, conv, layer_norm, weights
 from own_primitives import primitive
 
 from jacreg._forms import FORMS, Form
-from jacreg._forward_laplacian import Refusal, forward_hessian_diagonal, forward_laplacian
+from jacreg._forward_laplacian import Refusal, second_order
 from jacreg._forward_laplacian._carried import Carried, Order
 from jacreg._forward_laplacian._directions import seed
 from jacreg._forward_laplacian._run import Runner
@@ -38,8 +38,8 @@ def dense_diagonal(field, xs, w):
     return jnp.moveaxis(jax.vmap(second)(basis), 0, 1).reshape(xs.shape)
 
 
-def forward(field, xs, w, function=forward_laplacian):
-    return function(jax.make_jaxpr(field)(xs, w), [xs, w], 0)
+def forward(field, xs, w, keep=False):
+    return second_order(jax.make_jaxpr(field)(xs, w), [xs, w], 0, Order(keep))
 
 
 def evaluated(name):
@@ -52,17 +52,15 @@ def evaluated(name):
             return (laplacian(w) * jnp.asarray([1.0, 2.0])).sum()
 
         def ours(w):
-            return forward(field, xs, w)[1]
+            return forward(field, xs, w)
 
         def truth(w):
             return dense_diagonal(field, xs, w).reshape(2, -1).sum(1)
 
-        value, laplacian = forward(field, xs, w)
         return {
-            "value": (value, field(xs, w)),
-            "laplacian": (laplacian, truth(w)),
+            "laplacian": (ours(w), truth(w)),
             "diagonal": (
-                forward(field, xs, w, forward_hessian_diagonal)[1],
+                forward(field, xs, w, keep=True),
                 dense_diagonal(field, xs, w),
             ),
             "gradient": (jax.jvp(lambda w: objective(w, ours), (w,), (jnp.ones_like(w),))[1],
@@ -86,7 +84,7 @@ def test_random_programs(number, x64):
     xs, w = points(shape, number), jnp.asarray(WEIGHT)
 
     def both(xs, w):
-        return forward(field, xs, w)[1], dense_diagonal(field, xs, w).reshape(2, -1).sum(1)
+        return forward(field, xs, w), dense_diagonal(field, xs, w).reshape(2, -1).sum(1)
 
     found, truth = jax.jit(both).lower(xs, w).compile(QUICK)(xs, w)
     np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
@@ -119,9 +117,9 @@ def test_a_row_that_does_not_fit_counts_as_none(name, monkeypatch, x64):
     xs, w = points((3,)), jnp.asarray(WEIGHT)
     assert name in str(jax.make_jaxpr(field)(xs, w))
     truth = dense_diagonal(field, xs, w)
-    found = forward(field, xs, w, forward_hessian_diagonal)[1]
+    found = forward(field, xs, w, keep=True)
     np.testing.assert_allclose(found, truth, rtol=1e-9, atol=1e-9)
-    np.testing.assert_allclose(forward(field, xs, w)[1], truth.sum(1), rtol=1e-9, atol=1e-9)
+    np.testing.assert_allclose(forward(field, xs, w), truth.sum(1), rtol=1e-9, atol=1e-9)
 
 
 def slots(function, xs):
@@ -160,7 +158,7 @@ def test_a_sum_over_windows_takes_what_sees_a_position(strides, pooled, x64):
         return hidden[..., 0].sum(2) ** 2 @ scales[: hidden.shape[1]]
 
     xs = points((11, 9, 1))
-    program = jax.make_jaxpr(lambda xs: forward(field, xs, WEIGHT, forward_hessian_diagonal)[1])(xs)
+    program = jax.make_jaxpr(lambda xs: forward(field, xs, WEIGHT, keep=True))(xs)
     found = jax.jit(jax.extend.core.jaxpr_as_fun(program))(xs)[0]
     np.testing.assert_allclose(found, dense_diagonal(field, xs, WEIGHT), rtol=1e-9, atol=1e-9)
     if pooled == "sum":
@@ -179,7 +177,7 @@ def test_what_is_infinite_and_not_seen_stays_out_of_a_sum(x64):
         return (1 / windows[..., 0]).sum(1) * w
 
     xs = jnp.asarray([[1.0, -1.0, 0.0, 5.0, 2.0, 3.0, 4.0, 1.0]])
-    found = forward(field, xs, WEIGHT, forward_hessian_diagonal)[1]
+    found = forward(field, xs, WEIGHT, keep=True)
     of_windows = 2 * WEIGHT / np.convolve(np.asarray(xs[0]), np.ones(3), "same")[2:] ** 3
     assert not np.isfinite(found[0, :3]).any()
     np.testing.assert_allclose(found[0, 3:], np.convolve(of_windows, np.ones(3), "same")[1:])
@@ -196,7 +194,7 @@ def test_what_forward_mode_does_not_go_through_is_refused():
         forward(lambda xs, w: clipped(jnp.sin(xs)).sum(1), xs, 1.0)
     assert refused.value.equation.primitive.name == "custom_vjp_call"
     # Where x does not enter, any function will do.
-    _, found = forward(lambda xs, w: (clipped(w) * xs**2).sum(1), xs, 1.0)
+    found = forward(lambda xs, w: (clipped(w) * xs**2).sum(1), xs, 1.0)
     np.testing.assert_allclose(found, 6.0)
 
 
@@ -223,9 +221,9 @@ MEETINGS = {
 }
 
 
-@pytest.mark.parametrize("function", [forward_laplacian, forward_hessian_diagonal])
+@pytest.mark.parametrize("keep", [False, True])
 @pytest.mark.parametrize("name", MEETINGS)
-def test_half_precision_against_float64(name, function, x64):
+def test_half_precision_against_float64(name, keep, x64):
     def field(xs, w):
         return MEETINGS[name](*products(xs, w)).reshape(2, -1).sum(1)
 
@@ -233,7 +231,7 @@ def test_half_precision_against_float64(name, function, x64):
     for dtype in (jnp.float64, jnp.float32, jnp.bfloat16, jnp.float16):
         xs = (jnp.arange(8).reshape(2, 4) / 8).astype(dtype)
         w = (jnp.arange(16).reshape(4, 4) % 7 / 8 - 0.25).astype(dtype)
-        run = jax.jit(lambda xs, w: forward(field, xs, w, function)[1], compiler_options=QUICK)
+        run = jax.jit(lambda xs, w: forward(field, xs, w, keep), compiler_options=QUICK)
         found[dtype] = np.asarray(run(xs, w), np.float64)
     truth = found.pop(jnp.float64)
     for dtype, values in found.items():

@@ -140,7 +140,9 @@ def test_what_lies_in_shared_slots_is_told_without_tracing(stride, monkeypatch):
     """No more is held than forms say, and less than all directions would take."""
     lin = jacreg.linearize(_wide(stride), IMAGES)
     field = jex.ClosedJaxpr(lin.program.jaxpr, list(lin.constants))
-    traced = jax.make_jaxpr(lambda: _second_order.forward_laplacian(field, [IMAGES], 0)[1])()
+    traced = jax.make_jaxpr(
+        lambda: _second_order.second_order(field, [IMAGES], 0, _second_order.Order(False))
+    )()
     held = _second_order._largest(traced.jaxpr)
     whole = most_entries(field.jaxpr, [True], IMAGES.size)
     rooms = {most: room(field.jaxpr, [IMAGES.shape], most) for most in range(0, whole + 1, 64)}
@@ -222,7 +224,7 @@ def test_a_call_needs_no_reason(monkeypatch):
 def test_a_closed_trace_of_convolutions_is_taken_unweighed(depth, bent, monkeypatch):
     """Nothing takes less time: no forward Laplacian is traced beside it."""
     lin = jacreg.linearize(_convolutions(depth, "zeros", bent=bent), IMAGES)
-    monkeypatch.setattr(jacreg._second_order, "forward_laplacian", None)
+    monkeypatch.setattr(jacreg._second_order, "second_order", None)
     found = jacreg._laplacian.LAPLACIAN.decide(lin, jacreg.Auto())
     assert (found.path, found.num_products) == ("closed form", 0)
     np.testing.assert_allclose(found.run(None), jacreg.laplacian(lin, jacreg.Exact()), rtol=1e-4)

@@ -19,17 +19,18 @@ if TYPE_CHECKING:
     from jaxtyping import Array
 
 
-def forward_laplacian(
-    program: Any, inputs: Sequence[Any], which: int, *, conditions: bool = False
-) -> tuple[Array, Array]:
-    """Value and Laplacian of a scalar field by one of its inputs.
+def second_order(program: Any, inputs: Sequence[Any], which: int, order: Order) -> Array:
+    """Second derivatives of a scalar field by one of its inputs.
 
     Args:
         program: a closed jaxpr with one output, `[N]`, row n of which depends on row n of the
             inputs alone.
         inputs: of the program.
         which: the one to differentiate by, `[N, *in]`.
-        conditions: what a selection leaves out is zero even where it is not finite.
+        order: what is carried of them.
+
+    Returns:
+        The Laplacian, `[N]`; each of them, `[N, *in]`, where `order` keeps them.
 
     Raises:
         Refusal: an operation that forward mode does not go through.
@@ -38,28 +39,13 @@ def forward_laplacian(
         Monte Carlo with forward Laplacian"; the directions, dense there, are shared by colours
         here (Curtis, Powell and Reid 1974).
     """
-    xs, order = inputs[which], Order(keep=False, conditions=conditions)
-    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), order)
-    value = value_of(out)
-    term = out.second() if isinstance(out, Carried) else None
-    return value, _or_zeros(term, value)
-
-
-def forward_hessian_diagonal(
-    program: Any, inputs: Sequence[Any], which: int, *, conditions: bool = False
-) -> tuple[Array, Array]:
-    """Value and second derivatives by each entry of one input, as `forward_laplacian`."""
-    xs, order = inputs[which], Order(keep=True, conditions=conditions)
-    out = carry(program, inputs, which, seed(xs.shape, xs.dtype), order)
-    value = value_of(out)
-    term = out.second() if isinstance(out, Carried) else None
-    if term is None:
-        return value, jnp.zeros(xs.shape, value.dtype)
-    return value, dense(term, value.shape).reshape(xs.shape)
+    xs = inputs[which]
+    found = _along(program, inputs, which, seed(xs.shape, xs.dtype), order)
+    return found.reshape(xs.shape) if order.keep else found
 
 
 def by_parts(program: Any, inputs: Sequence[Any], which: int, order: Order, count: int) -> Array:
-    """The same by `count` entries of x at a time: `[N]`, or `[N, *in]` where each is kept."""
+    """The same by `count` entries of x at a time."""
     xs = inputs[which]
     size = prod(xs.shape[1:])
 
@@ -69,14 +55,7 @@ def by_parts(program: Any, inputs: Sequence[Any], which: int, order: Order, coun
         onehot = onehot.reshape((1, count, *xs.shape[1:]))
         seen: Seen = np.ones((1,) * xs.ndim + (count,), bool)
         directions = Directions(onehot, (np.arange(count),), (seen,))
-        out = carry(program, inputs, which, directions, order)
-        value = value_of(out)
-        term = out.second() if isinstance(out, Carried) else None
-        if not order.keep:
-            return _or_zeros(term, value)
-        if term is None:
-            return jnp.zeros(with_slots(value.shape, (count,)), value.dtype)
-        return dense(term, value.shape)
+        return _along(program, inputs, which, directions, order)
 
     # Differentiated in reverse, all parts together would need what one at a time saves.
     parts = jax.lax.map(jax.checkpoint(part), jnp.arange(0, size, count))
@@ -86,7 +65,17 @@ def by_parts(program: Any, inputs: Sequence[Any], which: int, order: Order, coun
     return flat[:, :size].reshape(xs.shape)
 
 
-def _or_zeros(term: Any, value: Array) -> Array:
+def _along(
+    program: Any, inputs: Sequence[Any], which: int, directions: Directions, order: Order
+) -> Array:
+    """By some directions: their sum, or each of them, `[N, *directions]`."""
+    out = carry(program, inputs, which, directions, order)
+    value = value_of(out)
+    term = out.second() if isinstance(out, Carried) else None
+    if order.keep:
+        if term is not None:
+            return dense(term, value.shape)
+        return jnp.zeros(with_slots(value.shape, [len(c) for c in directions.colors]), value.dtype)
     if term is None:
         return jnp.zeros_like(value)
     return jnp.broadcast_to(term, value.shape).astype(value.dtype)
