@@ -53,14 +53,16 @@ class Linearization:
     aux: PyTree
     xs: PyTree
     args: tuple[PyTree, ...]
-    _constants: tuple[Array, ...]
-    _residuals: tuple[Array, ...]
-    _program: Program
+    # What the function closes over (parameters, tables, keys), what the derivative keeps of the
+    # forward pass, and the traced function and its derivative without any array.
+    constants: tuple[Array, ...]
+    residuals: tuple[Array, ...]
+    program: Program
 
     def tree_flatten(self) -> tuple[tuple[Any, ...], Program]:
         """Children and static part, for JAX."""
-        children = (self.value, self.aux, self.xs, self.args, self._constants, self._residuals)
-        return children, self._program
+        children = (self.value, self.aux, self.xs, self.args, self.constants, self.residuals)
+        return children, self.program
 
     @classmethod
     def tree_unflatten(cls, program: Program, children: tuple[Any, ...]) -> Linearization:
@@ -68,34 +70,19 @@ class Linearization:
         value, aux, xs, args, constants, residuals = children
         return cls(value, aux, xs, args, constants, residuals, program)
 
-    @property
-    def program(self) -> Program:
-        """The traced function and its derivative, without any array."""
-        return self._program
-
-    @property
-    def constants(self) -> tuple[Array, ...]:
-        """What the function closes over: parameters, tables, keys."""
-        return self._constants
-
     def with_constants(self, constants: Sequence[Array], args: tuple[PyTree, ...]) -> Linearization:
         """The function with others of equal shape in their place, for `evaluate` alone."""
-        return replace(self, args=args, _constants=tuple(constants))
-
-    @property
-    def residuals(self) -> tuple[Array, ...]:
-        """What the derivative keeps of the forward pass."""
-        return self._residuals
+        return replace(self, args=args, constants=tuple(constants))
 
     @property
     def stays_alone(self) -> bool:
         """Whether a product leaves JAX (a check that may raise, say), or `jax.vmap` has no rule."""
-        return self._program.stays_alone(self.xs, self.value, self._residuals)
+        return self.program.stays_alone(self.xs, self.value, self.residuals)
 
     @property
     def convolves(self) -> bool:
         """Whether the function has a convolution."""
-        return self._program.convolves
+        return self.program.convolves
 
     @property
     def directions(self) -> Directions:
@@ -106,16 +93,16 @@ class Linearization:
     @property
     def no_forward(self) -> str | None:
         """Why there is no `jvp`, None where there is."""
-        return self._program.no_forward
+        return self.program.no_forward
 
     @property
     def no_reverse(self) -> str | None:
         """Why there is no `vjp`, None where there is."""
-        return self._program.no_reverse(self.xs, self.value, self._residuals)
+        return self.program.no_reverse(self.xs, self.value, self.residuals)
 
     def tangent_map(self, tangent: PyTree) -> PyTree:
         """J v as JAX wrote it, to be read: `jvp` checks its argument and may run another form."""
-        return self._program.tangent(self._residuals, tangent, self.value)
+        return self.program.tangent(self.residuals, tangent, self.value)
 
     @property
     def num_examples(self) -> int:
@@ -135,7 +122,7 @@ class Linearization:
     @property
     def mode(self) -> Mode:
         """The direction that the caller means to use: a hint for exact methods."""
-        return self._program.mode
+        return self.program.mode
 
     def jvp(self, tangent: PyTree) -> PyTree:
         """Return J v, example by example: `[N, *in] -> [N, *out]`.
@@ -179,10 +166,10 @@ class Linearization:
         so a finite difference against `value` is a difference of one function.
         """
         xs = _conform(xs, self.xs, "evaluate", "input", "the inputs xs")
-        closed = self._program.closed(self._constants)
+        closed = self.program.closed(self.constants)
         outs = evaluate(closed, *jax.tree.leaves((xs, *self.args)))
-        found = jax.tree.unflatten(self._program.out_tree, outs)
-        return found[0] if self._program.has_aux else found
+        found = jax.tree.unflatten(self.program.out_tree, outs)
+        return found[0] if self.program.has_aux else found
 
     def __repr__(self) -> str:
         try:

@@ -61,7 +61,7 @@ def beside_value(lin: Linearization, count: int, at_once: int) -> Linearization:
     linear = with_finite_factors(jax.make_jaxpr(along)(lin.xs), jax.tree.leaves(lin.xs))
     old = lin.program
     program = Program(old.jaxpr, linear.jaxpr, old.out_tree, old.has_aux, FORWARD, old.left_out)
-    return replace(lin, _residuals=tuple(linear.consts), _program=program)
+    return replace(lin, residuals=tuple(linear.consts), program=program)
 
 
 def _scanned(jaxpr: Any) -> int:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial, wraps
-from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 
 import jax
@@ -160,8 +159,7 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
         plan = plan_columns(
             relation, forward=not program.reverse, has_reverse=lambda: lin.no_reverse is None
         )
-    inputs, outputs = prod_all(lin.inputs.shapes), prod_all(lin.outputs.shapes)
-    is_dense = plan.num_colors >= min(inputs, outputs)
+    is_dense = plan.num_colors >= min(lin.inputs.size, lin.outputs.size)
     return Found(
         plan,
         relation,
@@ -170,11 +168,6 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
         reader.reasons() if is_dense else tuple(reader.dense_primitives),
         reader.places.get(reader.obstacle or "", ""),
     )
-
-
-def prod_all(shapes: tuple[tuple[int, ...], ...]) -> int:
-    """Entries of all leaves together."""
-    return sum(prod(shape) for shape in shapes)
 
 
 def _abstract(make: Callable[..., Linearization], xs: Any, args: tuple[Any, ...]) -> Linearization:

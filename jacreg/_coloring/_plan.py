@@ -122,7 +122,7 @@ def _square_parts(relation: Relation) -> list[Factor]:
     for group in groups:
         axes = tuple(sorted(group))
         inside = [f for f in relation.factors if (set(f.axes) | set(f.inputs)) & group]
-        joined = with_axes(relation.out_shape, join(relation.out_shape, inside), axes)
+        joined = with_axes(relation.out_shape, join(inside), axes)
         parts.append(with_inputs(relation.in_shape, joined, axes))
     return parts
 

@@ -31,7 +31,7 @@ class Relation:
     def matrix(self) -> Boolean:
         """The relation as one matrix `[prod(out), prod(in)]`."""
         axes, inputs = tuple(range(len(self.out_shape))), tuple(range(len(self.in_shape)))
-        joined = join(self.out_shape, self.factors)
+        joined = join(self.factors)
         return with_inputs(self.in_shape, with_axes(self.out_shape, joined, axes), inputs).matrix
 
     def rows(self, positions: np.ndarray) -> np.ndarray:

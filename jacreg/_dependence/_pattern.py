@@ -74,9 +74,8 @@ def dense(shape: tuple[int, ...], in_shape: tuple[int, ...]) -> Pattern:
     )
 
 
-def join(pattern_shape: tuple[int, ...], factors: Sequence[Factor]) -> Factor:
+def join(factors: Sequence[Factor]) -> Factor:
     """One factor over the axes of several."""
-    del pattern_shape
     if not factors:
         return Factor((), (), ones(1, 1))
     axes, inputs, matrix = factors[0]
@@ -94,7 +93,7 @@ def joint_entries(factors: Sequence[Factor]) -> int:
 def with_axes(shape: tuple[int, ...], factor: Factor, axes: tuple[int, ...]) -> Factor:
     """Rewrite the rows of a factor to run over `axes`, a superset of its own, in that order."""
     missing = [Factor((a,), (), ones(shape[a], 1)) for a in axes if a not in factor.axes]
-    full = join(shape, [factor, *missing]) if missing else factor
+    full = join([factor, *missing]) if missing else factor
     if full.axes == axes:
         return full
     order = [full.axes.index(a) for a in axes]
@@ -208,7 +207,7 @@ def union(left: Pattern, right: Pattern) -> Pattern:
     differing = [(a, b) for a, b in pairs if not same(a, b)]
     sides = [[pair[side] for pair in differing] for side in (0, 1)]
     if sum(map(joint_entries, sides)) <= _JOINT_ENTRIES:
-        one, other = (join(shape, side) for side in sides)
+        one, other = (join(side) for side in sides)
         joined = Factor(one.axes, one.inputs, one.matrix | other.matrix)
         return Pattern(shape, in_shape, (*equal, joined))
     widened = [Factor(a.axes, a.inputs, a.matrix | b.matrix) for a, b in differing]
@@ -289,7 +288,7 @@ def _collect(pattern: Pattern, axes: tuple[int, ...], inputs: tuple[int, ...]) -
     grows = len(inside) > 1 or repeats > 1
     if grows and joint_entries(inside) * repeats > _JOINT_ENTRIES:
         return None
-    joined = with_axes(pattern.shape, join(pattern.shape, inside), axes)
+    joined = with_axes(pattern.shape, join(inside), axes)
     return with_inputs(pattern.in_shape, joined, inputs)
 
 

@@ -81,7 +81,7 @@ def _regroup(pattern: Pattern, start: int, old: tuple[int, ...], new: tuple[int,
         for axis in axes:
             pattern = widen(pattern, axis, pattern.shape[axis])
         return _regroup(pattern, start, old, new)
-    joined = join(pattern.shape, touched)
+    joined = join(touched)
     others = tuple(a for a in joined.axes if a not in axes)
     ordered = with_axes(pattern.shape, joined, (*axes, *others))
     new_axes = (*range(start, start + len(new)), *map(moved, others))

@@ -183,7 +183,7 @@ def _bounded(operand: Operand) -> Operand:
 
 def _relation(pattern: Pattern) -> Factor:
     """Positions along one axis of x that are seen; some factors say which entries see none."""
-    return pattern.factors[0] if len(pattern.factors) == 1 else join((), pattern.factors)
+    return pattern.factors[0] if len(pattern.factors) == 1 else join(pattern.factors)
 
 
 def _count_slots(matrix: Boolean) -> int:

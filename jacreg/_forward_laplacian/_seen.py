@@ -110,7 +110,7 @@ def _seen(operand: Operand, like: tuple[Seen, ...]) -> tuple[Seen, ...]:
             if is_stand_in([size]):
                 pattern = widen(pattern, axis, size)
         # Factors without inputs say which entries see nothing.
-        factor = join(operand.shape, pattern.factors)
+        factor = join(pattern.factors)
         axes = tuple(sorted(factor.axes))
         dims = [n if axis in axes else 1 for axis, n in enumerate(operand.shape)]
         matrix = with_axes(operand.shape, factor, axes).matrix
