@@ -187,7 +187,7 @@ MUTANTS = [
            "closed_over"),
     Mutant("_coloring/_check.py", "key = (coloring.digest, structural_key(lin))",
            "key = (coloring.digest, lin.program)", TABLES),
-    Mutant("_coloring/_structural_key.py", "constants_digest(structural_values(lin))", "b\"\"",
+    Mutant("_coloring/_reading.py", "constants_digest(structural_values(lin))", "b\"\"",
            TABLES),
     Mutant("_signature.py", "tuple(self.value(each) for each in value.consts)", "()", TABLES,
            "inside"),

@@ -18,8 +18,8 @@ from ._apply import (
 )
 from ._color import plan_of
 from ._plan import Plan
+from ._reading import structural_key
 from ._relation import Relation
-from ._structural_key import structural_key
 
 if TYPE_CHECKING:
     from .._choice import Way

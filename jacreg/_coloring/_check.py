@@ -10,9 +10,7 @@ from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._recent import Recent
 from ._coloring import KINDS, Coloring, ColoringError
-from ._linear_program import linear_program
-from ._reading import relation_in
-from ._structural_key import structural_key
+from ._reading import linear_program, relation_in, structural_key
 
 if TYPE_CHECKING:
     from ._relation import Relation

@@ -19,8 +19,7 @@ from ._check import unreadable
 from ._coloring import ColoringError
 from ._partial import partial_plan
 from ._plan import Plan
-from ._reading import dependence_of
-from ._structural_key import structural_key
+from ._reading import dependence_of, structural_key
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float

@@ -1,10 +1,25 @@
-"""From a Linearization to its relation."""
+"""From a Linearization to its relation, by the linear program of its Jacobian."""
 
 from __future__ import annotations
 
-from .._dependence import LinearProgram, Reader, read_dependence
+from collections.abc import Hashable
+from typing import Any
+
+import jax
+import numpy as np
+
+from .._dependence import (
+    LinearProgram,
+    Reader,
+    constants_digest,
+    read_dependence,
+    structural_value,
+    with_known_length,
+)
+from .._errors import DirectionError
+from .._interpret import mentions
 from .._linearize import Linearization
-from ._linear_program import linear_program
+from .._memory import is_symbolic
 from ._relation import Relation, relation_of
 
 
@@ -21,3 +36,64 @@ def relation_in(program: LinearProgram) -> tuple[Relation, Reader]:
     tangents = program.closed.jaxpr.invars[program.first_tangent :]
     relation = relation_of(outputs, [tuple(t.aval.shape) for t in tangents], program.reverse)
     return relation, reader
+
+
+def linear_program(lin: Linearization) -> LinearProgram:
+    """Trace the derivative of a linearised function as a program of its own.
+
+    The derivative, not the function, is read for dependence: custom derivative
+    rules, comparisons and integer detours then count as what they contribute.
+
+    What the function closes over and its further arguments are inputs of the program, so that it
+    is the same one whether they are concrete, traced or placeholders. Where the batch's length
+    is a symbol, a number stands for it.
+
+    Raises:
+        DirectionError: (a TypeError) the function has no derivative.
+        LengthError: (a ValueError) the length is a symbol, and the program computes with it.
+    """
+    held = (lin.constants, lin.args)
+
+    def call(held: Any, xs: Any) -> Any:
+        return lin.with_constants(*held).evaluate(xs)
+
+    def forward(held: Any, xs: Any, tangent: Any) -> Any:
+        return jax.jvp(lambda xs: call(held, xs), (xs,), (tangent,))[1]
+
+    def backward(held: Any, xs: Any, cotangent: Any) -> Any:
+        return jax.vjp(lambda xs: call(held, xs), xs)[1](cotangent)[0]
+
+    values = (*structural_values(lin), *(None for _ in jax.tree.leaves(lin.xs)))
+    try:
+        closed = jax.make_jaxpr(forward)(held, lin.xs, lin.xs)
+        if mentions(closed.jaxpr, "custom_lin"):
+            raise DirectionError("a custom VJP has no forward mode")
+        reverse = False
+    except (TypeError, NotImplementedError) as no_forward:
+        try:
+            closed = jax.make_jaxpr(backward)(held, lin.xs, lin.value)
+        except (TypeError, ValueError, NotImplementedError) as no_reverse:
+            raise DirectionError(
+                f"color: the function has neither a forward ({no_forward}) nor a reverse mode "
+                f"({no_reverse})."
+            ) from no_reverse
+        reverse = True
+    if is_symbolic(lin.num_examples):
+        closed = with_known_length(closed, lin.num_examples)
+    return LinearProgram(closed, values, len(values), reverse)
+
+
+def structural_values(lin: Linearization) -> tuple[np.ndarray | None, ...]:
+    """`structural_value` of what a linearised function closes over and of its arguments."""
+    return tuple(map(structural_value, jax.tree.leaves((lin.constants, lin.args))))
+
+
+def structural_key(lin: Linearization) -> Hashable:
+    """What the places of zeros in a Jacobian may depend on: the program and index tables.
+
+    The program stands there by its signature, which keeps no trace alive.
+
+    Shapes are part of the program. Integers and booleans that the function closes over or takes as
+    arguments may choose entries; where they are traced they are not known, and the key says so.
+    """
+    return lin.program.signature, constants_digest(structural_values(lin))

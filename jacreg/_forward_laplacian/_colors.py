@@ -107,7 +107,15 @@ def common(
     return tuple(found)
 
 
-def common_of_all(seen: Sequence[Seen], candidates: Sequence[np.ndarray]) -> np.ndarray:
+def shared(
+    seen: Sequence[tuple[Seen, ...]], candidates: Sequence[tuple[np.ndarray, ...]]
+) -> tuple[np.ndarray, ...]:
+    """Colours that fit what several arrays see: those that are there, where they fit."""
+    axes = zip(zip(*seen, strict=True), zip(*candidates, strict=True), strict=True)
+    return tuple(_common_of_all(own, there) for own, there in axes)
+
+
+def _common_of_all(seen: Sequence[Seen], candidates: Sequence[np.ndarray]) -> np.ndarray:
     """Colours of one axis of x that fit everything that is seen."""
     found = [common((each,), [(c,) for c in candidates])[0] for each in seen]
     best = max(found, key=num_colors)

@@ -213,6 +213,19 @@ def full(directions: Directions, shape: Sequence[int]) -> Array:
     return jnp.broadcast_to(directions.array, with_slots(shape, directions.slots))
 
 
+def spread(
+    parts: Sequence[Directions | None], like: Sequence[Any], colors: Sequence[np.ndarray]
+) -> list[Array]:
+    """Each part in the same slots, with every axis written out; zeros where there is none."""
+    slots = tuple(map(num_colors, colors))
+    return [
+        jnp.zeros(with_slots(each.shape, slots), each.dtype)
+        if part is None
+        else full(recolor(part, colors), each.shape)
+        for part, each in zip(parts, like, strict=True)
+    ]
+
+
 def dense(directions: Directions, shape: Sequence[int]) -> Array:
     """Derivatives by every entry of x, `[d0, *in, *rest]`."""
     colors = tuple(np.arange(len(each)) for each in directions.colors)

@@ -11,8 +11,8 @@ import jax.numpy as jnp
 from .._forms import Form
 from .._interpret import bind
 from ._carried import Carried, Order, at_rank, seen_of, value_of
-from ._colors import Seen, common_of_all, num_colors
-from ._directions import Directions, full, recolor, with_slots
+from ._colors import Seen, shared
+from ._directions import Directions, spread
 from ._push import OneOperand, each_slot, push
 from ._seen import reach
 
@@ -65,18 +65,8 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
         if apply is not None:
             return push(equation, places[0], parts[0], apply)
         known = [part for part in parts if part is not None]
-        colors = tuple(
-            common_of_all([own[axis] for own in seen], [part.colors[axis] for part in known])
-            for axis in range(len(seen[0]))
-        )
-        arrays = []
-        for number, part in zip(places, parts, strict=True):
-            shape = values[number].shape
-            if part is None:
-                slots = tuple(map(num_colors, colors))
-                arrays.append(jnp.zeros(with_slots(shape, slots), values[number].dtype))
-            else:
-                arrays.append(full(recolor(part, colors), shape))
+        colors = shared(seen, [part.colors for part in known])
+        arrays = spread(parts, [values[place] for place in places], colors)
         ranks = _inexact([out.ndim for out in outs], inexact)
         found = each_slot(
             lambda *each: _inexact(apply_all(*each), inexact), len(colors), ranks, *arrays

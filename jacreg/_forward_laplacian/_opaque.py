@@ -10,8 +10,8 @@ import jax.numpy as jnp
 
 from .._interpret import bind
 from ._carried import Carried, Order, Refusal, seen_of, value_of
-from ._colors import common_of_all, num_colors
-from ._directions import Directions, full, recolor, sum_slots, with_slots
+from ._colors import shared
+from ._directions import Directions, spread, sum_slots
 from ._linear import carried_outputs
 from ._push import each_slot
 from ._seen import reach
@@ -35,11 +35,7 @@ def opaque(equation: Any, operands: Sequence[Any], order: Order) -> list[Any]:
     inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
     seen = reach(equation, list(map(seen_of, operands)), values)
     num_axes = len(seen[0])
-    slots_of = []
-    for axis in range(num_axes):
-        natural = [operands[place].tangent().colors[axis] for place in places]
-        slots_of.append(common_of_all([own[axis] for own in seen], natural))
-    colors = tuple(slots_of)
+    colors = shared(seen, [operands[place].tangent().colors for place in places])
 
     def call(*points: Array) -> list[Array]:
         here = dict(zip(places, points, strict=True))
@@ -55,15 +51,6 @@ def opaque(equation: Any, operands: Sequence[Any], order: Order) -> list[Any]:
 
         return jax.jvp(along, at, list(tangents))[1]
 
-    def spread(parts: Sequence[Directions | None]) -> list[Array]:
-        slots = tuple(map(num_colors, colors))
-        return [
-            jnp.zeros(with_slots(point.shape, slots), point.dtype)
-            if part is None
-            else full(recolor(part, colors), point.shape)
-            for part, point in zip(parts, at, strict=True)
-        ]
-
     ranks = [out.ndim for out, real in zip(outs, inexact, strict=True) if real]
     kept = [own for own, real in zip(seen, inexact, strict=True) if real]
 
@@ -77,17 +64,20 @@ def opaque(equation: Any, operands: Sequence[Any], order: Order) -> list[Any]:
             why = f"has no rule for several directions at once ({error})"
             raise Refusal(equation, why) from error
 
+    def own_tangents() -> list[Directions]:
+        return [operands[place].tangent() for place in places]
+
     def tangents() -> list[Directions]:
-        return directions(along_each(first, spread([operands[k].tangent() for k in places])))
+        return directions(along_each(first, spread(own_tangents(), at, colors)))
 
     def seconds() -> list[Any]:
-        curved = along_each(second, spread([operands[k].tangent() for k in places]))
+        curved = along_each(second, spread(own_tangents(), at, colors))
         own = [operands[place].second() for place in places]
         if order.keep:
             found = directions(curved)
             if all(term is None for term in own):
                 return found
-            linear = directions(along_each(first, spread(own)))
+            linear = directions(along_each(first, spread(own, at, colors)))
             return [order.total(pair) for pair in zip(found, linear, strict=True)]
         sums = [sum_slots(array, num_axes) for array in curved]
         if all(term is None for term in own):
