@@ -261,9 +261,9 @@ MUTANTS = [
     Mutant("_dependence/_boolean.py", "(self | other).nnz == self.nnz", "(self | other).nnz == other.nnz", BOOLEAN),
     # Chains
     Mutant("_chain/_twins.py", "in_order and set(params)", "set(params)", CHAINS, "left_out"),
-    Mutant("_chain/_mapped.py", "places == np.arange(sizes[1])[:, None, None]", "places >= 0", CHAINS,
+    Mutant("_chain/_bilinear.py", "at == np.arange(size)[:, None, None]", "at >= 0", CHAINS,
            "layers"),
-    Mutant("_chain/_mapped.py", "np.maximum(places, 0)", "np.maximum(places - 1, 0)", CHAINS,
+    Mutant("_chain/_bilinear.py", "np.maximum(places, 0)", "np.maximum(places - 1, 0)", CHAINS,
            "layers"),
     Mutant("_chain/_chain.py", "return low if np.array_equal(padded, inside) else None", "return low",
            CHAINS, "zeros_around or layers"),

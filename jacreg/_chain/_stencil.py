@@ -6,14 +6,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import jax
 import jax.numpy as jnp
-import numpy as np
 
 from ._chain import Layer
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, Bool, Float
+    from jaxtyping import Array, Float
 
 
 @dataclass(frozen=True)
@@ -74,39 +72,6 @@ class Arc:
         if self.second is None:
             return self.first.counts
         return tuple(a + b - 1 for a, b in zip(self.first.counts, self.second.counts, strict=True))
-
-    def inside(self, axis: int, size: int) -> Bool[np.ndarray, "size offsets"]:
-        """Which offsets of the first stencil stay inside the space between."""
-        offsets = self.first.start[axis] + np.arange(self.first.counts[axis])
-        if self.second is None:
-            return np.ones((size, offsets.size), bool)
-        far = np.arange(size)[:, None] + offsets
-        return (far >= 0) & (far < self.between[axis])
-
-    def joined(self, masks: Bool[np.ndarray, " k *offsets"]) -> Float[Array, "masks *all far near"]:
-        """Both stencils as one, summed over the space between, once for each mask of it.
-
-        A first stencil alone has no space between, so that one serves all masks.
-        """
-        if self.second is None:
-            return self.first.weights[None]
-        first, second = self.first.weights, self.second.weights
-        dims, dtype = first.ndim - 2, first.dtype
-        masked = first[None] * jnp.asarray(masks, dtype)[..., None, None]
-        # A convolution of the second stencil, of which the far channels are the batch.
-        image = jnp.moveaxis(second, -2, 0)
-        kernel = jnp.flip(jnp.moveaxis(masked, 0, -2), tuple(range(dims)))
-        kernel = kernel.reshape((*kernel.shape[: dims + 1], -1))
-        axes = tuple(range(1, dims + 1))
-        numbers = jax.lax.ConvDimensionNumbers(
-            (0, dims + 1, *axes), (dims + 1, dims, *range(dims)), (0, dims + 1, *axes)
-        )
-        full = [(count - 1, count - 1) for count in self.first.counts]
-        found = jax.lax.conv_general_dilated(
-            image, kernel, (1,) * dims, full, dimension_numbers=numbers
-        )
-        found = found.reshape((*found.shape[:-1], masked.shape[0], first.shape[-1]))
-        return jnp.moveaxis(found, (-2, 0), (0, -2))
 
 
 def common(arcs: Sequence[Arc]) -> tuple[tuple[int, ...], tuple[int, ...]]:
