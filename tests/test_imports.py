@@ -110,7 +110,7 @@ def test_the_rule_can_be_broken():
 
 def test_the_map_lists_every_reader_of_programs():
     """A walk over equations of its own is a decision, so it is written down."""
-    walks = re.compile(r"\.eqns\b|\b(interpret|on_tangents|propagate)\(")
+    walks = re.compile(r"\.eqns\b|\b(interpret|on_tangents|propagate|equations)\(")
     library = ROOT / "jacreg"
     readers = {
         str(path.relative_to(library).with_suffix(""))
