@@ -106,7 +106,7 @@ def on_tangents(
 def propagate(
     jaxpr: Any, given: Sequence[Any], step: Callable[[Any, list[Any]], Sequence[Any]]
 ) -> list[Any]:
-    """What is known of each output, of what is known of the inputs; None is nothing.
+    """What is known of each output, of what is known of the inputs; None or False is nothing.
 
     Args:
         jaxpr: any program; of its constants and literals nothing is known.
@@ -121,7 +121,7 @@ def propagate(
 
     for equation in jaxpr.eqns:
         own = list(map(read, equation.invars))
-        if any(each is not None for each in own):
+        if any(own):
             known.update(zip(equation.outvars, step(equation, own), strict=True))
     return list(map(read, jaxpr.outvars))
 

@@ -102,14 +102,13 @@ def _read(jaxpr: Any, varying: Sequence[bool]) -> tuple[list[bool], _Cost]:
     """Return which outputs vary with the probe, and what it costs."""
     most = _Cost(0, 0)
 
-    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+    def step(equation: Any, own: list[bool | None]) -> Sequence[bool]:
         nonlocal most
         outs, cost = _read_equation(equation, list(map(bool, own)))
         most = _Cost(*map(max, most, cost))
-        return [out or None for out in outs]
+        return outs
 
-    outs = propagate(jaxpr, [each or None for each in varying], step)
-    return list(map(bool, outs)), most
+    return list(map(bool, propagate(jaxpr, varying, step))), most
 
 
 def _read_equation(equation: Any, varies: Sequence[bool]) -> tuple[Sequence[bool], _Cost]:

@@ -247,8 +247,8 @@ MUTANTS = [
            "parameters or masked"),
     Mutant("_dependence/_rules_axes.py", "place = placement(np.array([number]), count)",
            "place = placement(np.array([0]), count)", PRIMITIVES),
-    Mutant("_dependence/_rules_axes.py", "np.arange(size * count) % max(size, 1)",
-           "np.arange(size * count) // count", PRIMITIVES),
+    Mutant("_dependence/_rules_axes.py", "np.arange(n * count) % max(n, 1)",
+           "np.arange(n * count) // count", PRIMITIVES),
     Mutant("_dependence/_rules_linear.py", '-2 if equation.params["left_side"] else -1', "-1",
            PRIMITIVES),
     Mutant("_dependence/_rules_control.py", "return [solution.dependence for solution in settled]",
@@ -277,8 +277,8 @@ MUTANTS = [
     # Forms
     Mutant("_forms/_table.py", '**_rows("max min abs rem select_n clamp", "elementwise", "piecewise"),',
            '**_rows("max min rem select_n clamp", "elementwise", "piecewise"),', FORMS),
-    Mutant("_dependence/_rules_axes.py", "selection(np.arange(size)[::-1], size)",
-           "selection(np.arange(size), size)", FORMS),
+    Mutant("_dependence/_rules_axes.py", "np.arange(operand.shape[axis])[::-1]",
+           "np.arange(operand.shape[axis])", FORMS),
     Mutant("_dependence/_rules_control.py", "program = derivative(equation.source, places)",
            'program = equation.params["call_jaxpr"]\n    return [out.dependence for out in '
            "equation.reader.read(program.jaxpr, program.consts, equation.operands)]", FORWARD, "rules"),

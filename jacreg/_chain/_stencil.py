@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 
@@ -45,32 +45,20 @@ def from_input(layer: Layer) -> Stencil:
     return Stencil(start, jnp.swapaxes(jnp.flip(layer.kernel, tuple(range(dims))), -1, -2))
 
 
-@dataclass(frozen=True)
-class Arc:
-    """The way from a near space to a far one: one layer, or two through a space between.
-
-    Attributes:
-        first: from the near space, to the one between where there is a second.
-        second: from there to the far space.
-        between: sizes of the space between.
-    """
+class Arc(NamedTuple):
+    """The way from a near space to a far one, by two layers through a space between."""
 
     first: Stencil
-    second: Stencil | None = None
-    between: tuple[int, ...] = ()
+    second: Stencil
 
     @property
     def start(self) -> tuple[int, ...]:
         """The smallest offset of all."""
-        if self.second is None:
-            return self.first.start
         return tuple(a + b for a, b in zip(self.first.start, self.second.start, strict=True))
 
     @property
     def counts(self) -> tuple[int, ...]:
         """Number of offsets of all along each axis."""
-        if self.second is None:
-            return self.first.counts
         return tuple(a + b - 1 for a, b in zip(self.first.counts, self.second.counts, strict=True))
 
 

@@ -123,8 +123,7 @@ def _patches(diagonal: Any, stencil: Stencil, own: Any, sizes: Any) -> Float[Arr
 
 def _joined(arc: Arc, low: Any, counts: Any, first: int) -> tuple[slice, Any]:
     """Kernel `[rows * other taps * h, other offsets * c * channels]` of an offset, its rows."""
-    near, far = arc.first, arc.second
-    assert far is not None
+    near, far = arc
     # index[axis][o1, o]: where the second stencil leads from offset o1 to offset o, if it does.
     index = [
         (a + np.arange(n))[None, :] - (s + np.arange(taps))[:, None] - t

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 
-from ._operand import Dependence, Equation, each, merge, rule
+from ._operand import Dependence, Equation, Operand, each, merge, rule
 from ._pattern import (
     Pattern,
     apply_axis,
@@ -58,41 +60,38 @@ def _broadcast(equation: Equation) -> list[Dependence]:
 
 @rule("rev")
 def _reverse(equation: Equation) -> list[Dependence]:
-    def reverse(pattern: Pattern) -> Pattern:
-        for axis in equation.params["dimensions"]:
-            size = pattern.shape[axis]
-            pattern = apply_axis(pattern, axis, selection(np.arange(size)[::-1], size))
+    (operand,) = equation.operands
+    axes = equation.params["dimensions"]
+    return [_picked(operand, {axis: np.arange(operand.shape[axis])[::-1] for axis in axes})]
+
+
+def _picked(operand: Operand, picks: Mapping[int, np.ndarray]) -> Dependence:
+    """Where entry i along an axis is entry `picks[axis][i]` of the operand."""
+
+    def pick(pattern: Pattern) -> Pattern:
+        for axis, index in picks.items():
+            pattern = apply_axis(pattern, axis, selection(index, operand.shape[axis]))
         return pattern
 
-    return [each(equation.operands[0].dependence, reverse)]
+    return each(operand.dependence, pick)
 
 
 @rule("slice")
 def _slice(equation: Equation) -> list[Dependence]:
-    starts, limits = equation.params["start_indices"], equation.params["limit_indices"]
-    strides = equation.params["strides"] or (1,) * len(starts)
-
-    def cut(pattern: Pattern) -> Pattern:
-        for axis, (start, limit, stride) in enumerate(zip(starts, limits, strides, strict=True)):
-            size = pattern.shape[axis]
-            if (start, limit, stride) != (0, size, 1):
-                index = np.arange(start, limit, stride)
-                pattern = apply_axis(pattern, axis, selection(index, size))
-        return pattern
-
-    return [each(equation.operands[0].dependence, cut)]
+    (operand,), params = equation.operands, equation.params
+    strides = params["strides"] or (1,) * len(operand.shape)
+    cuts = list(zip(params["start_indices"], params["limit_indices"], strides, strict=True))
+    whole = [(0, size, 1) for size in operand.shape]
+    picks = {axis: np.arange(*cut) for axis, cut in enumerate(cuts) if cut != whole[axis]}
+    return [_picked(operand, picks)]
 
 
 @rule("split")
 def _split(equation: Equation) -> list[Dependence]:
-    axis, sizes = equation.params["axis"], equation.params["sizes"]
-    (operand,) = equation.operands
-    parts, start = [], 0
-    for size in sizes:
-        index = selection(np.arange(start, start + size), operand.shape[axis])
-        parts.append(each(operand.dependence, lambda p, index=index: apply_axis(p, axis, index)))
-        start += size
-    return parts
+    (operand,), axis = equation.operands, equation.params["axis"]
+    stops = np.cumsum(equation.params["sizes"])[:-1]
+    parts = np.split(np.arange(operand.shape[axis]), stops)
+    return [_picked(operand, {axis: index}) for index in parts]
 
 
 @rule("pad")
@@ -154,14 +153,7 @@ def _unstack(equation: Equation) -> list[Dependence]:
 
 @rule("tile")
 def _tile(equation: Equation) -> list[Dependence]:
-    repeats = equation.params["reps"]
-
-    def tile(pattern: Pattern) -> Pattern:
-        for axis, count in enumerate(repeats):
-            size = pattern.shape[axis]
-            if count != 1:
-                index = np.arange(size * count) % max(size, 1)
-                pattern = apply_axis(pattern, axis, selection(index, size))
-        return pattern
-
-    return [each(equation.operands[0].dependence, tile)]
+    (operand,) = equation.operands
+    sizes = enumerate(zip(equation.params["reps"], operand.shape, strict=True))
+    picks = {a: np.arange(n * count) % max(n, 1) for a, (count, n) in sizes if count != 1}
+    return [_picked(operand, picks)]

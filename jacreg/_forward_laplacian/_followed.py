@@ -45,20 +45,20 @@ def _read(jaxpr: Any, depends: Sequence[bool]) -> tuple[tuple[str, str] | None, 
     """The first such operation, and which outputs depend on x."""
     first = None
 
-    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+    def step(equation: Any, own: list[bool | None]) -> list[bool]:
         nonlocal first
         form = form_of(equation)
         places = [bool(each) and form.differentiates(k) for k, each in enumerate(own)]
         if not any(places) or form.degree == "zero":
-            return [None] * len(equation.outvars)
+            return [False] * len(equation.outvars)
         found, outs = _equation(equation, form, places)
         if first is None and found is not None:
             # A program inside a program may not know its place.
             first = found[0], found[1] or place(equation)
-        return [out or None for out in outs]
+        return outs
 
-    outs = propagate(jaxpr, [each or None for each in depends], step)
-    return first, list(map(bool, outs))
+    outs = list(map(bool, propagate(jaxpr, depends, step)))
+    return first, outs
 
 
 def _equation(

@@ -48,14 +48,14 @@ def _read(jaxpr: Any, depends: Sequence[bool], known: set[Signature]) -> tuple[l
     entering = zip(jaxpr.invars, depends, strict=True)
     largest = max((known_entries(v.aval.shape) for v, each in entering if each), default=1)
 
-    def step(equation: Any, own: list[bool | None]) -> list[bool | None]:
+    def step(equation: Any, own: list[bool | None]) -> list[bool]:
         nonlocal largest
         outs, entries = _equation(equation, list(map(bool, own)), known)
         largest = max(largest, entries)
-        return [out or None for out in outs]
+        return outs
 
-    outs = propagate(jaxpr, [each or None for each in depends], step)
-    return list(map(bool, outs)), largest
+    outs = list(map(bool, propagate(jaxpr, depends, step)))
+    return outs, largest
 
 
 def _equation(equation: Any, places: list[bool], known: set[Signature]) -> tuple[list[bool], int]:
