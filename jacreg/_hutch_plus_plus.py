@@ -70,7 +70,11 @@ def _split(lin: Linearization, method: HutchPlusPlus) -> tuple[int, int]:
 def _basis_and_probes(
     flat: FlatJacobian, product: Callable[[Any], Any], method: HutchPlusPlus, key: Array
 ) -> tuple[Float[Array, "N n k"], Float[Array, "N n m"]]:
-    """An orthonormal basis of J S for a third of the products, and signs for the last third."""
+    """An orthonormal basis of J S for a third of the products, and signs for the last third.
+
+    The estimates are unbiased whatever the basis, so that it carries no derivative: they have an
+    unbiased one without, where Q R has none too, at a lower rank.
+    """
     thirds, left = _split(flat.lin, method)
     like = flat.inputs.flatten(flat.lin.xs).astype(accumulate_dtype(flat.inputs.dtype))
     sketch_key, probe_key = jax.random.split(key)
@@ -79,7 +83,7 @@ def _basis_and_probes(
         keys = jax.random.split(key, count)
         return jax.vmap(lambda k: draw(k, like, "rademacher"), out_axes=2)(keys)
 
-    sketch = multiply_columns(product, probes(sketch_key, thirds))
+    sketch = jax.lax.stop_gradient(multiply_columns(product, probes(sketch_key, thirds)))
     return one_by_one(jnp.linalg.qr)(sketch)[0], probes(probe_key, left)
 
 

@@ -4,6 +4,9 @@ With Y = A W for k Gaussian vectors W and Y = Q R, the projector Q_i onto what t
 span is Q (I - s_i s_i^T), s_i the i-th column of R^-T at length one (Epperly, Tropp, Webber 2024).
 So what Q_i holds of a quantity comes from Q alone, and the i-th vector is a probe of the rest:
 every product serves twice.
+
+Sketches carry no derivative: what the i-th vector says is unbiased whatever Q_i is, so its
+derivative at a fixed Q_i is an unbiased one, and it exists where Q R has none, at a lower rank.
 """
 
 from __future__ import annotations
@@ -32,7 +35,7 @@ class Sketch(NamedTuple):
     Attributes:
         vectors: W.
         scale: of the map; everything else is that of the map over it.
-        basis, factor: Q and R.
+        basis: Q.
         left_out: the vectors s_i as columns.
         full_rank: whether the vectors span k directions.
     """
@@ -40,14 +43,17 @@ class Sketch(NamedTuple):
     vectors: Float[Array, "N n k"]
     scale: Float[Array, "N 1 1"]
     basis: Float[Array, "N n k"]
-    factor: Float[Array, "N k k"]
     left_out: Float[Array, "N k k"]
     full_rank: Bool[Array, " N"]
 
     @property
     def inside(self) -> Float[Array, "N k k"]:
         """Each vector within what the others span, in the basis, as columns."""
-        w = matmul(jnp.swapaxes(self.basis, 1, 2), self.vectors)
+        return self.within_others(self.vectors)
+
+    def within_others(self, columns: Float[Array, "N n k"]) -> Float[Array, "N k k"]:
+        """The i-th column within what all vectors but the i-th span, in the basis."""
+        w = matmul(jnp.swapaxes(self.basis, 1, 2), columns)
         return w - self.left_out * jnp.sum(w * self.left_out, axis=1)[:, None, :]
 
     def at_mean_length(self) -> Float[Array, "N k"]:
@@ -79,7 +85,7 @@ def largest(images: Float[Array, "N m k"]) -> Float[Array, "N 1 1"]:
 
 def sketch_of(vectors: Float[Array, "N n k"], images: Float[Array, "N n k"]) -> Sketch:
     """The sketch of a map from its products with the vectors."""
-    count, wide = vectors.shape[2], vectors.dtype
+    count, wide, images = vectors.shape[2], vectors.dtype, jax.lax.stop_gradient(images)
     scale = largest(images)
     basis, factor = one_by_one(jnp.linalg.qr)(images / scale)
     sizes = jnp.abs(jnp.diagonal(factor, axis1=1, axis2=2))
@@ -89,7 +95,7 @@ def sketch_of(vectors: Float[Array, "N n k"], images: Float[Array, "N n k"]) -> 
     safe = jnp.where(full_rank[:, None, None], factor, identity)
     inverse = one_by_one(_inverse_transposed)(safe, identity)
     length = jnp.sqrt(jnp.sum(inverse**2, axis=1, keepdims=True))
-    return Sketch(vectors, scale, basis, factor, inverse / length, full_rank)
+    return Sketch(vectors, scale, basis, inverse / length, full_rank)
 
 
 def _inverse_transposed(factor: Float[Array, "N k k"], identity: Array) -> Float[Array, "N k k"]:

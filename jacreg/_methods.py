@@ -141,8 +141,9 @@ class Hutchinson(Method):
 class HutchPlusPlus(Method):
     """Hutch++ (Meyer et al. 2021): a low-rank part exactly, the rest by probes.
 
-    Error O(1 / num_products) where Hutchinson has O(1 / sqrt). Unbiased. For a diagonal, Diag++
-    (Baston and Nakatsukasa 2022), which takes products in both directions.
+    Error O(1 / num_products) where Hutchinson has O(1 / sqrt). Unbiased, and so is its gradient,
+    for which the low-rank part's directions are held fixed. For a diagonal, Diag++ (Baston and
+    Nakatsukasa 2022), which takes products in both directions.
 
     Attributes:
         num_products: products with J an example, at least 3; a third each for
@@ -165,8 +166,8 @@ class HutchPlusPlus(Method):
 class XTrace(Method):
     """XTrace (Epperly, Tropp, Webber 2024): every product serves twice. Trace and diagonal.
 
-    Errors fall fast where the singular values do. Unbiased. A diagonal (XDiag) takes products in
-    both directions.
+    Errors fall fast where the singular values do. Unbiased, and so is its gradient, for which the
+    sketch is held fixed. A diagonal (XDiag) takes products in both directions.
 
     Attributes:
         num_products: products with J an example, an even number, at least 4.
@@ -195,8 +196,9 @@ class XRowNorm(Method):
 
     Every product serves twice: k vectors give k directions that J stretches most (one step of
     subspace iteration), the norm of J there exactly, and k probes of what is left, each beside
-    the directions of the others. Unbiased; its error falls fast where the singular values do.
-    Where they are all alike `Projection` is as good, and needs one direction alone.
+    the directions of the others. Unbiased, and so is its gradient, for which the directions are
+    held fixed; its error falls fast where the singular values do. Where they are all alike
+    `Projection` is as good, and needs one direction alone.
 
     Attributes:
         num_products: J v and J^T u an example together, a multiple of 3, at least 6.

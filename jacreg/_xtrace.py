@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
@@ -45,39 +46,48 @@ def xdiag(lin: Linearization, method: XTrace, key: Any) -> Any:
         return exact_diagonal(lin)
     flat = FlatJacobian(lin)
     flat.check_both_directions()
-    sketch = _sketch(flat, flat.jvp, method, key)
+    sketch, images = _sketch(flat, flat.jvp, method, key)
     rows = multiply_columns(flat.vjp, sketch.basis) / sketch.scale
     held = jnp.sum(rows * sketch.basis, axis=2)
-    s = sketch.left_out
-    moved, along = matmul(sketch.basis, s), jnp.sum(s * sketch.factor, axis=1)[:, None, :]
-    without = held[:, :, None] - moved * matmul(rows, s)
-    estimate = jnp.mean(without + moved * along * sketch.vectors, axis=2)
-    found = jnp.where(sketch.full_rank[:, None], estimate, held) * sketch.scale[:, :, 0]
+    moved = matmul(sketch.basis, sketch.left_out)
+    without = held[:, :, None] - moved * matmul(rows, sketch.left_out)
+    rest = images - matmul(sketch.basis, sketch.within_others(images))
+    estimate = jnp.mean(without + rest * sketch.vectors, axis=2)
+    found = _or_held(sketch, estimate, held, jnp.mean(images * sketch.vectors, axis=2))
+    found = found * sketch.scale[:, :, 0]
     return lin.outputs.unflatten(found.astype(flat.outputs.dtype))
+
+
+def _or_held(sketch: Sketch, estimate: Array, held: Array, slope: Array) -> Array:
+    """The estimate, or where the basis holds all of J what is in it.
+
+    J may leave that basis when it moves: the derivative there is that of Hutchinson's estimate.
+    """
+    fixed, at = jax.lax.stop_gradient((held, slope))
+    return jnp.where(sketch.full_rank[:, None], estimate, fixed + (slope - at))
 
 
 def _traces(lin: Linearization, method: XTrace, key: Array) -> Float[Array, "N k"]:
     """The estimate that each vector gives; of J^T, of the same trace, without forward mode."""
     flat = FlatJacobian(lin)
-    sketch = _sketch(flat, flat.either, method, key)
-    images = multiply_columns(flat.either, sketch.basis) / sketch.scale
-    transposed, s, x = jnp.swapaxes(sketch.basis, 1, 2), sketch.left_out, sketch.inside
-    small = matmul(transposed, images)
-    along = jnp.sum(matmul(transposed, sketch.vectors) * s, axis=1)
+    sketch, images = _sketch(flat, flat.either, method, key)
+    of_basis = multiply_columns(flat.either, sketch.basis) / sketch.scale
+    s, x = sketch.left_out, sketch.inside
+    small = matmul(jnp.swapaxes(sketch.basis, 1, 2), of_basis)
     held = jnp.trace(small, axis1=1, axis2=2)[:, None]
     without = held - jnp.sum(s * matmul(small, s), axis=1)
-    rest = (
-        along * jnp.sum(s * sketch.factor, axis=1)
-        - jnp.sum(matmul(jnp.swapaxes(images, 1, 2), sketch.vectors) * x, axis=1)
-        + jnp.sum(x * matmul(small, x), axis=1)
-    )
+    beyond = sketch.vectors - matmul(sketch.basis, x)
+    rest = jnp.sum(beyond * (images - matmul(of_basis, x)), axis=1)
     estimates = without + rest * sketch.at_mean_length()
-    estimates = jnp.where(sketch.full_rank[:, None], estimates, held)
-    return estimates * sketch.scale[:, :, 0]
+    slope = jnp.sum(images * sketch.vectors, axis=1)
+    return _or_held(sketch, estimates, held, slope) * sketch.scale[:, :, 0]
 
 
 def _sketch(
     flat: FlatJacobian, product: Callable[[Any], Any], method: XTrace, key: Array
-) -> Sketch:
+) -> tuple[Sketch, Float[Array, "N n k"]]:
+    """The sketch, and the products with its vectors over its scale."""
     vectors = gaussian_vectors(flat.lin.xs, flat.inputs, method.num_products // 2, key)
-    return sketch_of(vectors, multiply_columns(product, vectors))
+    images = multiply_columns(product, vectors)
+    sketch = sketch_of(vectors, images)
+    return sketch, images / sketch.scale

@@ -91,6 +91,17 @@ def test_gradient(x64):
     np.testing.assert_allclose(gradient, 2 * value / 1.3, rtol=1e-8)
 
 
+@pytest.mark.parametrize("rank", [0, 1, 2])
+def test_gradient_of_low_rank_is_exact(rank, x64):
+    """Of a lower rank than the sketch, where its QR has no derivative."""
+    matrix = with_spectrum(np.array([3.0, 1.0])[:rank], 12, 14)
+
+    def loss(matrix):
+        return jacreg.frobenius_squared(linear(matrix), jacreg.XRowNorm(9), key=KEY)[0]
+
+    np.testing.assert_allclose(jax.jit(jax.grad(loss))(matrix), 2 * matrix, atol=1e-9)
+
+
 def test_wrong_calls():
     with pytest.raises(ValueError, match=r"multiple of 3 .* use 9"):
         jacreg.XRowNorm(8)
