@@ -2,9 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, NamedTuple
+from collections.abc import Iterator, Mapping, Sequence
+from itertools import product
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
+import jax.numpy as jnp
+
+if TYPE_CHECKING:
+    from jaxtyping import Array
 
 OUT, IMAGES, KERNEL = "out", "images", "kernel"
 # The operands of each product, in order.
@@ -59,3 +65,27 @@ class Convolution(NamedTuple):
             shape = tuple(count if a == axis else n for a, n in enumerate(shape))
             changed[role] = (shape, dtype)
         return self._replace(**changed)
+
+
+def met_by_taps(
+    images: Array, taps: Sequence[int], params: Mapping[str, Any]
+) -> Iterator[tuple[tuple[int, ...], Array]]:
+    """What each tap of a kernel meets, `[N, *out, C]`, of images `[N, *in, C]`.
+
+    Args:
+        images: with the channels last.
+        taps: of the kernel along each spatial axis.
+        params: of `conv_general_dilated`.
+    """
+    edges = zip(params["padding"], params["lhs_dilation"], strict=True)
+    edges = [(0, 0, 0), *((*ends, apart - 1) for ends, apart in edges), (0, 0, 0)]
+    images = jax.lax.pad(images, jnp.zeros((), images.dtype), edges)
+    strides, apart = params["window_strides"], params["rhs_dilation"]
+    sizes = zip(images.shape[1:-1], taps, apart, strides, strict=True)
+    # Of the last output along each axis, the first entry that is read.
+    last = [(n - (count - 1) * step - 1) // stride * stride for n, count, step, stride in sizes]
+    for tap in product(*map(range, taps)):
+        low = [place * step for place, step in zip(tap, apart, strict=True)]
+        high = [start + end + 1 for start, end in zip(low, last, strict=True)]
+        ends = (0, *low, 0), (images.shape[0], *high, images.shape[-1])
+        yield tap, jax.lax.slice(images, *ends, (1, *strides, 1))

@@ -7,6 +7,8 @@ from typing import Any
 
 import jax
 
+from ._mode import framework_of
+
 
 class DirectionError(TypeError):
     """The function has no derivative in the direction that was asked for.
@@ -74,12 +76,8 @@ def _framework(fn: Any) -> str:
     """The adapter of a module of the user's, "" where it is none."""
     if type(fn).__module__.startswith("equinox._"):
         return ""  # a function that Equinox wraps
-    for each in type(fn).__mro__:
-        if each.__name__ == "Module" and each.__module__.startswith(("equinox.", "flax.")):
-            adapters = {"equinox": "eqx", "nnx": "nnx", "linen": "linen"}
-            parts = each.__module__.split(".")
-            return next((adapters[part] for part in parts if part in adapters), "")
-    return ""
+    found = framework_of(type(fn))
+    return "" if found is None else found[1].removeprefix("jacreg.")
 
 
 def _is_worded(error: Exception) -> bool:

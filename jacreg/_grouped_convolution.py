@@ -12,7 +12,6 @@ What stands here is linear in both operands, and transposes to the like.
 
 from __future__ import annotations
 
-import itertools
 from collections.abc import Mapping
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -20,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._convolution_spec import met_by_taps
 from ._structure import accumulate_dtype
 
 if TYPE_CHECKING:
@@ -70,30 +70,12 @@ def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
         images, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
     )
     kernel = jnp.transpose(kernel, (*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1]))[..., 0, :]
-    edges = zip(params["padding"], params["lhs_dilation"], strict=True)
-    edges = [(0, 0, 0), *((*ends, apart - 1) for ends, apart in edges), (0, 0, 0)]
-    images = jax.lax.pad(images.astype(wide), jnp.zeros((), wide), edges)
     *sides, channels = kernel.shape
     kernel = kernel.astype(wide).reshape((*sides, images.shape[-1], -1))
-    strides, apart = params["window_strides"], params["rhs_dilation"]
-    counts = [
-        (length - (side - 1) * step - 1) // stride + 1
-        for length, side, step, stride in zip(
-            images.shape[1:-1], sides, apart, strides, strict=True
-        )
-    ]
-    found = []
+    met, found = list(met_by_taps(images.astype(wide), sides, params)), []
     for one in jnp.split(kernel, kernel.shape[-1], -1):
         total = jnp.zeros((), wide)
-        for tap in itertools.product(*map(range, sides)):
-            low = [place * step for place, step in zip(tap, apart, strict=True)]
-            high = [
-                start + (count - 1) * stride + 1
-                for start, count, stride in zip(low, counts, strides, strict=True)
-            ]
-            seen = jax.lax.slice(
-                images, (0, *low, 0), (images.shape[0], *high, images.shape[-1]), (1, *strides, 1)
-            )
+        for tap, seen in met:
             weight = one[tap][:, 0].reshape((1,) * (seen.ndim - 1) + (-1,))
             total = total + seen * weight
         found.append(total)

@@ -162,25 +162,25 @@ def _contradiction(name: str, value: bool) -> str:
 
 def wrong_module(who: str, expected: str, got: Any) -> TypeError:
     """The error for something that is not a module of the adapter's framework."""
-    if inspect.isclass(got) and _framework(got) is not None:
+    if inspect.isclass(got) and framework_of(got) is not None:
         return TypeError(
             f"{who}: expected {expected}, got the class {got.__name__} itself; pass a model made "
             f"of it, {got.__name__}(...)."
         )
-    framework = _framework(type(got))
+    framework = framework_of(type(got))
     if framework is not None:
         kind, adapter = framework
         return TypeError(
             f"{who}: expected {expected}, got {type(got).__name__}, which is {kind}. "
             f"Use {adapter}.{who.split('.')[-1]}."
         )
-    if inspect.ismethod(got) and _framework(type(got.__self__)) is not None:
+    if inspect.ismethod(got) and framework_of(type(got.__self__)) is not None:
         owner = type(got.__self__).__name__
         return TypeError(
             f"{who}: expected {expected}, got the method {got.__name__} of {owner}. "
             f'Pass the model and name the method: method="{got.__name__}".'
         )
-    if _framework(type(getattr(got, "__wrapped__", None))) is not None:
+    if framework_of(type(getattr(got, "__wrapped__", None))) is not None:
         return TypeError(
             f"{who}: expected {expected}, got a transformed module, {type(got).__name__}. Pass "
             "the module itself and jit the step around it."
@@ -194,7 +194,8 @@ def wrong_module(who: str, expected: str, got: Any) -> TypeError:
     return TypeError(f"{who}: expected {expected}, got {type(got).__name__}.")
 
 
-def _framework(cls: type) -> tuple[str, str] | None:
+def framework_of(cls: type) -> tuple[str, str] | None:
+    """What a class of modules is, in words, and the adapter of its framework."""
     for base in cls.__mro__:
         root = ".".join(base.__module__.split(".")[:2])
         if root in _FRAMEWORKS and base.__name__ == "Module":

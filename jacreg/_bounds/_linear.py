@@ -133,8 +133,7 @@ def _tracked(step: Step) -> Tracked:
 
 
 def _broadcast(step: Step, values: Values) -> Gain:
-    moved, (out,) = _tracked(step), step.outs
-    return values.gain(moved) * sqrt(prod(out.shape) / max(prod(moved.shape), 1))
+    return values.spread(_tracked(step), step)
 
 
 def _reduce_sum(step: Step, values: Values) -> Gain:
@@ -190,10 +189,6 @@ def add_at(step: Step, operand: Any, places: Any, updates: Any) -> Array:
     names = ("dimension_numbers", "indices_are_sorted", "unique_indices", "mode")
     options = {name: step.params[name] for name in names}
     return jax.lax.scatter_add(operand, places, updates, **options)
-
-
-def _tile(step: Step, values: Values) -> Gain:
-    return values.gain(step.operands[0]) * sqrt(prod(step.params["reps"]))
 
 
 def _power(step: Step, values: Values) -> Gain:
@@ -287,7 +282,7 @@ RULES: dict[str, Rule] = {
     "gather": _gather,
     "scatter": _scatter,
     "scatter-add": _scatter_add,
-    "tile": _tile,
+    "tile": _broadcast,
     "integer_pow": _power,
     "dot_general": _dot,
     "conv_general_dilated": _convolution,

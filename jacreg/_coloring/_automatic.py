@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 from .._choice import Choice, Unfit, check_worth, product_cost
 from .._dependence import LengthError
@@ -26,17 +26,10 @@ if TYPE_CHECKING:
     from ._apply import Compute
 
 
-class _Colors(NamedTuple):
-    """Colours and the relation that they were made for."""
-
-    plan: Plan
-    relation: Relation
-
-
 # A joint graph of more edges takes seconds to colour, too long for a trace: `color` does it once.
 _MOST_EDGES = 1_000_000
 # Colourings of the programs seen last, or why there is none.
-_FOUND: Recent[_Colors | str] = Recent(64)
+_FOUND: Recent[tuple[Plan, Relation] | str] = Recent(64)
 
 
 def _way(quantity: str, compute: Compute) -> Way:
@@ -52,13 +45,13 @@ def _way(quantity: str, compute: Compute) -> Way:
     return way
 
 
-def _find(lin: Linearization, quantity: str) -> _Colors | str:
+def _find(lin: Linearization, quantity: str) -> tuple[Plan, Relation] | str:
     try:
         found = plan_of(lin, quantity, most_edges=_MOST_EDGES)
     except LengthError as error:
         return f"no colours can be read ({error})"
     if not found.is_dense:
-        return _Colors(found.plan, found.relation)
+        return found.plan, found.relation
     return f"colours save nothing ({found.dense_because[0]}{found.place})"
 
 

@@ -7,13 +7,12 @@ the cotangent of z: of a dense layer there is one position, of a convolution eac
 
 from __future__ import annotations
 
-from itertools import product
 from math import prod
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import jax
 import jax.numpy as jnp
 
+from .._convolution_spec import met_by_taps
 from ._weight import Weight
 
 if TYPE_CHECKING:
@@ -114,28 +113,8 @@ class Use(NamedTuple):
         numbers = params["dimension_numbers"]
         batch, feature, *spatial = numbers.lhs_spec
         image = jnp.transpose(image, (batch, *spatial, feature))
-        edges = [
-            (low, high, dilation - 1)
-            for (low, high), dilation in zip(params["padding"], params["lhs_dilation"], strict=True)
-        ]
-        image = jax.lax.pad(image, jnp.zeros((), image.dtype), [(0, 0, 0), *edges, (0, 0, 0)])
-        sides = [self.shapes[2][axis] for axis in numbers.out_spec[2:]]
         taps = [self.shapes[1][axis] for axis in numbers.rhs_spec[2:]]
-        strides, dilations = params["window_strides"], params["rhs_dilation"]
-        parts = []
-        for tap in product(*map(range, taps)):
-            starts = [t * d for t, d in zip(tap, dilations, strict=True)]
-            limits = [
-                s + (n - 1) * step + 1 for s, n, step in zip(starts, sides, strides, strict=True)
-            ]
-            parts.append(
-                jax.lax.slice(
-                    image,
-                    (0, *starts, 0),
-                    (image.shape[0], *limits, image.shape[-1]),
-                    (1, *strides, 1),
-                )
-            )
+        parts = [seen for _, seen in met_by_taps(image, taps, params)]
         groups, positions, _, _ = self.sizes()
         found = jnp.stack(parts, axis=-2).reshape(positions, len(parts), groups, -1)
         return jnp.moveaxis(found, 2, 0).reshape(groups, positions, -1)
