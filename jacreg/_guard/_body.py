@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from ._axes import Clauses
 from ._values import Mask
@@ -16,14 +16,13 @@ def clauses_given(masks: Masks) -> list[Clauses | None]:
     return [None if mask is None else mask.clauses for mask in masks]
 
 
-class Changed(Protocol):
-    """An equation with a changed body, and the masks that this reads of the program around."""
+class Changed(NamedTuple):
+    """An equation with a changed body: the masks that this reads of the program around, and a
+    function of its operands and of these masks that evaluates it.
+    """
 
     masks: Sequence[Mask]
-
-    def bind(self, operands: Sequence[Any], masks: Sequence[Any]) -> Sequence[Any]:
-        """Evaluate it."""
-        ...
+    bind: Callable[[Sequence[Any], Sequence[Any]], Sequence[Any]]
 
 
 class Body(Protocol):

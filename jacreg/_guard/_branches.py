@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import Any
 
 import jax
@@ -67,9 +68,39 @@ class Branches:
             return None
         around = {**named("through", through[self._first :]), **named("asked", asked)}
         read = dict.fromkeys(name for each in needs for name in each or ())
-        return _ChangedBranches(
-            self._equation, self._name, self._programs, found, {name: around[name] for name in read}
-        )
+        masks = [around[name] for name in read]
+        return Changed(masks, partial(self._bind, found, list(read)))
+
+    def _bind(
+        self,
+        found: list[Conditions],
+        read: Sequence[Any],
+        operands: Sequence[Any],
+        masks: Sequence[Any],
+    ) -> Sequence[Any]:
+        """Evaluate it with factors replaced, the masks behind the operands."""
+        count = len(operands) - self._first
+
+        def changed(program: Flat, found: Conditions) -> Any:
+            def body(*args: Any) -> list[Any]:
+                given = dict(zip(read, args[count:], strict=True))
+                return program.run(found, args[:count], given)
+
+            return jax.make_jaxpr(body)(*operands[self._first :], *masks)
+
+        programs = [changed(*each) for each in zip(self._programs, found, strict=True)]
+        if any(each.consts for each in programs):
+            return bind(self._equation, operands)
+        params = dict(self._equation.params)
+        if self._first:
+            params["branches"] = tuple(programs)
+        else:
+            (program,) = programs
+            closed = hasattr(params[self._name], "jaxpr")
+            params[self._name] = program if closed else program.jaxpr
+        if isinstance(params.get("prevent_cse"), tuple):
+            params["prevent_cse"] += (False,) * len(masks)
+        return bind(self._equation, [*operands, *masks], **params)
 
     def _conditions(self, through: Masks, asked: Masks) -> list[Conditions]:
         through, asked = through[self._first :], asked or [None] * self._count
@@ -131,44 +162,3 @@ class Branches:
             [joined(mask.clauses for mask in each) for each in zip(*kept, strict=True)],
             condition=any(mask.said for row in kept for mask in row),
         )
-
-
-class _ChangedBranches:
-    def __init__(
-        self,
-        equation: Any,
-        name: str,
-        programs: list[Flat],
-        found: list[Conditions],
-        around: Named,
-    ) -> None:
-        self._equation, self._name = equation, name
-        self._programs, self._found = programs, found
-        self._names = list(around)
-        self.masks: Sequence[Mask] = list(around.values())
-
-    def bind(self, operands: Sequence[Any], masks: Sequence[Any]) -> Sequence[Any]:
-        """Evaluate it, the masks behind the operands."""
-        first = int(self._name == "branches")
-        count = len(operands) - first
-
-        def changed(program: Flat, found: Conditions) -> Any:
-            def body(*args: Any) -> list[Any]:
-                given = dict(zip(self._names, args[count:], strict=True))
-                return program.run(found, args[:count], given)
-
-            return jax.make_jaxpr(body)(*operands[first:], *masks)
-
-        programs = [changed(*each) for each in zip(self._programs, self._found, strict=True)]
-        if any(each.consts for each in programs):
-            return bind(self._equation, operands)
-        params = dict(self._equation.params)
-        if first:
-            params["branches"] = tuple(programs)
-        else:
-            (program,) = programs
-            closed = hasattr(params[self._name], "jaxpr")
-            params[self._name] = program if closed else program.jaxpr
-        if isinstance(params.get("prevent_cse"), tuple):
-            params["prevent_cse"] += (False,) * len(masks)
-        return bind(self._equation, [*operands, *masks], **params)

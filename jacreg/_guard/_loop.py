@@ -11,7 +11,7 @@ from .._interpret import scan_counts, scan_like
 from .._sharding import match_sharding
 from ._axes import joined, stacked, stepped
 from ._body import BodyOf, Changed, Masks, Shared, clauses_given
-from ._changed_loop import ChangedLoop
+from ._changed_loop import changed_loop
 from ._conditions import Conditions
 from ._flat import Flat, Named, lifted, named
 from ._masks import everywhere, widened
@@ -71,7 +71,7 @@ class Loop:
             return None
         around = {**named("through", entering), **named("asked", leaving)}
         read = {name: around[name] for name in needs}
-        return ChangedLoop(self._equation, self._program, found, *self._by_step(read))
+        return changed_loop(self._equation, self._program, found, *self._by_step(read))
 
     def _along(self, masks: Masks) -> tuple[Masks, Masks]:
         """Of its outputs, and of what enters its body: of carries at every step."""
