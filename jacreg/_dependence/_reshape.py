@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from math import prod
 
 from ._boolean import Boolean, kron, ones
@@ -26,19 +27,17 @@ def reshape(pattern: Pattern, new_shape: tuple[int, ...]) -> Pattern:
     target = tuple(n for n in new_shape if n != 1)
     # Groups are found from the left, so axes before the one at work have their new place.
     position = 0
-    for old, new in _groups(pattern.shape, target):
+    for old, new in runs(pattern.shape, target):
         pattern = _regroup(pattern, position, old, new)
         position += len(new)
     long = [axis for axis, size in enumerate(new_shape) if size != 1]
     return place_axes(pattern, dict(enumerate(long)), new_shape)
 
 
-def _groups(
-    old: tuple[int, ...], new: tuple[int, ...]
-) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
+def runs(old: Sequence[int], new: Sequence[int]) -> list[tuple[tuple[int, ...], tuple[int, ...]]]:
     """Shortest runs of old and new axes with equal products, left to right."""
     if 0 in old or 0 in new:
-        return [(old, new)]
+        return [(tuple(old), tuple(new))]
     groups, i, j = [], 0, 0
     while i < len(old) or j < len(new):
         start_i, start_j = i, j
@@ -49,7 +48,7 @@ def _groups(
                 left, i = left * old[i], i + 1
             else:
                 right, j = right * new[j], j + 1
-        groups.append((old[start_i:i], new[start_j:j]))
+        groups.append((tuple(old[start_i:i]), tuple(new[start_j:j])))
     return groups
 
 

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from .._dependence._reshape import runs
 from .._interpret import bind
 
 if TYPE_CHECKING:
@@ -60,7 +61,10 @@ def _reshape(
     if params["dimensions"] is not None or 0 in shape:
         return _bound(equation, which, jnp.broadcast_to(array, shape), values)[0]
     widened, result = list(array.shape), [1] * len(new)
-    for before, after in _groups(shape, new):
+    old_axes, new_axes = ([k for k, n in enumerate(each) if n != 1] for each in (shape, new))
+    for old, into in runs([shape[k] for k in old_axes], [new[k] for k in new_axes]):
+        before, old_axes = old_axes[: len(old)], old_axes[len(old) :]
+        after, new_axes = new_axes[: len(into)], new_axes[len(into) :]
         if any(array.shape[axis] != 1 for axis in before):
             for axis in before:
                 widened[axis] = shape[axis]
@@ -127,26 +131,6 @@ def _convolution(
         array, [1 if one and place == axis else n for place, n in enumerate(shape)]
     )
     return _bound(equation, which, array, values)[0]
-
-
-def _groups(old: tuple[int, ...], new: tuple[int, ...]) -> list[tuple[list[int], list[int]]]:
-    """Smallest runs of axes of two shapes of one size that hold equally many entries."""
-    found, i, j = [], 0, 0
-    while i < len(old) or j < len(new):
-        before, after, a, b = [], [], 1, 1
-        if i < len(old):
-            before, a, i = [i], old[i], i + 1
-        if j < len(new) and (a != 1 or not before or new[j] == 1):
-            after, b, j = [j], new[j], j + 1
-        while a != b:
-            if (a < b and i < len(old)) or j == len(new):
-                before.append(i)
-                a, i = a * old[i], i + 1
-            else:
-                after.append(j)
-                b, j = b * new[j], j + 1
-        found.append((before, after))
-    return found
 
 
 _RULES = {
