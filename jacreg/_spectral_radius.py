@@ -110,11 +110,31 @@ def _dense_radius(flat: FlatJacobian) -> Float[Array, " N"]:
     dense = dense.astype(accumulate_dtype(dense.dtype))
     finite = jnp.all(jnp.isfinite(dense), axis=(1, 2))
     dense, scale = normalized_matrices(jnp.where(finite[:, None, None], dense, 0))
-    values = one_by_one(jnp.linalg.eigvals)(dense)
+    values = _eigenvalues(dense)
     # The modulus has no derivative at zero, and nan is not a good one.
     zero = values == 0
     modulus = jnp.where(zero, 0, jnp.abs(jnp.where(zero, 1, values)))
     return jnp.where(finite, scale * jnp.max(modulus, axis=1), jnp.nan)
+
+
+@jax.custom_jvp
+def _eigenvalues(dense: Float[Array, "N n n"]) -> Array:
+    return one_by_one(jnp.linalg.eigvals)(dense)
+
+
+@_eigenvalues.defjvp
+def _simple(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    """The derivative where eigenvalues are simple; where all are zero, one that is finite."""
+    values, vectors = one_by_one(jnp.linalg.eig)(primals[0])
+    nilpotent = jnp.all(values == 0, axis=1)[:, None, None]
+    vectors = jnp.where(nilpotent, jnp.eye(vectors.shape[1], dtype=vectors.dtype), vectors)
+
+    def along(vectors: Array, moved: Array) -> Array:
+        moved = jnp.matmul(moved.astype(vectors.dtype), vectors, precision="highest")
+        return jnp.linalg.solve(vectors, moved)
+
+    moved = one_by_one(along)(vectors, tangents[0])
+    return values, jnp.diagonal(moved, axis1=1, axis2=2)
 
 
 def _arnoldi_radius(

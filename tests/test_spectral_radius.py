@@ -117,6 +117,25 @@ def test_gradient_by_central_differences(x64):
     assert np.isfinite(value(np.zeros((3, 3)))[1]).all()
 
 
+@pytest.mark.parametrize("scale", [0.0, 1.0])
+def test_where_all_eigenvalues_are_zero_the_gradient_is_too(scale):
+    """Of a strictly causal network: eigenvectors are parallel, and nothing can be solved."""
+    causal, other = scale * jnp.diag(jnp.ones(5), 1), jnp.diag(jnp.arange(6.0))
+
+    @jax.jit
+    @jax.value_and_grad
+    def total(kernels):
+        lin = jacreg.linearize(
+            lambda xs, kernels: jnp.einsum("ni,nij->nj", xs, kernels), jnp.ones((2, 6)), kernels
+        )
+        return jacreg.spectral_radius(lin, key=jax.random.key(0)).sum()
+
+    value, (of_causal, of_other) = total(jnp.stack([causal, other]))
+    np.testing.assert_allclose(value, 5, rtol=1e-6)
+    np.testing.assert_array_equal(of_causal, 0)
+    np.testing.assert_allclose(of_other, np.diag([0, 0, 0, 0, 0, 1]), atol=1e-6)
+
+
 def test_no_silent_gradient_above_the_dense_size():
     with pytest.raises(TypeError, match="has no gradient"):
         jax.grad(lambda a: _radius(a[None]).sum())(jnp.eye(150))
