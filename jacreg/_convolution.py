@@ -25,6 +25,7 @@ import jax.numpy as jnp
 from jax.extend.source_info_util import user_context
 from jax.interpreters import ad, batching, mlir
 
+from ._banded_convolution import convolve_banded, is_banded
 from ._canonical_convolution import run_with_canonical_convolutions
 from ._convolution_spec import IMAGES, KERNEL, OPERANDS, OUT, Convolution
 from ._grouped_convolution import convolve_in_groups
@@ -38,6 +39,7 @@ if TYPE_CHECKING:
 
     Function = Callable[[PyTree], PyTree]
     Wanted = Callable[[Any], bool]
+    Instead = Callable[..., Array]
 
 NAME = "jacreg_convolution"
 
@@ -65,8 +67,8 @@ def with_products(fn: Function, xs: PyTree) -> Function:
     return run
 
 
-def for_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
-    """Return the same function with such convolutions, for who calls it in the body of a loop."""
+def as_products(fn: Callable[..., Any]) -> Callable[..., Any]:
+    """Return the same function with such convolutions, traced where it is called."""
 
     def run(*args: PyTree) -> Any:
         if is_spread(args):
@@ -77,6 +79,28 @@ def for_loops(fn: Callable[..., Any]) -> Callable[..., Any]:
         return jax.tree.unflatten(jax.tree.structure(shapes), program(*jax.tree.leaves(args)))
 
     return run
+
+
+def as_written(closed: Any) -> Any:
+    """Return a program with `conv_general_dilated` for such convolutions, for who reads it."""
+    if not contains(closed.jaxpr, _is_product):
+        return closed
+    defined = partial(_apply, _is_product, _defined)
+    return jax.make_jaxpr(lambda *args: interpret(closed.jaxpr, closed.consts, args, defined))(
+        *map(_struct, closed.in_avals)
+    )
+
+
+def _is_product(equation: Any) -> bool:
+    return equation.primitive.name == NAME
+
+
+def _defined(equation: Any, *operands: Array) -> Array:
+    return _define(*operands, **equation.params)
+
+
+def _struct(aval: Any) -> jax.ShapeDtypeStruct:
+    return jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
 
 
 def convolve(equation: Any, images: Array, kernel: Array) -> Array:
@@ -109,7 +133,7 @@ def run_with_products(closed: Any, *args: Array) -> list[Array]:
 
     Those in a `while` loop, a branch or a derivative of their own stay as they are.
     """
-    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_convolution))
+    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_convolution, convolve))
 
 
 def evaluate(closed: Any, *args: Array) -> list[Array]:
@@ -119,10 +143,10 @@ def evaluate(closed: Any, *args: Array) -> list[Array]:
     are there, XLA's kernels serve well.
     """
     if is_spread(args) or not (
-        contains(closed.jaxpr, is_grouped) or contains(closed.jaxpr, _is_loop_of_convolutions)
+        contains(closed.jaxpr, is_served) or contains(closed.jaxpr, _is_loop_of_convolutions)
     ):
         return jex.jaxpr_as_fun(closed)(*args)
-    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_grouped))
+    return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_served, convolve))
 
 
 def is_convolution(equation: Any) -> bool:
@@ -134,6 +158,14 @@ def name_for_users(equation: Any) -> str:
     """The name of an operation, where this library's own stands for one of JAX the latter's."""
     name = equation.primitive.name
     return "conv_general_dilated" if name == NAME else name
+
+
+def is_served(equation: Any) -> bool:
+    """Whether this is a convolution that another form than XLA's serves better on a CPU."""
+    if not is_convolution(equation):
+        return False
+    images, kernel = (each.aval for each in equation.invars)
+    return is_grouped(equation) or is_banded(images, kernel, equation.params)
 
 
 def is_grouped(equation: Any) -> bool:
@@ -151,28 +183,24 @@ def _is_loop_of_convolutions(equation: Any) -> bool:
 _BODIES = {**HELD, "scan": "jaxpr"}
 
 
-def _apply(wanted: Wanted, equation: Any, operands: Sequence[Any]) -> list[Any]:
+def _apply(wanted: Wanted, instead: Instead, equation: Any, operands: Sequence[Any]) -> list[Any]:
+    """Evaluate an equation, with another operation where one is wanted, inside programs too."""
     name = equation.primitive.name
     if name in JIT:
-        return interpret_inner(equation, operands, partial(_apply, wanted))
+        return interpret_inner(equation, operands, partial(_apply, wanted, instead))
     if wanted(equation):
         # What stands for it is said to stand where it stood.
         with user_context(equation.source_info.traceback):
-            return [convolve(equation, *operands)]
+            return [instead(equation, *operands)]
     inner = equation.params.get(_BODIES.get(name))
-    wanted = is_convolution if name == "scan" else wanted
+    wanted = is_convolution if name == "scan" and instead is convolve else wanted
     if inner is None or not contains(getattr(inner, "jaxpr", inner), wanted):
         return bind(equation, operands)
     closed = inner if hasattr(inner, "jaxpr") else jex.ClosedJaxpr(inner, ())
-    structs = [
-        jax.ShapeDtypeStruct(aval.shape, aval.dtype, weak_type=aval.weak_type)
-        for aval in closed.in_avals
-    ]
-
-    def body(*args: Array) -> list[Array]:
-        return interpret(closed.jaxpr, closed.consts, args, partial(_apply, wanted))
-
-    found = jax.make_jaxpr(body)(*structs)
+    apply = partial(_apply, wanted, instead)
+    found = jax.make_jaxpr(lambda *args: interpret(closed.jaxpr, closed.consts, args, apply))(
+        *map(_struct, closed.in_avals)
+    )
     if found.consts:
         return bind(equation, operands)
     program = found if hasattr(inner, "jaxpr") else found.jaxpr
@@ -193,8 +221,10 @@ def _define(*operands: Array, role: str, convolution: Convolution) -> Array:
 
 def _run_on_cpu(*operands: Array, role: str, convolution: Convolution) -> Array:
     """The same, of convolutions that XLA:CPU has kernels for."""
-    plain = partial(convolve_in_groups, params=dict(convolution.params))
-    structs = map(convolution.struct, OPERANDS[role])
+    params, structs = dict(convolution.params), map(convolution.struct, OPERANDS[role])
+    if is_banded(convolution.struct(IMAGES), convolution.struct(KERNEL), params):
+        return _derive(partial(convolve_banded, params=params), role, convolution, *operands)
+    plain = partial(convolve_in_groups, params=params)
     program = jax.make_jaxpr(partial(_derive, plain, role, convolution))(*structs)
     if contains(program.jaxpr, is_convolution) or 0 in operands[0].shape:
         return run_with_canonical_convolutions(program, *operands)[0]

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 import jax
 import jax.numpy as jnp
 
-from ._convolution import evaluate, with_products
+from ._convolution import as_written, evaluate, with_products
 from ._errors import DirectionError, note_mistake
 from ._guard import has_pole, with_finite_factors, with_own_conditions
 from ._inputs import as_argument, as_input, check_inputs, check_no_numbers, note_flag
@@ -245,9 +245,10 @@ def linearize(
             "linearize: with has_aux=True the function must return (ys, aux), "
             f"got {type(shapes).__name__}."
         )
+    read = as_written(closed)
     ys_shape = shapes[0] if has_aux else shapes
     _check_outputs(ys_shape, num_examples)
-    out_tree, consts = jax.tree.structure(shapes), tuple(closed.consts)
+    out_tree, consts = jax.tree.structure(shapes), tuple(read.consts)
     differentiated = with_own_conditions(closed)
 
     def primal(xs: PyTree) -> Any:
@@ -255,10 +256,10 @@ def linearize(
         return jax.tree.unflatten(out_tree, outs)
 
     value, aux, tangent_map = _differentiated(primal, xs, has_aux)
-    written = jax.make_jaxpr(tangent_map)(xs)
+    written = as_written(jax.make_jaxpr(tangent_map)(xs))
     linear = with_finite_factors(written, jax.tree.leaves(xs))
-    left_out = linear is not written and has_pole(closed.jaxpr)
-    program = Program(closed.jaxpr, linear.jaxpr, out_tree, has_aux, mode, left_out)
+    left_out = linear is not written and has_pole(read.jaxpr)
+    program = Program(read.jaxpr, linear.jaxpr, out_tree, has_aux, mode, left_out)
     return Linearization(value, aux, xs, args, consts, tuple(linear.consts), program)
 
 

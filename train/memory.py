@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from jacreg._convolution import for_loops
+from jacreg._convolution import as_products
 from train.parallel import split_rows
 from train.problem import Outcome
 
@@ -70,7 +70,7 @@ def in_parts(
         first = jax.tree.map(lambda array: array[0], cut)
         carry = take(first, 0, state)
         rest = jax.tree.map(lambda array: array[1:], cut)
-        body = for_loops(add) if mesh is None or mesh.size == 1 else add
+        body = as_products(add) if mesh is None or mesh.size == 1 else add
         (state, usable, sums), _ = jax.lax.scan(body, carry, (rest, jnp.arange(1, parts)))
         loss, metrics, grads = jax.tree.map(lambda total: total / parts, sums)
         return (loss, Outcome(state, metrics, usable)), grads

@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from jacreg._convolution import for_loops
+from jacreg._convolution import as_products
 from train.expect import integer, number
 
 if TYPE_CHECKING:
@@ -116,7 +116,7 @@ def _walk(move: Callable[..., Any], start: Any, plan: tuple[np.ndarray, ...], ke
     xs = jnp.asarray(start)
     keys = jax.random.split(key, len(plan[0]))
     columns = [jnp.asarray(column, xs.dtype) for column in plan]
-    return jax.lax.scan(for_loops(move), xs, (*columns, keys))[0]
+    return jax.lax.scan(as_products(move), xs, (*columns, keys))[0]
 
 
 def _denoised(score: Score, xs: Any, level: float) -> Any:

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
+from .._convolution import as_written
 from .._interpret import CALLS, bind, interpret, interpret_inner
 from .._source import place
 from .._traced import is_traced
@@ -92,7 +93,7 @@ class Program:
 
 def read_program(fn: Callable[..., Any], struct: jax.ShapeDtypeStruct) -> Program:
     """Trace `fn` on an array of that shape, and evaluate all that does not depend on it."""
-    closed = jax.make_jaxpr(fn)(struct)
+    closed = as_written(jax.make_jaxpr(fn)(struct))
     argument = Tracked(0, tuple(struct.shape), jnp.dtype(struct.dtype))
     steps: list[Step] = []
     knowns: list[Any] = []

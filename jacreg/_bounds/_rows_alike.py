@@ -16,6 +16,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
+from .._convolution import as_written
 from .._forms import form_of
 from .._interpret import CALLS, interpret, interpret_inner
 from .._traced import is_traced
@@ -74,7 +75,7 @@ def rows_alike(fn: Callable[[Any], Any], xs: jax.ShapeDtypeStruct) -> bool:
 
 
 def _record(fn: Callable[[Any], Any], struct: jax.ShapeDtypeStruct) -> tuple[list[_Entry], Any]:
-    closed = jax.make_jaxpr(fn)(struct)
+    closed = as_written(jax.make_jaxpr(fn)(struct))
     entries: list[_Entry] = []
     count = 1
 

@@ -9,7 +9,7 @@ import jax
 import jax.extend.core as jex
 import jax.numpy as jnp
 
-from .._convolution import NAME, is_convolution, name_for_users
+from .._convolution import is_convolution, name_for_users
 from .._interpret import CALLS, bind, equations, interpret, interpret_inner
 from .._linearize import Linearization
 from .._source import place
@@ -223,8 +223,7 @@ def other_form(equation: Any) -> str | None:
         strided = any(s != 1 for each in strides for s in each)
         grouped = params["feature_group_count"] != 1 or params["batch_group_count"] != 1
         return "a convolution of another form" if strided or grouped else None
-    # Only convolutions in groups are this library's own in a linear program.
-    return "a convolution of another form" if name == NAME else None
+    return None
 
 
 def _dot_general(equation: Any, left: Any, right: Any) -> Tangent:
@@ -318,5 +317,4 @@ RULES: dict[str, Callable[..., Any]] = {
     "split": split,
     "dot_general": _dot_general,
     "conv_general_dilated": _convolution,
-    NAME: _convolution,  # as other_form has it, of another form always
 }

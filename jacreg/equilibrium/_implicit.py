@@ -11,7 +11,7 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 from jax.custom_derivatives import SymbolicZero
 
-from .._convolution import for_loops
+from .._convolution import as_products
 from .._sharding import match_sharding
 from .._structure import BatchStructure, accumulate_dtype
 from ._anderson import Rest, fixed_points
@@ -37,7 +37,7 @@ class Program:
         """Evaluate the cell."""
         flat = jax.tree.leaves((state, args))
         program = jex.jaxpr_as_fun(jex.ClosedJaxpr(self.jaxpr, consts))
-        outs = for_loops(program)(*flat)
+        outs = as_products(program)(*flat)
         cast = [out.astype(dtype) for out, dtype in zip(outs, self.structure.dtypes, strict=True)]
         return jax.tree.unflatten(self.structure.treedef, cast)
 

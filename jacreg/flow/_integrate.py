@@ -11,7 +11,7 @@ import jax
 import jax.numpy as jnp
 
 from .._checks import check_solver
-from .._convolution import for_loops
+from .._convolution import as_products
 from .._methods import Auto, Method
 from .._structure import accumulate_dtype
 from ._field import Field, Rate, check_field
@@ -139,7 +139,7 @@ def sample(
     if latents.shape != tuple(shape):
         raise ValueError(f"base must draw latents of shape {tuple(shape)}, got {latents.shape}.")
     check_field(field, latents, args)
-    rate, dtype = for_loops(Rate(field, args)), accumulate_dtype(latents.dtype)
+    rate, dtype = as_products(Rate(field, args)), accumulate_dtype(latents.dtype)
 
     def rates(t: Any, state: Any) -> Any:
         return (rate(state[0], t).astype(dtype),)

@@ -9,8 +9,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from .._coloring import Coloring
-from .._convolution import for_loops
+from .._convolution import as_products
 from .._frobenius import frobenius_squared
 from .._jacobian import jacobian
 from .._linearize import Linearization, linearize
@@ -84,12 +83,9 @@ def make_rates(
         )
         return trace, jnp.sum(lin.value**2, axes), norm
 
-    # A colouring is of the function as it was written.
-    fn = rate.fn if isinstance(method, Coloring) else for_loops(rate.fn)
-
     def rates(t: Any, state: Any) -> tuple[Any, ...]:
-        lin = linearize(fn, state[0], *rate.arguments(state[0], t))
+        lin = linearize(rate.fn, state[0], *rate.arguments(state[0], t))
         found = (lin.value, *terms(lin))
         return tuple(each.astype(state[0].dtype) for each in found)
 
-    return rates
+    return as_products(rates)  # a solver calls it in a loop

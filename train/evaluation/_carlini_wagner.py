@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import jax
 import jax.numpy as jnp
 
-from jacreg._convolution import for_loops
+from jacreg._convolution import as_products
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -48,7 +48,7 @@ def carlini_wagner(
     """
     import optax
 
-    logits = for_loops(logits)
+    logits = as_products(logits)
     axes = tuple(range(1, pixels.ndim))
     start = jnp.arctanh((2 * pixels - 1) * _INSIDE)
     optimizer = optax.adam(learning_rate)
