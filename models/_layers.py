@@ -15,7 +15,7 @@ import jax
 import jax.numpy as jnp
 
 from ._activations import initializer
-from .conv import ConvLayout, Lowering, PaddingLike, by_layout
+from .conv import ConvLayout, PaddingLike, by_layout
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -116,7 +116,6 @@ class Convolution:
     input_dilation: int = 1
     init: str = "lecun_normal"
     bias: bool = True
-    lowering: Lowering = "definition"
 
     @property
     def kernel_axes(self) -> tuple[str, str]:
@@ -137,7 +136,6 @@ class Convolution:
             "input_dilation": self.input_dilation,
             "use_bias": self.bias,
             "kernel_init": self.kernel_init,
-            "lowering": self.lowering,
         }
 
     def draw(self, key: jax.Array) -> dict[str, jax.Array]:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 from ._activations import activation
 from ._checks import check_images, dropout_rate, positive_integer, positive_integers
 from ._layers import Convolution, Dense, Layer, Net, own_axes
-from .conv import CHANNELS_LAST, ConvLayout, Lowering, flatten
+from .conv import CHANNELS_LAST, ConvLayout, flatten
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -29,7 +29,6 @@ class LeNetSpec:
       num_classes: the number of logits.
       dropout: the rate after both hidden dense layers.
       activation: the name of the activation between layers.
-      lowering: "auto" takes the faster form of the convolutions on CPU, "definition" never.
     """
 
     layout: ConvLayout = CHANNELS_LAST
@@ -37,7 +36,6 @@ class LeNetSpec:
     num_classes: int = 10
     dropout: float = 0.0
     activation: str = "tanh"
-    lowering: Lowering = "auto"
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=3)
@@ -59,15 +57,7 @@ class LeNetSpec:
         flat = math.prod((size // 2 - 4) // 2 for size in (height, width)) * 16
 
         def convolution(into, out, layout, padding):
-            return Convolution(
-                into,
-                out,
-                5,
-                layout,
-                padding=padding,
-                init="glorot_uniform",
-                lowering=self.lowering,
-            )
+            return Convolution(into, out, 5, layout, padding=padding, init="glorot_uniform")
 
         return {
             "conv_1": convolution(channels, 6, self.layout, 2),

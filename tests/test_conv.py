@@ -214,7 +214,6 @@ def bad(**options):
         ({"padding": 0.5}, TypeError, "padding must be an integer"),
         ({"padding": "VALID", "kernel_dilation": 4}, ValueError, "window spans 9 along H"),
         ({"layout": "NHWC"}, TypeError, "list of three strings"),
-        ({"lowering": "fast"}, ValueError, "lowering must be"),
     ],
 )
 def test_bad_input(options, error, message):

@@ -36,7 +36,6 @@ class Classifier(NamedTuple):
         layers: from weights, or their gradient, to kernels and biases in PyTorch's axes and order.
         modules: from `torch.nn` to the layers, which follow one another.
         channels_first: whether the images are.
-        defined: the same network with convolutions as they are defined, where `plain` has others.
     """
 
     setting: str
@@ -48,7 +47,6 @@ class Classifier(NamedTuple):
     layers: Callable[[Any], list[np.ndarray]]
     modules: Callable[[Any], Sequence[Any]]
     channels_first: bool = False
-    defined: Callable[[Any], Fn] | None = None
 
 
 class _CNN(nnx.Module):
@@ -85,12 +83,11 @@ def flax_cnn(batch: int) -> Classifier:
 def lenet(batch: int) -> Classifier:
     """LeNet' of Hoffman et al. 2019 by `models.build`."""
     model = models.build("lenet", framework="nnx", key=jax.random.key(0))
-    same = models.build("lenet", framework="nnx", key=jax.random.key(0), lowering="definition")
     kernels = (
         *(("conv_1", None), ("conv_2", None), ("dense_1", (5, 5, 16))),
         *(("dense_2", None), ("dense_3", None)),
     )
-    found = _of_nnx(
+    return _of_nnx(
         f"LeNet', batch {batch}",
         model,
         _images(batch, (28, 28, 1)),
@@ -102,8 +99,6 @@ def lenet(batch: int) -> Classifier:
             nn.Linear(84, CLASSES),
         ],
     )
-    definition, _, rest = nnx.split(same, nnx.Param, ...)
-    return found._replace(defined=lambda params: nnx.merge(definition, params, rest))
 
 
 class _Strided(eqx.Module):

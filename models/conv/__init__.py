@@ -17,7 +17,6 @@ from ._layout import CHANNELS_LAST as CHANNELS_LAST
 from ._layout import ConvLayout as ConvLayout
 from ._layout import flatten as flatten
 from ._layout import transpose_axes as transpose_axes
-from ._lowering import Lowering as Lowering
 from ._pool import average_pool as average_pool
 from ._pool import global_average_pool as global_average_pool
 from ._pool import max_pool as max_pool

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import partial
 from typing import TYPE_CHECKING
 
 import jax.numpy as jnp
 from jax import lax
 
+from jacreg._convolution import as_products
+
 from ._layout import ConvLayout
-from ._lowering import Lowering, lowered_conv
 from ._window import PaddingLike, explicit_padding, per_dimension, positive
 
 if TYPE_CHECKING:
@@ -26,7 +28,6 @@ def conv(
     input_dilation: int | Sequence[int] = 1,
     kernel_dilation: int | Sequence[int] = 1,
     groups: int = 1,
-    lowering: Lowering = "definition",
 ) -> Inexact[Array, "..."]:
     """Convolve a batch with a kernel, both in the layout's own axis order.
 
@@ -44,8 +45,6 @@ def conv(
         convolution).
       kernel_dilation: spreads the kernel by zeros (an atrous convolution).
       groups: splits the channels into so many convolutions side by side.
-      lowering: "definition" is `lax.conv_general_dilated`; "auto" takes, on CPU and for the few
-        small convolutions where it is faster, a matrix product with the same value.
 
     Returns: the convolved batch, axes as `layout.outputs`.
 
@@ -64,13 +63,8 @@ def conv(
     sizes = dilated_sizes(xs.shape, layout.inputs, dims, input_dilation)
     windows = dilated_sizes(kernel.shape, layout.kernel, dims, kernel_dilation)
     pairs = explicit_padding(padding, sizes, windows, strides, dims)
-    if max(input_dilation + kernel_dilation) == 1 and groups == 1:
-        ys = lowered_conv(xs, kernel, layout, strides, pairs, lowering)
-        if ys is not None:
-            return ys
-    return lax.conv_general_dilated(
-        xs,
-        kernel,
+    convolve = partial(
+        lax.conv_general_dilated,
         window_strides=strides,
         padding=pairs,
         lhs_dilation=input_dilation,
@@ -78,6 +72,7 @@ def conv(
         dimension_numbers=layout.dimension_numbers,
         feature_group_count=groups,
     )
+    return as_products(convolve)(xs, kernel)
 
 
 def add_bias(

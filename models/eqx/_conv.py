@@ -12,7 +12,6 @@ import jax.numpy as jnp
 from .._checks import positive_integer
 from ..conv import (
     ConvLayout,
-    Lowering,
     PaddingLike,
     add_bias,
     conv,
@@ -39,7 +38,6 @@ class Conv(eqx.Module):
     input_dilation: int | Sequence[int] = eqx.field(static=True)
     kernel_dilation: int | Sequence[int] = eqx.field(static=True)
     groups: int = eqx.field(static=True)
-    lowering: Lowering = eqx.field(static=True)
 
     def __init__(
         self,
@@ -57,7 +55,6 @@ class Conv(eqx.Module):
         kernel_init: Callable | None = None,
         bias_init: Callable = jax.nn.initializers.zeros,
         param_dtype=float,
-        lowering: Lowering = "definition",
         key: jax.Array,
     ):
         """Arguments as `models.conv.conv` has them, and
@@ -84,7 +81,7 @@ class Conv(eqx.Module):
         self.strides, self.padding = _hashable(strides), _hashable(padding)
         self.input_dilation = _hashable(input_dilation)
         self.kernel_dilation = _hashable(kernel_dilation)
-        self.groups, self.lowering = groups, lowering
+        self.groups = groups
 
     def __call__(
         self, x: Float[Array, "..."], *, key: jax.Array | None = None
@@ -105,7 +102,6 @@ class Conv(eqx.Module):
             input_dilation=self.input_dilation,
             kernel_dilation=self.kernel_dilation,
             groups=self.groups,
-            lowering=self.lowering,
         )
         y = jnp.squeeze(ys, self.layout.outputs.index("N"))
         return (

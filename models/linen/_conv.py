@@ -9,10 +9,9 @@ import flax.linen as nn
 import jax
 
 from .._checks import positive_integer
-from .._pooled import activated_max_pool, convolved_max_pool
+from .._pooled import activated_max_pool
 from ..conv import (
     ConvLayout,
-    Lowering,
     PaddingLike,
     add_bias,
     conv,
@@ -48,7 +47,6 @@ class Conv(nn.Module):
     kernel_init: Callable | None = None
     bias_init: Callable = jax.nn.initializers.zeros
     param_dtype: Any = float
-    lowering: Lowering = "definition"
 
     @nn.compact
     def __call__(
@@ -75,11 +73,6 @@ class Conv(nn.Module):
         bias = (
             self.param("bias", self.bias_init, (self.features,), dtype) if self.use_bias else None
         )
-        plain = (self.strides, self.input_dilation, self.kernel_dilation, self.groups) == (1,) * 4
-        if pool is not None and plain and bias is not None:
-            return convolved_max_pool(
-                xs, kernel, bias, layout, *pool, padding=self.padding, lowering=self.lowering
-            )
         ys = conv(
             xs,
             kernel,
@@ -89,7 +82,6 @@ class Conv(nn.Module):
             input_dilation=self.input_dilation,
             kernel_dilation=self.kernel_dilation,
             groups=self.groups,
-            lowering=self.lowering,
         )
         if bias is not None:
             ys = add_bias(ys, bias, layout.outputs)

@@ -11,7 +11,6 @@ from flax import nnx
 from .._checks import positive_integer
 from ..conv import (
     ConvLayout,
-    Lowering,
     PaddingLike,
     add_bias,
     conv,
@@ -45,7 +44,6 @@ class Conv(nnx.Module):
         kernel_init: Callable | None = None,
         bias_init: Callable = jax.nn.initializers.zeros,
         param_dtype=float,
-        lowering: Lowering = "definition",
         rngs: nnx.Rngs,
     ):
         """Arguments as `models.conv.conv` has them, and
@@ -71,7 +69,6 @@ class Conv(nnx.Module):
         self.strides, self.padding = strides, padding
         self.input_dilation, self.kernel_dilation = input_dilation, kernel_dilation
         self.groups = groups
-        self.lowering: Lowering = lowering
 
     def __call__(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Convolve a batch."""
@@ -84,6 +81,5 @@ class Conv(nnx.Module):
             input_dilation=self.input_dilation,
             kernel_dilation=self.kernel_dilation,
             groups=self.groups,
-            lowering=self.lowering,
         )
         return ys if self.bias is None else add_bias(ys, self.bias[...], self.layout.outputs)

@@ -11,7 +11,7 @@ from flax import nnx
 from jacreg.nnx import GaussianNoise
 
 from .._layers import BatchNorm, Bias, Convolution, Dense, Layer, dtype
-from .._pooled import activated_max_pool, convolved_max_pool
+from .._pooled import activated_max_pool
 from ._conv import Conv
 
 if TYPE_CHECKING:
@@ -81,20 +81,8 @@ class Net:
         self, name: str, xs: Float[Array, "..."], activation: str, window: int
     ) -> Float[Array, "..."]:
         """Max-pooling of the activation of a convolution."""
-        layer = getattr(self.network, name)
-        if type(layer) is not Conv or layer.bias is None:  # one that took the layer's place
-            inner = self.network.spec.layout.following
-            return activated_max_pool(layer(xs), activation, window, inner)
-        return convolved_max_pool(
-            xs,
-            layer.kernel[...],
-            layer.bias[...],
-            layer.layout,
-            activation,
-            window,
-            padding=layer.padding,
-            lowering=layer.lowering,
-        )
+        inner = self.network.spec.layout.following
+        return activated_max_pool(self.apply(name, xs), activation, window, inner)
 
     def drop(self, xs: Float[Array, "..."]) -> Float[Array, "..."]:
         """Dropout, where the network has it."""
