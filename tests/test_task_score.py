@@ -79,7 +79,7 @@ class TestOptions:
             ({**LADDER, "smoothing": 0.1}, r"task\.smoothing.*task\.scales"),
             ({"loss": "denoising", "scales": [2.0, 0.1]}, r"least < largest"),
             ({"loss": "denoising", "scales": [-2.0, 0.1]}, r"task\.scales.*> 0"),
-            ({"loss": "denoising", "scales": [0.1]}, r"task\.scales.*2 of"),
+            ({"loss": "denoising", "scales": [0.1]}, r"task\.scales.*a list of 2"),
             ({"loss": "sliced_vr", "method": "exact"}, r"task\.method.*no trace"),
             ({"loss": "implicit", "method": "projection"}, r"task\.method.*\"hutchinson\""),
             ({"loss": "implicit", "num_probes": 2}, r"task\.num_probes.*no slices"),
