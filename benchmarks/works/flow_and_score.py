@@ -28,7 +28,7 @@ _TRACE_KEY = jax.random.key(3)
 
 def compare() -> list[Comparison]:
     """Time a training step of each, on equal losses and gradients."""
-    return [*_flows(), *_scores(), _coloured()]
+    return [*_flows(), *_scores(), _images()]
 
 
 def _flows() -> list[Comparison]:
@@ -163,20 +163,19 @@ def _scores() -> list[Comparison]:
     ]  # fmt: skip
 
 
-def _coloured() -> Comparison:
+def _images() -> Comparison:
     """Exact score matching on images against 48 slices at once."""
     model = models.build(
         "score_conv", framework="equinox", key=_KEY, input_shape=(28, 28, 1), widths=(16, 16)
     )
     xs = jax.random.normal(jax.random.key(1), (8, 28, 28, 1))
-    coloring = jacreg.color(jacreg.eqx.function(model), xs)
     lin = jacreg.linearize(jacreg.eqx.function(model), xs[:1])
-    traces = [jacreg.divergence(lin, method) for method in (coloring, jacreg.Exact(784))]
+    traces = [jacreg.divergence(lin, method) for method in (jacreg.Auto(), jacreg.Exact(784))]
     difference = assert_equal(traces[0], traces[1], 1e-4)
 
     def exact(model: Any, xs: Any) -> Any:
         lin = jacreg.linearize(jacreg.eqx.function(model), xs)
-        return jnp.mean(jacreg.losses.implicit_score_matching(lin, coloring))
+        return jnp.mean(jacreg.losses.implicit_score_matching(lin))
 
     def slices(model: Any, xs: Any) -> Any:
         scores, push = jax.linearize(jax.vmap(model), xs)
