@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 import numpy as np
 
+from ._canonical_convolution import from_canonical, to_canonical
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -52,10 +54,7 @@ def convolve_banded(
     `block` shifted copies (banded, Toeplitz) and is the same for every block.
     """
     numbers = params["dimension_numbers"]
-    batch, channels_axis, *places = numbers.lhs_spec
-    out, into, *offsets = numbers.rhs_spec
-    images = jnp.transpose(images, (batch, *places, channels_axis))
-    kernel = jnp.transpose(kernel, (*offsets, into, out))
+    images, kernel = to_canonical(images, kernel, numbers)
     height, width, channels, features = kernel.shape
     num_examples = images.shape[0]
     images = jnp.pad(images, ((0, 0), *params["padding"], (0, 0)))
@@ -79,10 +78,7 @@ def convolve_banded(
     patches = patches.reshape(-1, height * span * channels)
     outs = patches @ band.reshape(height * span * channels, block * features)
     outs = outs.reshape(num_examples, out_height, num_blocks * block, features)[:, :, :out_width]
-    order = [0] * 4
-    for place, axis in enumerate((numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])):
-        order[axis] = place
-    return jnp.transpose(outs, order)
+    return from_canonical(outs, numbers)
 
 
 def _shifts(width: int, block: int, dtype: Any) -> np.ndarray:

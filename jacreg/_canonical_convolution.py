@@ -35,24 +35,29 @@ def _apply(equation: Any, operands: Sequence[Any]) -> list[Any]:
 
 
 def _convolution(equation: Any, operands: Sequence[Any]) -> list[Any]:
-    (batch, channels, *places), (out, into, *offsets), out_spec = equation.params[
-        "dimension_numbers"
-    ]
-    last = len(places) + 1
-    spatial = tuple(range(1, last))
-    images, kernel = operands
-    # The place of each axis of the result in the canonical order, batch, spatial, channels.
-    order = [0] * (last + 1)
-    for axis, place in zip(out_spec, (0, last, *spatial), strict=True):
-        order[axis] = place
-    found = bind(
-        equation,
-        [
-            jnp.transpose(images, (batch, *places, channels)),
-            jnp.transpose(kernel, (*offsets, into, out)),
-        ],
-        dimension_numbers=jax.lax.ConvDimensionNumbers(
-            (0, last, *spatial), (last, last - 1, *range(last - 1)), (0, last, *spatial)
-        ),
+    numbers = equation.params["dimension_numbers"]
+    last = len(numbers.lhs_spec) - 1
+    images = (0, last, *range(1, last))
+    canonical = jax.lax.ConvDimensionNumbers(images, (last, last - 1, *range(last - 1)), images)
+    arrays = to_canonical(operands[0], operands[1], numbers)
+    found = bind(equation, arrays, dimension_numbers=canonical)
+    return [from_canonical(found[0], numbers)]
+
+
+def to_canonical(images: Array, kernel: Array, numbers: Any) -> tuple[Array, Array]:
+    """Images as [N, spatial, C] and the kernel as [spatial, I, O]."""
+    batch, channels, *places = numbers.lhs_spec
+    out, into, *offsets = numbers.rhs_spec
+    return (
+        jnp.transpose(images, (batch, *places, channels)),
+        jnp.transpose(kernel, (*offsets, into, out)),
     )
-    return [jnp.transpose(found[0], order)]
+
+
+def from_canonical(outs: Array, numbers: Any) -> Array:
+    """A result [N, spatial, C] in the order of axes that is asked for."""
+    batch, channels, *places = numbers.out_spec
+    order = [0] * outs.ndim
+    for place, axis in enumerate((batch, *places, channels)):
+        order[axis] = place
+    return jnp.transpose(outs, order)

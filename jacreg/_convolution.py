@@ -142,8 +142,8 @@ def evaluate(closed: Any, *args: Array) -> list[Array]:
     The gradient of a penalty by the weights goes through the forward pass too. What the others
     are there, XLA's kernels serve well.
     """
-    if is_spread(args) or not (
-        contains(closed.jaxpr, is_served) or contains(closed.jaxpr, _is_loop_of_convolutions)
+    if is_spread(args) or not contains(
+        closed.jaxpr, lambda each: is_served(each) or _is_loop_of_convolutions(each)
     ):
         return jex.jaxpr_as_fun(closed)(*args)
     return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_served, convolve))

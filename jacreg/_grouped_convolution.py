@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
+from ._canonical_convolution import from_canonical, to_canonical
 from ._convolution_spec import met_by_taps
 from ._structure import accumulate_dtype
 
@@ -66,10 +67,8 @@ def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
     numbers = params["dimension_numbers"]
     dtype = params["preferred_element_type"] or images.dtype
     wide = accumulate_dtype(dtype)
-    images = jnp.transpose(
-        images, (numbers.lhs_spec[0], *numbers.lhs_spec[2:], numbers.lhs_spec[1])
-    )
-    kernel = jnp.transpose(kernel, (*numbers.rhs_spec[2:], *numbers.rhs_spec[1::-1]))[..., 0, :]
+    images, kernel = to_canonical(images, kernel, numbers)
+    kernel = kernel[..., 0, :]
     *sides, channels = kernel.shape
     kernel = kernel.astype(wide).reshape((*sides, images.shape[-1], -1))
     met, found = list(met_by_taps(images.astype(wide), sides, params)), []
@@ -81,7 +80,4 @@ def _by_taps(images: Array, kernel: Array, params: Mapping[str, Any]) -> Array:
         found.append(total)
     outs = jnp.stack(found, -1)
     outs = outs.reshape((*outs.shape[:-2], channels)).astype(dtype)
-    order = [0] * outs.ndim
-    for place, axis in enumerate((numbers.out_spec[0], *numbers.out_spec[2:], numbers.out_spec[1])):
-        order[axis] = place
-    return jnp.transpose(outs, order)
+    return from_canonical(outs, numbers)
