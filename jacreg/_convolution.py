@@ -57,28 +57,18 @@ def with_products(fn: Function, xs: PyTree) -> Function:
     if is_spread(xs):
         return fn
     closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
-    if not contains(closed.jaxpr, is_convolution):
-        return fn
+    served = contains(closed.jaxpr, is_convolution)
+    program = partial(run_with_products, closed) if served else jex.jaxpr_as_fun(closed)
 
     def run(given: PyTree) -> PyTree:
-        outs = run_with_products(closed, *jax.tree.leaves(given))
-        return jax.tree.unflatten(jax.tree.structure(shapes), outs)
+        return jax.tree.unflatten(jax.tree.structure(shapes), program(*jax.tree.leaves(given)))
 
     return run
 
 
 def as_products(fn: Callable[..., Any]) -> Callable[..., Any]:
     """Return the same function with such convolutions, traced where it is called."""
-
-    def run(*args: PyTree) -> Any:
-        if is_spread(args):
-            return fn(*args)
-        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(*args)
-        served = contains(closed.jaxpr, is_convolution)
-        program = partial(run_with_products, closed) if served else jex.jaxpr_as_fun(closed)
-        return jax.tree.unflatten(jax.tree.structure(shapes), program(*jax.tree.leaves(args)))
-
-    return run
+    return lambda *args: with_products(lambda given: fn(*given), args)(args)
 
 
 def as_written(closed: Any) -> Any:
