@@ -232,6 +232,14 @@ class TestTheOrderOfAField:
         self.same(lambda xs, ts: jnp.tanh(xs) * ts[:, None])
         self.same(lambda xs, ts, c: jnp.tanh(xs) * ts[:, None] * c[:, None], jnp.ones(3))
 
+    def test_a_time_that_stands_second_is_the_time(self):
+        """Though what follows it is called `args`: these broadcast the other way round too."""
+        one = jnp.ones((3, 1))
+        self.same(lambda x, t, args: jnp.tanh(x) * jnp.expand_dims(t, range(t.ndim, 2)) * args, one)
+        self.same(lambda x, ts, args: jnp.tanh(x) * ts.mean() * args, one)
+        with pytest.raises(TypeError, match=r"here with xs, ts; got one with .*x, t, args"):
+            check_field(lambda x, t, args: x * t, self.xs, ())
+
     def test_diffrax_order_is_known_by_its_names(self):
         def three(t, y, args):
             assert args is None

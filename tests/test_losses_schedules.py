@@ -76,6 +76,19 @@ def test_ramp_is_linear_between_its_ends():
     assert [float(jax.jit(falling)(s)) for s in range(4)] == [1, 0.5, 0, 0]
 
 
+@pytest.mark.parametrize("dtype", ["uint8", "int8", "uint32"])
+def test_a_step_is_counted_in_whichever_integers_it_comes(dtype):
+    """The optimizer of Flax nnx has its step in uint32, where 0 - begin is 4294967288."""
+    for schedule in (
+        losses.ramp(0.0, 1.0, 300, begin=8, num_stages=3),
+        losses.ramp(0.0, 1.0, 300, begin=8),
+        losses.every(300),
+    ):
+        steps = np.array([0, 5, 8, 44, 108])
+        found = jax.vmap(schedule)(jnp.asarray(steps, dtype))
+        np.testing.assert_allclose(found, [schedule(int(step)) for step in steps])
+
+
 def test_ramp_in_stages_is_the_official_schedule():
     """weight + 0.1 * (step // interval), until it has been raised n times."""
     interval, n, gamma = 7, 3, 0.5

@@ -46,8 +46,9 @@ def time_first(field: Field) -> TimeFirst:
 
     It is called with the time as a scalar, the batch `[N, *in]`, and for `args` the conditions of
     the flow: None without one, the condition itself where there is one, a tuple of several. Not
-    needed where the first parameter is called `t` or `time`, or the third `args`. A field of one
-    example is `jax.vmap(field, in_axes=(None, 0, None))`, or 0 for conditions.
+    needed where the first parameter is called `t` or `time`, or the third `args` and the second
+    not `t`, `time`, `ts` or `times`. A field of one example is
+    `jax.vmap(field, in_axes=(None, 0, None))`, or 0 for conditions.
 
     Example:
         >>> import jax.numpy as jnp, jacreg.flow
@@ -152,7 +153,9 @@ def _is_time_first(field: Field) -> bool:
             f"parameters ({', '.join(names)}). Swap them, or mark one that takes the time as a "
             "scalar with jacreg.flow.time_first(field)."
         )
-    return names[:1] != [] and (names[0] in _TIME or names[2:3] == ["args"])
+    # (x, t, args) has its time in the second place, as here; diffrax's (s, y, args) does not.
+    time_second = names[1:2] != [] and names[1] in (*_TIME, *_TIMES)
+    return names[:1] != [] and (names[0] in _TIME or (names[2:3] == ["args"] and not time_second))
 
 
 def _check_call(field: Field, args: tuple[PyTree, ...]) -> None:

@@ -163,7 +163,9 @@ def _whole(who: str, step: Any) -> Int[Array, ""]:
         raise ValueError(f"{who}: step must be 0 to {_LAST_STEP}, got {step}.")
     if not jnp.issubdtype(jnp.result_type(step), jnp.integer):
         raise TypeError(f"{who}: step must be an integer, got {step!r}.")
-    return jnp.asarray(step)
+    # Signed and wide: without a sign step - begin wraps, and in 8 bits k does not fit.
+    array = jnp.asarray(step)
+    return array.astype(jnp.int64 if array.dtype.itemsize == 8 else jnp.int32)
 
 
 def _check_number(who: str, name: str, value: Any) -> None:
