@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Annotated
 
 import jax
 import jax.numpy as jnp
@@ -31,6 +32,10 @@ INITIALIZERS: dict[str, Callable] = {
     "lecun_normal": jax.nn.initializers.lecun_normal(),
     "lecun_uniform": jax.nn.initializers.lecun_uniform(),
 }
+
+# An option by name, annotated with the names that there are.
+Activation = Annotated[str, tuple(ACTIVATIONS)]
+Initializer = Annotated[str, tuple(INITIALIZERS)]
 
 
 def activation(name: str) -> Callable:

@@ -7,7 +7,7 @@ import itertools
 import math
 from typing import TYPE_CHECKING
 
-from ._activations import activation, initializer
+from ._activations import Activation, Initializer, activation, initializer
 from ._checks import positive_integer, positive_integers
 from ._layers import Bias, Dense, Layer, OpenNet
 from ._vectors import vectors
@@ -39,8 +39,8 @@ class AutoencoderSpec:
     input_shape: tuple[int, ...] = (28, 28, 1)
     hidden: tuple[int, ...] = (1000,)
     num_classes: int = 10
-    activation: str = "sigmoid"
-    initializer: str = "glorot_uniform"
+    activation: Activation = "sigmoid"
+    initializer: Initializer = "glorot_uniform"
     tied: bool = True
 
     def __post_init__(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+from typing import Annotated
 
 from jacreg._nearest import unknown
 
@@ -34,9 +35,9 @@ class DifferentialMLPSpec:
     input_shape: tuple[int, ...] = (1,)
     outputs: int = 1
     hidden: tuple[int, ...] = (64, 64)
-    activation: str = "softplus"
+    activation: Annotated[str, ACTIVATIONS] = "softplus"
     beta: float = 1.0
-    init: str = "lecun"
+    init: Annotated[str, INITS] = "lecun"
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=1)

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import dataclasses
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Annotated
 
 from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from .conv import CHANNELS_LAST, ConvLayout
 
 if TYPE_CHECKING:
     from jacreg.equilibrium import EquilibriumSolver
+
+Solver = Annotated[str, ("anderson", "iteration")]
 
 
 @dataclasses.dataclass(frozen=True)
@@ -30,7 +32,7 @@ class EquilibriumSpec:
     input_shape: tuple[int, ...] = (1,)
     outputs: int = 1
     hidden: int = 50
-    solver: str = "anderson"
+    solver: Solver = "anderson"
     tolerance: float = 1e-4
     max_steps: int = 50
     memory: int = 5
@@ -78,7 +80,7 @@ class MDEQSpec:
     widths: tuple[int, ...] = (16, 32)
     groups: int = 4
     stem_depth: int = 1
-    solver: str = "anderson"
+    solver: Solver = "anderson"
     tolerance: float = 1e-2
     max_steps: int = 30
     memory: int = 5

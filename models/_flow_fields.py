@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 
-from ._activations import activation
+from ._activations import Activation, activation
 from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from .conv import CHANNELS_LAST, ConvLayout
 
@@ -23,7 +23,7 @@ class FlowSpec:
     layout: ConvLayout = CHANNELS_LAST
     input_shape: tuple[int, ...] = (2,)
     hidden: tuple[int, ...] = (64, 64, 64)
-    activation: str = "tanh"
+    activation: Activation = "tanh"
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=1)
@@ -48,7 +48,7 @@ class FlowConvSpec:
     input_shape: tuple[int, ...] = (28, 28, 1)
     widths: tuple[int, ...] = (16, 16)
     kernel_size: int = 3
-    activation: str = "softplus"
+    activation: Activation = "softplus"
 
     def __post_init__(self):
         check_image_spec(self)

@@ -7,7 +7,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._activations import activation
+from ._activations import Activation, activation
 from ._checks import check_images, dropout_rate, positive_integer, positive_integers
 from ._layers import Convolution, Dense, Layer, Net, own_axes
 from .conv import CHANNELS_LAST, ConvLayout, flatten
@@ -35,7 +35,7 @@ class LeNetSpec:
     input_shape: tuple[int, ...] = (28, 28, 1)
     num_classes: int = 10
     dropout: float = 0.0
-    activation: str = "tanh"
+    activation: Activation = "tanh"
 
     def __post_init__(self):
         shape = positive_integers("input_shape", self.input_shape, length=3)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Sequence
 from math import prod
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import jax
 import jax.numpy as jnp
@@ -101,7 +101,7 @@ class LipschitzCNNSpec:
     widths: tuple[int, ...] = (16, 32)
     blocks: int = 2
     hidden: int = 128
-    layer: str = "sll"
+    layer: Annotated[str, LAYERS] = "sll"
     constrained: bool = True
 
     def __post_init__(self):

@@ -8,7 +8,7 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-from ._activations import activation, initializer
+from ._activations import Activation, Initializer, activation, initializer
 from ._checks import dropout_rate, noise_scale, positive_integer, positive_integers
 from ._layers import Dense, Layer, Net
 from ._vectors import vectors
@@ -42,8 +42,8 @@ class MLPSpec:
     input_shape: tuple[int, ...] = (28, 28, 1)
     num_classes: int = 10
     hidden: tuple[int, ...] = (200, 200)
-    activation: str = "relu"
-    initializer: str = "glorot_uniform"
+    activation: Activation = "relu"
+    initializer: Initializer = "glorot_uniform"
     dropout: float = 0.0
     noise: float = 0.0
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import jax.numpy as jnp
 
-from ._activations import activation
+from ._activations import Activation, activation
 from ._checks import (
     check_image_spec,
     check_images,
@@ -66,7 +66,7 @@ class ResNetSpec:
     widths: tuple[int, ...] = (16, 32, 64)
     blocks: tuple[int, ...] = (1, 1, 1)
     dropout: float = 0.0
-    activation: str = "relu"
+    activation: Activation = "relu"
 
     def __post_init__(self):
         check_image_spec(self, each="stage")

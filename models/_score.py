@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import jax
 import jax.numpy as jnp
 
-from ._activations import activation, initializer
+from ._activations import Activation, Initializer, activation, initializer
 from ._checks import check_image_spec, check_images, positive_integer, positive_integers
 from ._condition import Shifts, shift_layers
 from ._layers import Convolution, Dense, Layer, Net, own_axes
@@ -40,7 +40,7 @@ class ScoreConvSpec:
     input_shape: tuple[int, ...] = (28, 28, 1)
     widths: tuple[int, ...] = (32, 32)
     kernel_size: int = 3
-    activation: str = "silu"
+    activation: Activation = "silu"
     conditional: bool = False
 
     def __post_init__(self):
@@ -92,7 +92,7 @@ class ScoreUNetSpec:
     layout: ConvLayout = CHANNELS_LAST
     input_shape: tuple[int, ...] = (28, 28, 1)
     widths: tuple[int, ...] = (32, 64)
-    activation: str = "silu"
+    activation: Activation = "silu"
     conditional: bool = False
 
     def __post_init__(self):
@@ -159,8 +159,8 @@ class ScoreMLPSpec:
     layout: ConvLayout = CHANNELS_LAST
     input_shape: tuple[int, ...] = (2,)
     hidden: tuple[int, ...] = (128, 128, 128)
-    activation: str = "softplus"
-    initializer: str = "glorot_uniform"
+    activation: Activation = "softplus"
+    initializer: Initializer = "glorot_uniform"
     potential: bool = False
     conditional: bool = False
 

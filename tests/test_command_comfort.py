@@ -185,6 +185,9 @@ class TestList:
             assert unsaid not in out
         assert 'solver: one of "dopri5", "rk4" (default dopri5)' in out
         assert "columns: the name of a column, its number from 1, or a list of these (may" in out
+        assert "a string that is not empty" not in out
+        assert 'activation: one of "cos", "elu", "gelu", "identity", "leaky_relu",' in out
+        assert 'solver: one of "anderson", "iteration" (default anderson)' in out
 
     def test_a_reader_that_has_enough(self):
         code = "import sys; from train.__main__ import main; sys.exit(main(['--list']))"

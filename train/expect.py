@@ -180,10 +180,12 @@ def _evaluated(annotation: Any, names: dict[str, Any]) -> Any:
 
 
 def expected(annotation: Any) -> Expect:
-    """Return what an annotation accepts; `Annotated[..., Expect]` says it outright."""
+    """Return what an annotation accepts; `Annotated` with an `Expect` or with names says it."""
     for extra in getattr(annotation, "__metadata__", ()):
         if isinstance(extra, Expect):
             return extra
+        if isinstance(extra, tuple):
+            return string(extra)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
     if annotation is bool:
         return boolean()
