@@ -102,7 +102,7 @@ class TestTrain:
     ):
         (tmp_path / "config.toml").write_text("[tool]\nname = 1\n")
         for override, said in {
-            "penalty.0.method=hutchinson": "error: model, task and penalties",
+            "penalty.0.method=hutchinson": "error: penalty.0.method: frobenius_squared: method",
             "training.steps=3": "its config.toml does not parse",
         }.items():
             assert main([config_file, override, "--workdir", str(tmp_path)]) == 2

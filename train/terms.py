@@ -199,7 +199,16 @@ def _bind(
         )
     if penalty.given is not None:
         return own_penalty(penalty.given, index)
-    return lambda *sources: row(*sources, **options)
+
+    def compute(*sources: Any) -> Any:
+        try:
+            return row(*sources, **options)
+        except TypeError as error:
+            if penalty.method is None:
+                raise
+            raise ConfigError(f"penalty.{index}.method: {error}") from None
+
+    return compute
 
 
 def _resolved(method: Deferred, resolve: Callable[..., Any] | None, statistics: str) -> Any:
