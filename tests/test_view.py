@@ -3,6 +3,8 @@
 import base64
 import html.parser
 import re
+import subprocess
+import sys
 
 import jax.numpy as jnp
 import numpy as np
@@ -175,6 +177,17 @@ class TestCommand:
         assert shown.startswith("error: WORKDIR")
         assert shown.count("\n") == 1
         assert not (tmp_path / "out").exists()
+
+    def test_it_speaks_before_it_imports_anything_slow(self, tmp_path):
+        run = write_run(tmp_path / "r", accuracy=0.5, norm=1.0, weight=0.0, arrays=False)
+        code = (
+            "import sys\nfrom train.view import __main__ as view\n"
+            "def say(text):\n    print(text, {'jax', 'matplotlib'} & set(sys.modules))\n"
+            "    sys.exit()\n"
+            f"view.say = say\nview.main([{str(run)!r}])\n"
+        )
+        done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+        assert done.stdout == "view: 1 run is read, then drawn set()\n", done.stderr
 
     def test_its_own_folder_is_left_out(self, tmp_path, capsys):
         run = write_run(tmp_path / "r", accuracy=0.5, norm=1.0, weight=0.0, arrays=False)

@@ -51,6 +51,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _view(workdirs: Sequence[Path], out: Path, events: Path | None) -> None:
+    say(f"view: {len(workdirs)} run{'s are' if len(workdirs) > 1 else ' is'} read, then drawn")
     # matplotlib takes a second to import: --help should not.
     from train import records
     from train.view._page import page
