@@ -19,6 +19,9 @@ if TYPE_CHECKING:
 
     from train.sections import Data
 
+    # The log density, `[N]`, and its gradient in x, `[N, D]`.
+    Known = tuple[Float[np.ndarray, " N"], Float[np.ndarray, "N D"]]
+
 # Eight centres at distance 4 / sqrt(2), and the radii of the rings: the scales of FFJORD's data.
 _EIGHTHS = np.arange(8) * (math.pi / 4)
 EIGHT_CENTRES = 4 / math.sqrt(2) * np.stack([np.cos(_EIGHTHS), np.sin(_EIGHTHS)], axis=1)
@@ -30,30 +33,22 @@ RING_NOISE = 0.08
 CHECKERBOARD_SIDE = 2.0
 
 
-def gaussian(xs: Any, *, correlation: float = 0.0) -> Float[np.ndarray, " N"]:
-    """log N(x; 0, S) with S_ij = correlation^|i - j|: a stationary chain of unit variances."""
+def gaussian(xs: Any, *, correlation: float = 0.0) -> Known:
+    """log N(x; 0, S) with S_ij = correlation^|i - j|: a stationary chain of unit variances.
+
+    The score -S^-1 x is taken from the chain's innovations: S^-1 is tridiagonal.
+    """
     xs = np.asarray(xs, np.float64)
-    innovations, variance = _innovations(xs, correlation)
+    # x_i - correlation x_(i-1), [N, D - 1], and their variance.
+    innovations, variance = xs[:, 1:] - correlation * xs[:, :-1], 1 - correlation**2
     dimensions = xs.shape[1]
     squares = xs[:, 0] ** 2 + np.sum(innovations**2, axis=1) / variance
     log_det = (dimensions - 1) * math.log(variance)
-    return -0.5 * (squares + log_det + dimensions * math.log(2 * math.pi))
-
-
-def gaussian_score(xs: Any, *, correlation: float = 0.0) -> Float[np.ndarray, "N D"]:
-    """-S^-1 x, from the chain's innovations: S^-1 is tridiagonal."""
-    xs = np.asarray(xs, np.float64)
-    innovations, variance = _innovations(xs, correlation)
     score = np.zeros_like(xs)
     score[:, 0] = -xs[:, 0]
     score[:, 1:] -= innovations / variance
     score[:, :-1] += correlation * innovations / variance
-    return score
-
-
-def _innovations(xs: np.ndarray, correlation: float) -> tuple[np.ndarray, float]:
-    """Return x_i - correlation x_(i-1), `[N, D - 1]`, and their variance."""
-    return xs[:, 1:] - correlation * xs[:, :-1], 1 - correlation**2
+    return -0.5 * (squares + log_det + dimensions * math.log(2 * math.pi)), score
 
 
 def mixture_of(
@@ -72,33 +67,18 @@ def mixture_of(
 
 def gaussian_mixture(
     xs: Any, *, components: int = 3, separation: float = 2.0, noise: float = 0.5
-) -> Float[np.ndarray, " N"]:
+) -> Known:
     """log sum_k w_k N(x; m_k, noise^2 I), see `mixture_of`."""
-    xs = np.asarray(xs, np.float64)
-    return _mixture(xs, *mixture_of(xs.shape[1], components, separation), noise)[0]
+    means, weights = mixture_of(np.shape(xs)[1], components, separation)
+    return _mixture(np.asarray(xs, np.float64), means, weights, noise)
 
 
-def gaussian_mixture_score(
-    xs: Any, *, components: int = 3, separation: float = 2.0, noise: float = 0.5
-) -> Float[np.ndarray, "N D"]:
-    """Gradient of `gaussian_mixture` in x."""
-    xs = np.asarray(xs, np.float64)
-    return _mixture(xs, *mixture_of(xs.shape[1], components, separation), noise)[1]
+def eight_gaussians(xs: Any, *, noise: float = EIGHT_NOISE) -> Known:
+    """Eight equal round Gaussians on a circle."""
+    return _mixture(np.asarray(xs, np.float64), EIGHT_CENTRES, np.full(8, 1 / 8), noise)
 
 
-def eight_gaussians(xs: Any, *, noise: float = EIGHT_NOISE) -> Float[np.ndarray, " N"]:
-    """Log density of eight equal round Gaussians on a circle."""
-    return _mixture(np.asarray(xs, np.float64), EIGHT_CENTRES, np.full(8, 1 / 8), noise)[0]
-
-
-def eight_gaussians_score(xs: Any, *, noise: float = EIGHT_NOISE) -> Float[np.ndarray, "N 2"]:
-    """Gradient of `eight_gaussians` in x."""
-    return _mixture(np.asarray(xs, np.float64), EIGHT_CENTRES, np.full(8, 1 / 8), noise)[1]
-
-
-def _mixture(
-    xs: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float
-) -> tuple[np.ndarray, np.ndarray]:
+def _mixture(xs: np.ndarray, means: np.ndarray, weights: np.ndarray, noise: float) -> Known:
     """Return log density `[N]` and score `[N, D]`; a loop over the means keeps memory at [N, D]."""
     from scipy.special import logsumexp
 
@@ -110,27 +90,17 @@ def _mixture(
     return total - constant, (shares @ means - xs) / noise**2
 
 
-def circles(xs: Any, *, noise: float = CIRCLE_NOISE) -> Float[np.ndarray, " N"]:
-    """Log density of two noisy circles, see `_rings`."""
-    return _rings(np.asarray(xs, np.float64), CIRCLE_RADII, noise)[0]
+def circles(xs: Any, *, noise: float = CIRCLE_NOISE) -> Known:
+    """Two noisy circles, see `_rings`."""
+    return _rings(np.asarray(xs, np.float64), CIRCLE_RADII, noise)
 
 
-def circles_score(xs: Any, *, noise: float = CIRCLE_NOISE) -> Float[np.ndarray, "N 2"]:
-    """Gradient of `circles` in x."""
-    return _rings(np.asarray(xs, np.float64), CIRCLE_RADII, noise)[1]
+def rings(xs: Any, *, noise: float = RING_NOISE) -> Known:
+    """Four noisy rings, see `_rings`."""
+    return _rings(np.asarray(xs, np.float64), RING_RADII, noise)
 
 
-def rings(xs: Any, *, noise: float = RING_NOISE) -> Float[np.ndarray, " N"]:
-    """Log density of four noisy rings, see `_rings`."""
-    return _rings(np.asarray(xs, np.float64), RING_RADII, noise)[0]
-
-
-def rings_score(xs: Any, *, noise: float = RING_NOISE) -> Float[np.ndarray, "N 2"]:
-    """Gradient of `rings` in x."""
-    return _rings(np.asarray(xs, np.float64), RING_RADII, noise)[1]
-
-
-def _rings(xs: np.ndarray, radii: np.ndarray, noise: float) -> tuple[np.ndarray, np.ndarray]:
+def _rings(xs: np.ndarray, radii: np.ndarray, noise: float) -> Known:
     """Return log density `[N]` and score `[N, 2]` of equally likely rings under Gaussian noise.
 
     A uniform angle integrates to a Bessel function: for one ring of radius r, at
@@ -158,20 +128,24 @@ def checkerboard(xs: Any) -> Float[np.ndarray, " N"]:
     return np.where(filled, -math.log(8 * CHECKERBOARD_SIDE**2), -np.inf)
 
 
-LOG_DENSITIES: Mapping[str, Callable[..., Float[np.ndarray, " N"]]] = {
+def _part(row: Callable[..., Known], index: int) -> Callable[..., np.ndarray]:
+    """Return the log density alone, 0, or the score alone, 1."""
+    return functools.wraps(row)(lambda xs, **options: row(xs, **options)[index])
+
+
+_SMOOTH: Mapping[str, Callable[..., Known]] = {
     "gaussian": gaussian,
     "gaussian-mixture": gaussian_mixture,
     "8-gaussians": eight_gaussians,
     "circles": circles,
     "rings": rings,
+}
+LOG_DENSITIES: Mapping[str, Callable[..., Float[np.ndarray, " N"]]] = {
+    **{name: _part(row, 0) for name, row in _SMOOTH.items()},
     "checkerboard": checkerboard,
 }
 SCORES: Mapping[str, Callable[..., Float[np.ndarray, "N D"]]] = {
-    "gaussian": gaussian_score,
-    "gaussian-mixture": gaussian_mixture_score,
-    "8-gaussians": eight_gaussians_score,
-    "circles": circles_score,
-    "rings": rings_score,
+    name: _part(row, 1) for name, row in _SMOOTH.items()
 }
 
 

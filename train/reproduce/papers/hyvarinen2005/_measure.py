@@ -32,10 +32,10 @@ def theorem(asked: Asked, *, nodes: int = 40, fields: int = 8) -> Mapping[str, A
     import jacreg
     import models
     from jacreg import eqx as adapter
-    from train.data._densities import gaussian_mixture_score
+    from train.data import SCORES
 
     points, weights = quadrature(nodes)
-    truth = gaussian_mixture_score(points)
+    truth = SCORES["gaussian-mixture"](points)
     constant = 0.5 * float(weights @ np.sum(truth**2, axis=1))
     xs = jnp.asarray(points, jnp.float32)
 
