@@ -74,14 +74,14 @@ def paper(extra=(), needing=None):
     """Return the paper, with jobs of `EXTRA` besides and claims that need one of them."""
 
     def jobs(settings):
-        found = []
-        for seed in settings.each_seed:
-            needs = [f"low/{seed}", f"deep/high/{seed}"]
+        seeds, parts = settings.each_seed, ["low", "deep/high"]
+        return [
             # First in the plan, last to be done.
-            found.append(measurement("sum", seed, total, needs=needs, arms=["low", "deep/high"]))
-            found.append(measurement("low", seed, number, level=1.0))
-            found.append(measurement("deep/high", seed, number, level=3.0))
-        return [*found, *(measurement(name, 0, EXTRA[name]) for name in extra)]
+            *measurement("sum", seeds, total, needs=parts, arms=parts),
+            *measurement("low", seeds, number, level=1.0),
+            *measurement("deep/high", seeds, number, level=3.0),
+            *(job for name in extra for job in measurement(name, [0], EXTRA[name])),
+        ]
 
     def about_extra():
         if needing is None:

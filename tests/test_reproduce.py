@@ -131,10 +131,10 @@ class TestReproduction:
     def test_a_part_of_a_scale_is_cut_and_labelled(self, tmp_path, monkeypatch):
         config = CONFIGS / "hoffman" / "jacobian.toml"
         long, short = (
-            training("long", 0, config),
-            training("short", 0, config, ["training.steps=9"]),
+            *training("long", [0], config),
+            *training("short", [0], config, ["training.steps=9"]),
         )
-        jobs, cut = within([long, short, measurement("m", 0, fake_paper.number)], 60)
+        jobs, cut = within([long, short, *measurement("m", [0], fake_paper.number)], 60)
         assert [job.overrides for job in jobs] == [
             ("training.steps=60",),
             ("training.steps=9",),
@@ -142,9 +142,9 @@ class TestReproduction:
         ]
         assert cut == {7200: ["long"]}
         assert within([long], None) == ([long], {})
-        autoencoder = training("phases", 0, CONFIGS / "autoencoder" / "contractive.toml")
+        autoencoder = training("phases", [0], CONFIGS / "autoencoder" / "contractive.toml")
         with pytest.raises(UserError, match="pretrain_steps"):
-            within([autoencoder], 5)
+            within(autoencoder, 5)
 
         settings = Settings(seeds=3, most_steps=60)
         monkeypatch.setattr("train.reproduce._run.within", lambda jobs, _: (jobs, cut))

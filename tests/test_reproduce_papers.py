@@ -64,5 +64,7 @@ def test_the_committed_report(name, tmp_path):
         assert (folder / file).read_text() == (PAGES / name / file).read_text(), (
             f"python -m train.reproduce --reword docs/papers/{name}"
         )
+    # What ± means stands above all tables, and not again below each.
+    assert (folder / "report.md").read_text().count("± is half of") == 1
     for claim in json.loads((folder / "claims.json").read_text()):
         assert claim["holds"] or claim["why_not"].startswith(("our protocol", "the paper"))

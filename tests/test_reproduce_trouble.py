@@ -53,9 +53,9 @@ class TestTrouble:
 
     def test_what_needs_a_run_that_failed_fails_too(self, tmp_path):
         jobs = [
-            measurement("last", 0, fake_paper.total, needs=["sum/0"], arms=["sum"]),
-            measurement("sum", 0, fake_paper.total, needs=["fail/0"], arms=["fail"]),
-            measurement("fail", 0, fake_paper.fail),
+            *measurement("last", [0], fake_paper.total, needs=["sum"], arms=["sum"]),
+            *measurement("sum", [0], fake_paper.total, needs=["fail"], arms=["fail"]),
+            *measurement("fail", [0], fake_paper.fail),
         ]
         run_jobs(jobs, tmp_path, title="t", workers=1)
         summary = json.loads((tmp_path / "runs" / "last" / "0" / "summary.json").read_text())
@@ -90,13 +90,13 @@ class TestTrouble:
         assert f"Report: {tmp_path / 'report.md'}" in shown.out
 
     def test_a_need_that_nothing_makes(self, tmp_path):
-        job = measurement("sum", 0, fake_paper.total, needs=["nowhere/0"], arms=[])
+        jobs = measurement("sum", [0], fake_paper.total, needs=["nowhere"], arms=[])
         with pytest.raises(AssertionError, match="nowhere/0"):
-            run_jobs([job], tmp_path, title="t", workers=1)
+            run_jobs(jobs, tmp_path, title="t", workers=1)
 
     def test_workers_are_started_without_the_terminal_s_interrupt(self, tmp_path):
         """One that is still starting when Ctrl-C comes would print a traceback."""
-        run_jobs([measurement("s", 0, fake_paper.shielded)], tmp_path, title="s", workers=1)
+        run_jobs(measurement("s", [0], fake_paper.shielded), tmp_path, title="s", workers=1)
         summary = json.loads((tmp_path / "runs" / "s" / "0" / "summary.json").read_text())
         assert summary["metrics"]["value"] == 1.0
         assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])

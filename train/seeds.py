@@ -156,9 +156,11 @@ def _jobs(config: Path, arms: Mapping[str, tuple[str, ...]], seeds: int) -> list
     from train.reproduce import training
 
     return [
-        training(arm, seed, config, overrides, cost=1 + (arm not in _TITLES), pictures=True)
-        for seed in range(seeds)
+        job
         for arm, overrides in arms.items()
+        for job in training(
+            arm, range(seeds), config, overrides, cost=1 + (arm not in _TITLES), pictures=True
+        )
     ]
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -120,38 +120,33 @@ class Job:
 
 
 def training(
-    arm: str,
-    seed: int,
-    config: Path,
-    overrides: Sequence[str] = (),
-    *,
-    broken_overrides: Sequence[str] = (),
-    cost: float = 1.0,
-    pictures: bool = False,
-) -> Job:
-    """Return the job of training `config` with one seed."""
-    return Job(
-        arm,
-        seed,
-        config=config,
-        overrides=tuple(overrides),
-        broken_overrides=tuple(broken_overrides),
-        cost=cost,
-        pictures=pictures,
-    )
+    arm: str, seeds: Iterable[int], config: Path, overrides: Sequence[str] = (), **fields: Any
+) -> list[Job]:
+    """Return the jobs of training `config`, one a seed, with further fields of `Job`."""
+    return [Job(arm, seed, config=config, overrides=tuple(overrides), **fields) for seed in seeds]
 
 
 def measurement(
     arm: str,
-    seed: int,
+    seeds: Iterable[int],
     measure: Measure,
     *,
     needs: Sequence[str] = (),
     cost: float = 1.0,
     **options: Any,
-) -> Job:
-    """Return the job of calling `measure` with one seed."""
-    return Job(arm, seed, measure=measure, options=options, needs=tuple(needs), cost=cost)
+) -> list[Job]:
+    """Return the jobs of calling `measure`, one a seed; each needs these arms' of its seed."""
+    return [
+        Job(
+            arm,
+            seed,
+            measure=measure,
+            options=options,
+            needs=tuple(f"{each}/{seed}" for each in needs),
+            cost=cost,
+        )
+        for seed in seeds
+    ]
 
 
 def is_done(job: Job, folder: Path, broken: bool) -> bool:

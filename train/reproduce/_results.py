@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -83,13 +83,21 @@ class Results:
             values.append(np.nan if value is None else value)
         return np.asarray(values, np.float64)
 
+    def metrics(self, arm: str, names: Iterable[str]) -> Float[np.ndarray, "seeds names"]:
+        """Return metrics of an arm side by side; nan and errors as of `metric`."""
+        return np.stack([self.metric(arm, name) for name in names], axis=1)
+
     def arrays(self, arm: str, seed: int, file: str = ARRAYS) -> dict[str, np.ndarray]:
         """Return arrays that a job wrote."""
         return records.read_arrays(self.workdir(arm, seed) / file)
 
+    def all_arrays(self, arm: str) -> list[dict[str, np.ndarray]]:
+        """Return the arrays that each job of an arm wrote, in the order of `seeds`."""
+        return [self.arrays(arm, seed) for seed in self.seeds[arm]]
+
     def stacked(self, arm: str, name: str) -> Float[np.ndarray, "seeds ..."]:
         """Return an array that every job of an arm wrote, of the same shape."""
-        return np.stack([self.arrays(arm, seed)[name] for seed in self.seeds[arm]])
+        return np.stack([arrays[name] for arrays in self.all_arrays(arm)])
 
     def lines(self, arm: str, seed: int) -> list[dict[str, Any]]:
         """Return the lines of a run's `metrics.jsonl`."""

@@ -1,26 +1,35 @@
-"""The pictures that the reports share: bars over groups and curves with bands, every seed shown."""
+"""The pictures that the reports share: bars over groups and curves with bands, every seed shown.
+
+Each returns what a report says of its pictures: the file's name and a caption.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from train.figures import pyplot, save
+from train.reproduce.timing import counted
+
+if TYPE_CHECKING:
+    from train.reproduce._results import Results
 
 Groups = Mapping[str, Mapping[str, Any]]
+Drawn = tuple[str, str]
 
 
 def bars(
     groups: Groups,
     path: Path,
+    caption: str,
     label: str,
     *,
     marks: Groups | None = None,
     log: bool = False,
-) -> Path:
+) -> Drawn:
     """Draw `groups[group][bar]`, one value a seed: means as bars, seeds as dots.
 
     Args:
@@ -55,12 +64,13 @@ def bars(
     axis.grid(axis="y", alpha=0.3)
     if len(names) > 1 or marks:
         axis.legend(fontsize=8)
-    return save(figure, path)
+    return save(figure, path).name, caption
 
 
 def curves(
     lines: Mapping[str, tuple[Sequence[float], Any]],
     path: Path,
+    caption: str,
     x_label: str,
     y_label: str,
     *,
@@ -68,7 +78,7 @@ def curves(
     log_y: bool = False,
     legend_below: bool = False,
     styles: Mapping[str, str] | None = None,
-) -> Path:
+) -> Drawn:
     """Draw `lines[name] = (xs, values)`, values `[seeds, len(xs)]`: the mean in a band.
 
     The band is Student's 95 % interval of the mean over seeds; of one seed there is none.
@@ -107,12 +117,21 @@ def curves(
         figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     elif len(lines) > 1:
         axis.legend(fontsize=8)
-    return save(figure, path)
+    return save(figure, path).name, caption
+
+
+def costs(
+    results: Results, names: Sequence[str], path: Path, caption: str, label: str = "core ms"
+) -> Drawn:
+    """Draw what `timing.growth` counted, in core milliseconds by dimension."""
+    found = counted(results, names).items()
+    times = {name: (sizes, 1000 * seconds) for name, (sizes, seconds) in found}
+    return curves(times, path, caption, "dimensions", label, log_x=True, log_y=True)
 
 
 def certificates(
-    arms: Mapping[str, Callable[[str], Any]], radii: Sequence[str], path: Path
-) -> Path:
+    arms: Mapping[str, Callable[[str], Any]], radii: Sequence[str], path: Path, caption: str = ""
+) -> Drawn:
     """Draw certified accuracy (dashed) and that under an l2 attack over the radius.
 
     Args:
@@ -129,18 +148,19 @@ def certificates(
             lines[f"{title}, {kind}"] = (places, values)
             styles[f"{title}, {kind}"] = f"C{number}{dash}"
     label = "l2 radius, pixels in [0, 1]"
-    return curves(lines, path, label, "accuracy, %", legend_below=True, styles=styles)
+    return curves(lines, path, caption, label, "accuracy, %", legend_below=True, styles=styles)
 
 
 def scatter(
     groups: Mapping[str, tuple[Any, Any]],
     path: Path,
+    caption: str,
     x_label: str,
     y_label: str,
     *,
     log_x: bool = False,
     log_y: bool = False,
-) -> Path:
+) -> Drawn:
     """Draw points by group."""
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(5.0, 3.8), layout="constrained")
@@ -154,4 +174,4 @@ def scatter(
     axis.set_ylabel(y_label)
     axis.grid(alpha=0.3)
     axis.legend(fontsize=8)
-    return save(figure, path)
+    return save(figure, path).name, caption

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+if TYPE_CHECKING:
+    from train.reproduce._results import Results
 
 
 def timed(call: Callable[[], Any]) -> float:
@@ -60,3 +63,11 @@ def growth(
         result[f"exponent/{name}"] = float(np.polyfit(logs, over, 1)[0])
         result[f"overhead/{name}"] = float(np.exp(over[-1]))
     return result
+
+
+def counted(
+    results: Results, names: Sequence[str], arm: str = "cost"
+) -> dict[str, tuple[list[float], np.ndarray]]:
+    """Return, by name, the dimensions and the seconds `[seeds, dimensions]` that `growth` found."""
+    sizes = results.stacked(arm, "dimensions")[0].tolist()
+    return {name: (sizes, results.stacked(arm, f"seconds/{name}")) for name in names}

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from train.reproduce._job import Job, training
 from train.reproduce._settings import Settings
 
 # Columns after the preparation of DKEF (correlated ones dropped).
@@ -11,6 +16,31 @@ FILES = {
     "white-wine": "winequality-white.csv of the UCI repository, or its folder",
     "parkinsons": "parkinsons_updrs.data of the UCI repository, or its folder",
 }
+
+
+def runs(
+    settings: Settings,
+    config: Path,
+    arms: Mapping[str, Sequence[str]],
+    quick: Sequence[str] = (),
+    **fields: Any,
+) -> list[Job]:
+    """Return the runs on the tables that were given.
+
+    Args:
+        settings: of the reproduction.
+        config: of every run.
+        arms: overrides by arm, in whose name `{table}` stands for the table's.
+        quick: further overrides at quick scale.
+        fields: further fields of `Job`.
+    """
+    found = []
+    for table, path in settings.data.items():
+        source = (f"data.name={table}", f"data.path={path}", *(quick if settings.quick else ()))
+        for arm, overrides in arms.items():
+            name, changes = arm.format(table=table), (*source, *overrides)
+            found += training(name, settings.each_seed, config, changes, **fields)
+    return found
 
 
 def left_out(settings: Settings) -> list[str]:

@@ -110,10 +110,7 @@ def _four_matrices(kernel: np.ndarray) -> float:
 
 def _jobs(settings: Settings) -> Sequence[Job]:
     channels = _CHANNELS[settings.scale]
-    return [
-        measurement("kernel", seed, bounds_of_a_kernel, channels=channels)
-        for seed in settings.each_seed
-    ]
+    return measurement("kernel", settings.each_seed, bounds_of_a_kernel, channels=channels)
 
 
 def _claims(settings: Settings) -> Sequence[Claim]:
@@ -181,8 +178,8 @@ def _tables(results: Results) -> Sequence[Table]:
         rows.append([title, "-" if paper is None else f"{100 * paper:.2f} %", cell])
     note = (
         "Excess over the norm with zero padding on an image of 12 x 12. Published: the printed "
-        f"results of {_PLACE}. ± is half of the 95 % interval over kernels. Gram iteration bounds "
-        "the one image size with circular padding; ours holds for all sizes."
+        f"results of {_PLACE}. A seed is a kernel. Gram iteration bounds the one image size with "
+        "circular padding; ours holds for all sizes."
     )
     return [Table("Relative excess of the bounds", ["bound", "published", "ours"], rows, note)]
 
@@ -199,8 +196,8 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     axes.set_yticks(range(3), [_NAMES[n] for n in ("ours", "gram", "singla")])
     axes.set_xscale("log")
     axes.set_xlabel("excess over the zero-padded norm, %")
-    save(figure, folder / "excess.png")
-    return [("excess.png", "Each kernel a dot; crosses are the published figures.")]
+    caption = "Each kernel a dot; crosses are the published figures."
+    return [(save(figure, folder / "excess.png").name, caption)]
 
 
 PAPER = Paper(

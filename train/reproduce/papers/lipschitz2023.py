@@ -37,9 +37,9 @@ def _jobs(settings: Settings) -> Sequence[Job]:
         if "cifar10" in settings.data:
             overrides = [f"data.path={settings.data['cifar10']}"]
     return [
-        training(arm, seed, config, [*overrides, f'model.layer="{arm}"'])
+        job
         for arm in _ARMS
-        for seed in settings.each_seed
+        for job in training(arm, settings.each_seed, config, [*overrides, f'model.layer="{arm}"'])
     ]
 
 
@@ -111,16 +111,15 @@ def _tables(results: Results) -> Sequence[Table]:
     columns = ["layer", "clean, published", "certified at 36/255, published", "clean"]
     for radius in radii:
         columns += [f"certified at {radius}", f"l2 PGD at {radius}"]
-    note = "Accuracies in %. ± is half of the 95 % interval over seeds."
-    return [Table("Clean, certified and attacked", columns, rows, note)]
+    return [Table("Clean, certified and attacked", columns, rows, "Accuracies in %.")]
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     from train.reproduce.figures import certificates
 
     arms = {title: partial(results.metric, arm) for arm, title in _ARMS.items()}
-    certificates(arms, _radii_of(results), folder / "radius.png")
-    return [("radius.png", "Certified and attacked accuracy over the radius; bands over seeds.")]
+    caption = "Certified and attacked accuracy over the radius; bands over seeds."
+    return [certificates(arms, _radii_of(results), folder / "radius.png", caption)]
 
 
 PAPER = Paper(

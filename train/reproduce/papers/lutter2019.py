@@ -65,10 +65,7 @@ def _jobs(settings: Settings) -> Sequence[Job]:
             arms["cos-values-only"] = ("model.activation=cos", "penalty.0.weight=0")
         for arm, overrides in arms.items():
             overrides = (*overrides, *(_QUICK if settings.quick else ()))
-            found += [
-                training(f"{dimension}/{arm}", seed, config, overrides)
-                for seed in settings.each_seed
-            ]
+            found += training(f"{dimension}/{arm}", settings.each_seed, config, overrides)
     return found
 
 
@@ -152,9 +149,7 @@ def _tables(results: Results) -> Sequence[Table]:
         columns = ["activation"]
         for symbol in ("f", "f'", "f''"):
             columns += [f"{symbol}, ours", f"{symbol}, theirs"]
-        note = (
-            "Test errors, squares summed over entries; ± is half of the 95 % interval over seeds."
-        )
+        note = "Test errors, squares summed over entries."
         found.append(Table(f"{_PLACES[dimension]}: test errors", columns, rows, note))
     return found
 
@@ -164,7 +159,6 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
 
     found = []
     for dimension in _DIMENSIONS:
-        name = f"errors-{dimension}.png"
         groups = {
             activation: {
                 symbol: factor * results.metric(f"{dimension}/{activation}", metric)
@@ -178,10 +172,9 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
             activation: dict(zip(("f", "f'", "f''"), _PAPER[dimension][activation], strict=True))
             for activation in _ACTIVATIONS
         }
-        bars(groups, folder / name, "test error", marks=marks, log=True)
-        found.append(
-            (name, f"{_PLACES[dimension]}: ours (bars, every seed a dot), the paper's (crosses).")
-        )
+        caption = f"{_PLACES[dimension]}: ours (bars, every seed a dot), the paper's (crosses)."
+        path = folder / f"errors-{dimension}.png"
+        found.append(bars(groups, path, caption, "test error", marks=marks, log=True))
     return found
 
 

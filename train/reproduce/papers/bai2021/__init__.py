@@ -67,26 +67,22 @@ def _by_gamma(
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     from train.reproduce.figures import bars, curves
 
-    curves(
-        {
-            f"gamma {gamma:g}": (
-                EVALUATIONS,
-                POINTS
-                * np.stack(
-                    [
-                        results.metric(curve_arm(gamma), f"accuracy_{limit}")
-                        for limit in EVALUATIONS
-                    ],
-                    1,
-                ),
-            )
-            for gamma in MDEQ_GAMMAS
-        },
-        folder / "early-stop.png",
-        "evaluations of the cell",
-        "accuracy in %",
-    )
-    found = [("early-stop.png", "MDEQ: accuracy against the evaluations that the solver may take.")]
+    limits = [f"accuracy_{limit}" for limit in EVALUATIONS]
+    found = [
+        curves(
+            {
+                f"gamma {gamma:g}": (
+                    EVALUATIONS,
+                    POINTS * results.metrics(curve_arm(gamma), limits),
+                )
+                for gamma in MDEQ_GAMMAS
+            },
+            folder / "early-stop.png",
+            "MDEQ: accuracy against the evaluations that the solver may take.",
+            "evaluations of the cell",
+            "accuracy in %",
+        )
+    ]
     for name, label in (("nfe", "NFE"), ("spectral_radius", "spectral radius")):
         lines = {}
         for gamma in MDEQ_GAMMAS:
@@ -95,20 +91,14 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
                 for s in results.seeds[mdeq_arm(gamma)]
             ]
             lines[f"gamma {gamma:g}"] = (each[0][0], np.stack([values for _, values in each]))
-        curves(lines, folder / f"training-{name}.png", "step", f"{label} on test images")
-        found.append((f"training-{name}.png", f"MDEQ: {label} over training."))
-    bars(
-        {
-            f"gamma {gamma:g}": {
-                "NFE": results.metric(synthetic_arm(gamma), "test/nfe"),
-            }
-            for gamma in GAMMAS
-        },
-        folder / "synthetic.png",
-        "evaluations of f",
-    )
-    found.append(("synthetic.png", "The synthetic equilibrium: NFE by gamma; every seed a dot."))
-    return found
+        path, caption = folder / f"training-{name}.png", f"MDEQ: {label} over training."
+        found.append(curves(lines, path, caption, "step", f"{label} on test images"))
+    steps = {
+        f"gamma {gamma:g}": {"NFE": results.metric(synthetic_arm(gamma), "test/nfe")}
+        for gamma in GAMMAS
+    }
+    caption = "The synthetic equilibrium: NFE by gamma; every seed a dot."
+    return [*found, bars(steps, folder / "synthetic.png", caption, "evaluations of f")]
 
 
 def _over_training(results: Results, arm: str, seed: int, name: str) -> tuple[Any, Any]:

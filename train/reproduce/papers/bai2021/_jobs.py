@@ -38,37 +38,32 @@ def curve_arm(gamma: float) -> str:
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the jobs of a scale."""
-    found = []
-    for seed in settings.each_seed:
-        for gamma in GAMMAS:
-            # A probability p stands for the mean over all steps, so the weight is p gamma.
-            overrides = [f"penalty.0.weight={SHARE * gamma}", f"penalty.0.probability={SHARE}"]
-            overrides += ["optimizer.learning_rate=0.001", "model.solver=anderson"]
-            overrides += [f"data.half_width={HALF_WIDTH}", f"training.steps={SYNTHETIC_STEPS}"]
-            overrides += [f"training.eval_every={SYNTHETIC_STEPS // 4}"]
-            config = CONFIGS / "equilibrium" / "synthetic.toml"
-            found.append(training(synthetic_arm(gamma), seed, config, overrides))
-        for gamma in MDEQ_GAMMAS:
-            found.append(
-                training(
-                    mdeq_arm(gamma),
-                    seed,
-                    CONFIGS / "equilibrium" / "mdeq.toml",
-                    _mdeq_overrides(settings, gamma),
-                    cost=3.0 if on_digits(settings) else 30.0,
-                )
-            )
-            found.append(
-                measurement(
-                    curve_arm(gamma),
-                    seed,
-                    stopped_early,
-                    needs=[f"{mdeq_arm(gamma)}/{seed}"],
-                    trained=mdeq_arm(gamma),
-                    evaluations=list(EVALUATIONS),
-                    cost=2.0,
-                )
-            )
+    found, seeds = [], settings.each_seed
+    for gamma in GAMMAS:
+        # A probability p stands for the mean over all steps, so the weight is p gamma.
+        overrides = [f"penalty.0.weight={SHARE * gamma}", f"penalty.0.probability={SHARE}"]
+        overrides += ["optimizer.learning_rate=0.001", "model.solver=anderson"]
+        overrides += [f"data.half_width={HALF_WIDTH}", f"training.steps={SYNTHETIC_STEPS}"]
+        overrides += [f"training.eval_every={SYNTHETIC_STEPS // 4}"]
+        config = CONFIGS / "equilibrium" / "synthetic.toml"
+        found += training(synthetic_arm(gamma), seeds, config, overrides)
+    for gamma in MDEQ_GAMMAS:
+        found += training(
+            mdeq_arm(gamma),
+            seeds,
+            CONFIGS / "equilibrium" / "mdeq.toml",
+            _mdeq_overrides(settings, gamma),
+            cost=3.0 if on_digits(settings) else 30.0,
+        )
+        found += measurement(
+            curve_arm(gamma),
+            seeds,
+            stopped_early,
+            needs=[mdeq_arm(gamma)],
+            trained=mdeq_arm(gamma),
+            evaluations=list(EVALUATIONS),
+            cost=2.0,
+        )
     return found
 
 

@@ -31,8 +31,7 @@ def tables(results: Results) -> Sequence[Table]:
             "(noisy loss - clean loss) / R",
             ["trained", *(f"sigma {sigma:g}" for sigma in SIGMAS), "exact limit"],
             ratios,
-            "The exact limit is the loss's second order in the noise, by its Laplacian, over R. "
-            "± is half of the 95 % interval over seeds.",
+            "The exact limit is the loss's second order in the noise, by its Laplacian, over R.",
         ),
         Table(
             "R by layer",
@@ -49,46 +48,47 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw ratio by sigma, share by frequency, one fit, pull by layer."""
-    from train.reproduce.figures import bars, curves
+    from train.reproduce.figures import Drawn, bars, curves
 
-    curves(
-        {arm: (SIGMAS, results.stacked(arm, "ratio")) for arm in _arms()},
-        folder / "ratio-by-sigma.png",
-        "sigma",
-        "(noisy loss - clean loss) / R",
-        log_x=True,
-    )
-    curves(
-        {name: (FREQUENCIES, results.stacked(f"sinusoids/{name}", "learned")) for name in METHODS},
-        folder / "learned-by-frequency.png",
-        "frequency (cycles over the interval)",
-        "share in the fit",
-    )
-    first = {
-        name: results.arrays(f"sinusoids/{name}", results.seeds[f"sinusoids/{name}"][0])
-        for name in METHODS
-    }
+    first = {name: results.all_arrays(f"sinusoids/{name}")[0] for name in METHODS}
     fits: dict[str, tuple[Any, Any]] = {
         name: (found["grid"], found["fit"]) for name, found in first.items()
     }
     fits["target"] = first["clean"]["grid"], first["clean"]["target"]
-    curves(fits, folder / "fits.png", "x", "f(x)")
-    labels = {"terms": "part of R", "pulls": "norm(W) norm(dR/dW) / (2 R)"}
-    for name, label in labels.items():
+
+    def by_layer(name: str, caption: str, label: str) -> Drawn:
         groups: dict[str, dict[str, Any]] = {
             task: dict(zip(_LAYERS, results.stacked(f"{task}/noise", name).T, strict=True))
             for task in TASKS
         }
-        bars(groups, folder / f"{name}-by-layer.png", label)
+        return bars(groups, folder / f"{name}-by-layer.png", caption, label)
+
     return [
-        ("ratio-by-sigma.png", "What noise adds to the loss, over R: near 1 for small noise."),
-        ("learned-by-frequency.png", "Each sinusoid's share in the fit (95 % bands over seeds)."),
-        ("fits.png", "The fits of one seed."),
-        (
-            "terms-by-layer.png",
-            "The part of R from the noise before each layer.",
+        curves(
+            {arm: (SIGMAS, results.stacked(arm, "ratio")) for arm in _arms()},
+            folder / "ratio-by-sigma.png",
+            "What noise adds to the loss, over R: near 1 for small noise.",
+            "sigma",
+            "(noisy loss - clean loss) / R",
+            log_x=True,
         ),
-        ("pulls-by-layer.png", "How strongly R acts on each kernel, trained with noise."),
+        curves(
+            {
+                name: (FREQUENCIES, results.stacked(f"sinusoids/{name}", "learned"))
+                for name in METHODS
+            },
+            folder / "learned-by-frequency.png",
+            "Each sinusoid's share in the fit (95 % bands over seeds).",
+            "frequency (cycles over the interval)",
+            "share in the fit",
+        ),
+        curves(fits, folder / "fits.png", "The fits of one seed.", "x", "f(x)"),
+        by_layer("terms", "The part of R from the noise before each layer.", "part of R"),
+        by_layer(
+            "pulls",
+            "How strongly R acts on each kernel, trained with noise.",
+            "norm(W) norm(dR/dW) / (2 R)",
+        ),
     ]
 
 

@@ -20,12 +20,12 @@ _WIDTHS: Mapping[str, dict[str, Any]] = {
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the two tasks with noise and without, and the three ways to fit the sinusoids."""
-    sizes, found = _WIDTHS[settings.scale], []
-    for seed in settings.each_seed:
-        found += [
-            measurement(
+    sizes, seeds, found = _WIDTHS[settings.scale], settings.each_seed, []
+    for task, batch in TASKS.items():
+        for arm, noise in (("clean", 0.0), ("noise", NOISE)):
+            found += measurement(
                 f"{task}/{arm}",
-                seed,
+                seeds,
                 compare_losses,
                 task=task,
                 noise=noise,
@@ -36,22 +36,17 @@ def jobs(settings: Settings) -> Sequence[Job]:
                 pairs=64,
                 cost=3.0,
             )
-            for task, batch in TASKS.items()
-            for arm, noise in (("clean", 0.0), ("noise", NOISE))
-        ]
-        found += [
-            measurement(
-                f"sinusoids/{method}",
-                seed,
-                learn_frequencies,
-                method=method,
-                noise=NOISE,
-                frequencies=list(FREQUENCIES),
-                points=256,
-                width=sizes["frequencies"],
-                steps=sizes["steps"],
-                rate=3e-3,
-            )
-            for method in METHODS
-        ]
+    for method in METHODS:
+        found += measurement(
+            f"sinusoids/{method}",
+            seeds,
+            learn_frequencies,
+            method=method,
+            noise=NOISE,
+            frequencies=list(FREQUENCIES),
+            points=256,
+            width=sizes["frequencies"],
+            steps=sizes["steps"],
+            rate=3e-3,
+        )
     return found

@@ -16,10 +16,13 @@ _LARGEST = 1e-5
 
 def _jobs(settings: Settings) -> Sequence[Job]:
     return [
-        measurement(_ARM, 0, compare),
+        *measurement(_ARM, [0], compare),
         *(
-            measurement("smoothing", seed, smoothing, pictures=seed == settings.first_seed)
+            job
             for seed in settings.each_seed
+            for job in measurement(
+                "smoothing", [seed], smoothing, pictures=seed == settings.first_seed
+            )
         ),
     ]
 

@@ -49,24 +49,19 @@ _AXES = {"ms": "core time", "mib": "memory"}
 
 def _jobs(settings: Settings) -> Sequence[Job]:
     batches = _BATCHES[settings.scale]
-    jobs = []
-    for seed in settings.each_seed:
-        for arm in (_LAPLACIAN, _WEIGHTED):
-            weighted = arm == _WEIGHTED
-            jobs.append(
-                measurement(arm, seed, laplacians, inputs=50, batches=batches, weighted=weighted)
-            )
-        jobs.append(measurement(_BIHARMONIC, seed, biharmonics, inputs=5, batches=batches))
+    jobs, seeds = [], settings.each_seed
+    for arm in (_LAPLACIAN, _WEIGHTED):
+        weighted = arm == _WEIGHTED
+        jobs += measurement(arm, seeds, laplacians, inputs=50, batches=batches, weighted=weighted)
+    jobs += measurement(_BIHARMONIC, seeds, biharmonics, inputs=5, batches=batches)
     for arm in _TITLES:
-        jobs.append(
-            measurement(
-                f"memory/{arm}",
-                settings.first_seed,
-                memory,
-                operator=arm,
-                inputs=5 if arm == _BIHARMONIC else 50,
-                batches=batches[:2],
-            )
+        jobs += measurement(
+            f"memory/{arm}",
+            seeds[:1],
+            memory,
+            operator=arm,
+            inputs=5 if arm == _BIHARMONIC else 50,
+            batches=batches[:2],
         )
     return jobs
 
@@ -184,14 +179,11 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         axis.set_title(_TITLES[arm])
         if axis in axes[:, 0]:
             axis.set_ylabel(f"{_AXES[unit]} a datum, nested = 1")
-    save(figure, folder / "costs.png")
-    return [
-        (
-            "costs.png",
-            "Cost of a datum relative to nested derivatives: a dot a seed, the bar their mean, "
-            "crosses the paper's figures.",
-        )
-    ]
+    caption = (
+        "Cost of a datum relative to nested derivatives: a dot a seed, the bar their mean, crosses "
+        "the paper's figures."
+    )
+    return [(save(figure, folder / "costs.png").name, caption)]
 
 
 PAPER = Paper(

@@ -35,10 +35,7 @@ def tables(results: Results) -> Sequence[Table]:
             ]
         )
     columns = ["density", "Gaussian", "flow", "truth", "of the way", "integral", "evaluations"]
-    note = (
-        "Test nll in nats. Evaluations of the field in a test solve, dopri5 at 1e-5. ± is half "
-        "of the 95 % interval over seeds, where there are several."
-    )
+    note = "Test nll in nats. Evaluations of the field in a test solve, dopri5 at 1e-5."
     found = [Table("Densities in the plane", columns, rows, note)]
     if results.settings.data:
         rows = [
@@ -55,23 +52,20 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the paper's picture of densities, and the cost of a divergence."""
-    from train.reproduce.figures import curves
+    from train.reproduce.figures import costs
 
     first = results.settings.first_seed
     found = {
         name: results.arrays(f"plane/{name}", first, str(records_of.DENSITY))
         for name in (*KNOWN, *OTHERS)
     }
-    densities(found, folder / "densities.png")
-    sizes = results.stacked("cost", "dimensions")[0].tolist()
-    times = {
-        name: (sizes, 1000 * results.stacked("cost", f"seconds/{name}")) for name in DIVERGENCES
-    }
-    curves(times, folder / "cost.png", "dimensions", "core ms", log_x=True, log_y=True)
+    caption = f"Data, learnt density and samples of the flow, seed {first}."
     return [
-        ("densities.png", f"Data, learnt density and samples of the flow, seed {first}."),
-        (
-            "cost.png",
+        (densities(found, folder / "densities.png").name, caption),
+        costs(
+            results,
+            DIVERGENCES,
+            folder / "cost.png",
             "What the cores spend on a field and its divergence, by dimension: plain is the field "
             "alone, exact takes a product a dimension, automatic is exact by jacreg's own choice.",
         ),

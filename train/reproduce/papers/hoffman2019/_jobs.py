@@ -37,64 +37,37 @@ _TRAINING_IMAGES = 60_000
 
 def jobs(settings: Settings) -> Sequence[Job]:
     """Return the jobs of a scale."""
-    seeds = settings.each_seed
-    found = [
-        training(
-            f"table1/{row}/{column}",
-            seed,
-            CONFIGS / "hoffman" / f"{row}.toml",
-            _table_overrides(settings, column),
-            cost=(3.0 if column in ("30", "all") else 1.5)
-            * (2 if row in ("jacobian", "all") else 1),
-        )
-        for seed in seeds
-        for column in COLUMNS
-        for row in ROWS
-    ]
-    found += [
-        training(
-            f"probes/{name}",
-            seed,
-            CONFIGS / "hoffman-mlp.toml",
-            (*_probe_overrides(settings), *overrides),
-        )
-        for seed in seeds
-        for name, overrides in PROBES.items()
-    ]
-    found += [
-        measurement(
-            ATTACKED,
-            seed,
-            robustness,
-            needs=[f"table1/{row}/all/{seed}" for row in ROWS],
-            cost=12.0,
-            rows=list(ROWS),
-            noise=list(NOISE),
-            fgsm=list(FGSM),
-            pgd=list(PGD),
-            many_steps=MANY_STEPS,
-            examples=200 if settings.quick else 1000,
-            other=other_digits(settings),
-        )
-        for seed in seeds
-    ]
-    found += [
-        measurement(
-            OVERHEAD,
-            seed,
-            overhead,
-            needs=[f"table1/{row}/all/{seed}" for row in ("none", "jacobian")],
-            plain="table1/none/all",
-            penalised="table1/jacobian/all",
-        )
-        for seed in seeds
-    ]
+    seeds, found = settings.each_seed, []
+    for column in COLUMNS:
+        for row in ROWS:
+            found += training(
+                f"table1/{row}/{column}",
+                seeds,
+                CONFIGS / "hoffman" / f"{row}.toml",
+                _table_overrides(settings, column),
+                cost=(3.0 if column in ("30", "all") else 1.5)
+                * (2 if row in ("jacobian", "all") else 1),
+            )
+    config, common = CONFIGS / "hoffman-mlp.toml", _probe_overrides(settings)
+    for name, overrides in PROBES.items():
+        found += training(f"probes/{name}", seeds, config, (*common, *overrides))
+    found += measurement(
+        ATTACKED,
+        seeds,
+        robustness,
+        needs=[f"table1/{row}/all" for row in ROWS],
+        cost=12.0,
+        rows=list(ROWS),
+        noise=list(NOISE),
+        fgsm=list(FGSM),
+        pgd=list(PGD),
+        many_steps=MANY_STEPS,
+        examples=200 if settings.quick else 1000,
+        other=settings.data.get("usps", "digits"),  # of table 2: USPS where it is given
+    )
+    pair = plain, penalised = "table1/none/all", "table1/jacobian/all"
+    found += measurement(OVERHEAD, seeds, overhead, needs=pair, plain=plain, penalised=penalised)
     return found
-
-
-def other_digits(settings: Settings) -> str:
-    """Return the other set of digits of table 2: USPS where it is given."""
-    return settings.data.get("usps", "digits")
 
 
 def _table_overrides(settings: Settings, column: str) -> tuple[str, ...]:

@@ -115,7 +115,6 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     from train import figures as drawings
     from train.reproduce.figures import bars, curves
 
-    found = []
     groups = {
         ("all" if column == "all" else f"{column} a class"): {
             TITLES[row]: POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy")
@@ -123,45 +122,38 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         }
         for column in COLUMNS
     }
-    bars(groups, folder / "table1.png", "test accuracy in %")
-    found.append(("table1.png", "Table 1: accuracy by samples a class; every seed a dot."))
+    caption = "Table 1: accuracy by samples a class; every seed a dot."
+    found = [bars(groups, folder / "table1.png", caption, "test accuracy in %")]
     kinds = {"noise": ("white noise", NOISE), "fgsm": ("FGSM", FGSM), "pgd": ("PGD", PGD)}
     for kind, (title, scales) in kinds.items():
-        lines = {
-            TITLES[row]: (
-                scales,
-                POINTS
-                * np.stack([results.metric(ATTACKED, f"{row}/{kind}_{s:g}") for s in scales], 1),
-            )
-            for row in ROWS
-        }
-        curves(
-            lines, folder / f"{kind}.png", f"scale of {title}, pixels in [0, 1]", "accuracy in %"
-        )
-        found.append(
-            (f"{kind}.png", f"Accuracy under {title}; bands are 95 % intervals of the mean.")
-        )
+        lines = {}
+        for row in ROWS:
+            names = [f"{row}/{kind}_{scale:g}" for scale in scales]
+            lines[TITLES[row]] = (scales, POINTS * results.metrics(ATTACKED, names))
+        caption = f"Accuracy under {title}; bands are 95 % intervals of the mean."
+        label = f"scale of {title}, pixels in [0, 1]"
+        found.append(curves(lines, folder / f"{kind}.png", caption, label, "accuracy in %"))
     at = np.linspace(0, 4, 41)
     lines = {}
+    stored = results.all_arrays(ATTACKED)
     for row in ROWS:
-        stored = [results.arrays(ATTACKED, seed) for seed in results.seeds[ATTACKED]]
         distances = [each[f"{row}/distances"] for each in stored]
         shares = [[POINTS * (each > radius).mean() for radius in at] for each in distances]
         lines[TITLES[row]] = (at, np.asarray(shares))
-    curves(lines, folder / "carlini-wagner.png", "L2 distance", "images not yet misread, in %")
-    found.append(("carlini-wagner.png", "Share of images that the L2 attack has not turned."))
-    seed = results.seeds[ATTACKED][0]
-    stored = results.arrays(ATTACKED, seed)
+    path, caption = (
+        folder / "carlini-wagner.png",
+        "Share of images that the L2 attack has not turned.",
+    )
+    found.append(curves(lines, path, caption, "L2 distance", "images not yet misread, in %"))
     cells = {
         TITLES[row]: {
             name.removeprefix(f"{row}/cells_"): array
-            for name, array in stored.items()
+            for name, array in stored[0].items()
             if name.startswith(f"{row}/cells_")
         }
         for row in ("none", "jacobian", "all")
     }
-    drawings.decision_cells(cells, folder / "decision-cells.png")
-    found.append(
-        ("decision-cells.png", f"Decision cells on a plane through three test images, seed {seed}.")
-    )
-    return found
+    seed = results.seeds[ATTACKED][0]
+    caption = f"Decision cells on a plane through three test images, seed {seed}."
+    picture = drawings.decision_cells(cells, folder / "decision-cells.png")
+    return [*found, (picture.name, caption)]

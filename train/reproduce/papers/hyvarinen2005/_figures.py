@@ -10,7 +10,6 @@ import numpy as np
 from train.reproduce import Results, Table, uci
 from train.reproduce.papers.hyvarinen2005._plan import densities, dimensions
 from train.reproduce.papers.ssm2019._claims import share
-from train.reproduce.papers.ssm2019._figures import seconds
 from train.statistics import shown_interval
 
 
@@ -30,7 +29,7 @@ def tables(results: Results) -> Sequence[Table]:
     note = (
         "Error: mean of norm(s - true score)^2 at test points over the mean of norm(true score)^2. "
         "The objective is exact, and its least value minus half of the latter mean. linear is a "
-        "network without hidden layers. ± is half of the 95 % interval over seeds."
+        "network without hidden layers."
     )
     columns = ["density", "error of the score", "test objective", "its least value"]
     found = [Table("Densities with a known score", columns, rows, note)]
@@ -50,56 +49,48 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the theorem, consistency, and error and cost against dimension."""
-    from train.reproduce.figures import curves, scatter
+    from train.reproduce.figures import costs, curves, scatter
 
-    found = [results.arrays("theorem", seed) for seed in results.seeds["theorem"]]
-    scatter(
-        {
-            f"networks of seed {seed}": (each["distance"], each["objective"])
-            for seed, each in zip(results.seeds["theorem"], found, strict=True)
-        },
-        folder / "theorem.png",
-        "half the mean squared distance to the true score",
-        "objective",
-    )
+    found = zip(results.seeds["theorem"], results.all_arrays("theorem"), strict=True)
     counts = results.stacked("gaussian-model", "counts")[0].tolist()
-    curves(
-        {"inverse covariance": (counts, results.stacked("gaussian-model", "to_truth"))},
-        folder / "consistency.png",
-        "samples",
-        "relative error",
-        log_x=True,
-        log_y=True,
-    )
     sizes = dimensions(results.settings)
     errors = np.stack([share(results, f"gaussian/{size}") for size in sizes], axis=1)
-    curves(
-        {"exact score matching": (sizes, errors)},
-        folder / "error.png",
-        "dimensions",
-        "error, share of the score 0's",
-        log_x=True,
-        log_y=True,
-    )
-    times = {
-        name: (xs, 1000 * values)
-        for name, (xs, values) in seconds(results).items()
-        if name in ("plain", "exact", "automatic")
-    }
-    curves(
-        times, folder / "cost.png", "dimensions", "core ms of a gradient", log_x=True, log_y=True
-    )
     return [
-        (
-            "theorem.png",
+        scatter(
+            {
+                f"networks of seed {seed}": (each["distance"], each["objective"])
+                for seed, each in found
+            },
+            folder / "theorem.png",
             "The objective against the distance to the true score, for networks drawn at random: "
             "the theorem is a line of slope 1.",
+            "half the mean squared distance to the true score",
+            "objective",
         ),
-        ("consistency.png", "A Gaussian's inverse covariance by score matching; band: 95 %."),
-        ("error.png", "Error of the score of a Gaussian (correlation 0.8) by dimension."),
-        (
-            "cost.png",
+        curves(
+            {"inverse covariance": (counts, results.stacked("gaussian-model", "to_truth"))},
+            folder / "consistency.png",
+            "A Gaussian's inverse covariance by score matching; band: 95 %.",
+            "samples",
+            "relative error",
+            log_x=True,
+            log_y=True,
+        ),
+        curves(
+            {"exact score matching": (sizes, errors)},
+            folder / "error.png",
+            "Error of the score of a Gaussian (correlation 0.8) by dimension.",
+            "dimensions",
+            "error, share of the score 0's",
+            log_x=True,
+            log_y=True,
+        ),
+        costs(
+            results,
+            ("plain", "exact", "automatic"),
+            folder / "cost.png",
             "What the cores spend on a gradient, by dimension: plain is one pass without a trace, "
             "exact takes a product a dimension, automatic is exact by jacreg's own choice.",
+            "core ms of a gradient",
         ),
     ]

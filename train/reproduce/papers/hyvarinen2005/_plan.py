@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
-from train.reproduce import CONFIGS, Job, Settings, measurement, training
+from train.reproduce import CONFIGS, Job, Settings, measurement, training, uci
 from train.reproduce.papers.hyvarinen2005._measure import gaussian_model, theorem
 from train.reproduce.papers.ssm2019._measure import cost
 
@@ -38,34 +38,21 @@ def jobs(settings: Settings) -> Sequence[Job]:
     seeds, quick = settings.each_seed, settings.quick
     arms = dict(densities(settings))
     arms["linear/gaussian-mixture"] = ("data.name=gaussian-mixture", "model.hidden=[]")
-    found = [
-        training(
-            arm,
-            seed,
-            _FOLDER / "density.toml",
-            (*overrides, *_steps(arm, quick)),
-            broken_overrides=_BROKEN,
-        )
-        for arm, overrides in arms.items()
-        for seed in seeds
-    ]
-    for name, path in settings.data.items():
-        source = (f"data.name={name}", f"data.path={path}", *(_QUICK_TABLE if quick else ()))
-        found += [
-            training(
-                f"table/{name}", seed, _FOLDER / "table.toml", source, broken_overrides=_BROKEN
-            )
-            for seed in seeds
-        ]
+    found, config = [], _FOLDER / "density.toml"
+    for arm, overrides in arms.items():
+        overrides = (*overrides, *_steps(arm, quick))
+        found += training(arm, seeds, config, overrides, broken_overrides=_BROKEN)
+    config = _FOLDER / "table.toml"
+    tables = {"table/{table}": ()}
+    found += uci.runs(settings, config, tables, _QUICK_TABLE, broken_overrides=_BROKEN)
     sizes = (4, 16, 64) if quick else (8, 32, 128, 512)
     counts = (100, 1000, 10_000) if quick else (100, 1000, 10_000, 100_000)
-    for seed in seeds:
-        found += [
-            measurement("theorem", seed, theorem),
-            measurement("gaussian-model", seed, gaussian_model, dimensions=4, counts=counts),
-            measurement("cost", seed, cost, dimensions=sizes, cost=2.0),
-        ]
-    return found
+    return [
+        *found,
+        *measurement("theorem", seeds, theorem),
+        *measurement("gaussian-model", seeds, gaussian_model, dimensions=4, counts=counts),
+        *measurement("cost", seeds, cost, dimensions=sizes, cost=2.0),
+    ]
 
 
 def _steps(arm: str, quick: bool) -> tuple[str, ...]:

@@ -41,11 +41,8 @@ _THEIRS, _OURS = "the paper's abstract, on the Dirac-GAN", "our derivation"
 
 def _jobs(settings: Settings) -> Sequence[Job]:
     return [
-        measurement("eigenvalues", 0, eigenvalues, steps=list(_STEPS)),
-        *(
-            measurement("paths", seed, paths, count=_COUNT, steps=list(_STEPS))
-            for seed in settings.each_seed
-        ),
+        *measurement("eigenvalues", [0], eigenvalues, steps=list(_STEPS)),
+        *measurement("paths", settings.each_seed, paths, count=_COUNT, steps=list(_STEPS)),
     ]
 
 

@@ -40,8 +40,7 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
 def _paths(results: Results, path: Path) -> None:
     from train.figures import pyplot, save
 
-    seeds = results.seeds["paths"]
-    arrays = [results.arrays("paths", seed) for seed in seeds]
+    arrays = results.all_arrays("paths")
     panels = {
         "no penalty, simultaneous": [found["regularised"][:, 0] for found in arrays],
         "no penalty, alternating": [found["circle"] for found in arrays],
@@ -79,10 +78,8 @@ def _eigenvalues(results: Results, path: Path) -> None:
     plane.set_xlabel("real part")
     plane.set_ylabel("imaginary part")
 
-    seeds = results.seeds["paths"]
-    for seed in seeds:
-        values = results.arrays("paths", seed)["rates"]
-        rates.plot(GAMMAS, values, ".", color="C0", label="a seed" if seed == seeds[0] else None)
+    for number, each in enumerate(results.all_arrays("paths")):
+        rates.plot(GAMMAS, each["rates"], ".", color="C0", label=None if number else "a seed")
     rates.plot(
         fine, predicted_rates(fine), color="C1", lw=1.2, zorder=1, label="-log max |1 + h lambda|"
     )

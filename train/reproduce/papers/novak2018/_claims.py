@@ -178,6 +178,6 @@ def ratios(found: Results, arms: Sequence[str], to: Sequence[str], metric: str) 
 
 def pairs(found: Results, arms: Sequence[str], name: str) -> tuple[np.ndarray, np.ndarray]:
     """Return a quantity and the gap of every network of the arms."""
-    arrays = [found.arrays(arm, seed) for arm in arms for seed in found.seeds[arm]]
+    arrays = [each for arm in arms for each in found.all_arrays(arm)]
     first, second = (np.concatenate([each[key] for each in arrays]) for key in (name, "gap"))
     return first, second

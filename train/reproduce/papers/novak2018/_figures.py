@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,12 +27,12 @@ def tables(results: Results) -> Sequence[Table]:
     rows = []
     for arm in results.arms:
         cells = [arm, *(shown_interval(results.metric(arm, metric)) for metric in _COLUMNS)]
-        steps = np.concatenate([results.arrays(arm, seed)["steps"] for seed in results.seeds[arm]])
+        steps = np.concatenate([each["steps"] for each in results.all_arrays(arm)])
         rows.append([*cells, f"{np.median(steps):.0f}"])
     note = (
         "Training stops at a loss of 0.01 or at 4000 steps, whichever comes first. "
         "Means over the networks of a seed (of norms geometric ones, of training accuracies the "
-        "least), then over seeds; ± is half of the 95 % interval over seeds."
+        "least), then over seeds."
     )
     settings = Table("Settings", ["setting", *_COLUMNS.values(), "steps (median)"], rows, note)
     rows = []
@@ -47,59 +48,58 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw norm and transitions against gap, the norms of the settings, error by norm."""
-    from train.reproduce.figures import bars, curves, scatter
+    from train.reproduce.figures import Drawn, bars, curves, scatter
 
     true = grid(["true"])
     families = {arm: pairs(results, [arm], "norm") for arm in grid()}
-    scatter(
-        families,
-        folder / "gap-by-norm.png",
-        "mean test norm(J)_F",
-        "generalisation gap",
-        log_x=True,
-    )
-    scatter(
-        {arm: families[arm] for arm in true}
-        | {
-            f"penalised/{name}": pairs(results, [f"penalised/{name}"], "norm")
-            for name in ACTIVATIONS
-        },
-        folder / "gap-by-norm-true-labels.png",
-        "mean test norm(J)_F",
-        "generalisation gap",
-        log_x=True,
-    )
-    scatter(
-        {arm: pairs(results, [arm], "transitions") for arm in grid(activations=["relu"])},
-        folder / "gap-by-transitions.png",
-        "linear-region transitions along a closed path",
-        "generalisation gap",
-        log_x=True,
-    )
-    bars(
-        {
-            setting: {
-                name: results.metric(f"{setting}/{name}", "mean_norm") for name in ACTIVATIONS
-            }
-            for setting in ("true/full", "true/mini", "augmented", "penalised")
-        },
-        folder / "norms.png",
-        "mean test norm(J)_F",
-    )
+    penalised = {
+        arm: pairs(results, [arm], "norm") for arm in (f"penalised/{name}" for name in ACTIVATIONS)
+    }
+    crossings = {arm: pairs(results, [arm], "transitions") for arm in grid(activations=["relu"])}
     by_norm = {}
     for arm in true:
         errors = results.stacked(arm, "error_by_norm").mean(1)
         by_norm[arm] = (np.arange(errors.shape[1]) + 1, 100 * errors)
-    curves(
-        by_norm,
-        folder / "error-by-norm.png",
-        "tenth of the test points, by norm(J)_F",
-        "test error [%]",
-    )
+
+    def gaps(groups: Mapping[str, Any], file: str, caption: str, label: str) -> Drawn:
+        return scatter(groups, folder / file, caption, label, "generalisation gap", log_x=True)
+
+    norm = "mean test norm(J)_F"
     return [
-        ("gap-by-norm.png", "Every network of the grid: gap against the mean norm."),
-        ("gap-by-norm-true-labels.png", "True labels alone, and the penalised networks."),
-        ("gap-by-transitions.png", "relu networks: gap against linear-region transitions."),
-        ("norms.png", "Mean norms with true labels, every seed a dot."),
-        ("error-by-norm.png", "Points with a large norm are wrong more often (95 % bands)."),
+        gaps(
+            families,
+            "gap-by-norm.png",
+            "Every network of the grid: gap against the mean norm.",
+            norm,
+        ),
+        gaps(
+            {arm: families[arm] for arm in true} | penalised,
+            "gap-by-norm-true-labels.png",
+            "True labels alone, and the penalised networks.",
+            norm,
+        ),
+        gaps(
+            crossings,
+            "gap-by-transitions.png",
+            "relu networks: gap against linear-region transitions.",
+            "linear-region transitions along a closed path",
+        ),
+        bars(
+            {
+                setting: {
+                    name: results.metric(f"{setting}/{name}", "mean_norm") for name in ACTIVATIONS
+                }
+                for setting in ("true/full", "true/mini", "augmented", "penalised")
+            },
+            folder / "norms.png",
+            "Mean norms with true labels, every seed a dot.",
+            norm,
+        ),
+        curves(
+            by_norm,
+            folder / "error-by-norm.png",
+            "Points with a large norm are wrong more often (95 % bands).",
+            "tenth of the test points, by norm(J)_F",
+            "test error [%]",
+        ),
     ]

@@ -51,8 +51,9 @@ def jobs(settings: Settings) -> Sequence[Job]:
         base = arms[f"true/mini/{activation}"]
         arms[f"augmented/{activation}"] = base | {"augment": True}
         arms[f"penalised/{activation}"] = base | {"weight": WEIGHT}
+    sizes, seeds = _SIZES[settings.scale], settings.each_seed
     return [
-        measurement(arm, seed, train_family, **_SIZES[settings.scale], **options)
+        job
         for arm, options in arms.items()
-        for seed in settings.each_seed
+        for job in measurement(arm, seeds, train_family, **sizes, **options)
     ]

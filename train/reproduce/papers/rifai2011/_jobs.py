@@ -55,14 +55,8 @@ def jobs(settings: Settings) -> Sequence[Job]:
         overrides += [*_MNIST, f"data.path={settings.data['mnist']}"]
     configs = {name: row.config for name, row in ROWS.items()}
     configs[HESSIAN] = _OURS / "contractive-hessian.toml"
-    return [
-        training(
-            arm,
-            seed,
-            config,
-            [*overrides, *_WEIGHTS.get(arm, ())],
-            cost=2.5 if arm == HESSIAN else 1.0,
-        )
-        for arm, config in configs.items()
-        for seed in settings.each_seed
-    ]
+    found = []
+    for arm, config in configs.items():
+        changes, cost = [*overrides, *_WEIGHTS.get(arm, ())], 2.5 if arm == HESSIAN else 1.0
+        found += training(arm, settings.each_seed, config, changes, cost=cost)
+    return found

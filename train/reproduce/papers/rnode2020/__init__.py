@@ -26,20 +26,11 @@ _ARMS = {
 
 
 def _jobs(settings: Settings) -> Sequence[Job]:
-    seeds, quick = settings.each_seed, settings.quick
-    found = [
-        training(arm, seed, _FOLDER / "2d.toml", (*overrides, *(_QUICK if quick else ())))
-        for arm, overrides in _ARMS.items()
-        for seed in seeds
-    ]
-    for name, path in settings.data.items():
-        source = (f"data.name={name}", f"data.path={path}")
-        for arm, overrides in {"vanilla": _weights(0), "rnode": ()}.items():
-            found += [
-                training(f"{name}/{arm}", seed, _FOLDER / "table.toml", (*source, *overrides))
-                for seed in seeds
-            ]
-    return found
+    found, quick = [], _QUICK if settings.quick else ()
+    for arm, overrides in _ARMS.items():
+        found += training(arm, settings.each_seed, _FOLDER / "2d.toml", (*overrides, *quick))
+    tables = {"{table}/vanilla": _weights(0), "{table}/rnode": ()}
+    return [*found, *uci.runs(settings, _FOLDER / "table.toml", tables)]
 
 
 def _left_out(settings: Settings) -> Sequence[str]:

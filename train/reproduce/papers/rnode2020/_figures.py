@@ -13,6 +13,7 @@ from train.reproduce.papers.rnode2020._effort import curve
 from train.statistics import shown_rounded
 
 STEPS = (1.0, 0.5, 0.25)
+_ERRORS = [f"test/rk4_error@{step:g}" for step in STEPS]
 _COLUMNS = {
     "nll (nats)": ("test/nll", 3),
     "evaluations": ("test/nfe", 0),
@@ -38,15 +39,15 @@ def tables(results: Results) -> Sequence[Table]:
     note = (
         "The test solves with dopri5 at 1e-5 and the exact divergence. adaptive trains with the "
         "same solver, fixed with four steps of rk4; rnode has both penalties at 0.01, and "
-        "tables have four fixed steps. ± is half of the 95 % interval over seeds. in training: "
-        "evaluations of a solve of the last 100 steps, by its solver; where that is adaptive, it "
-        "controls the error of the penalties' two integrals besides, which the test does not have."
+        "tables have four fixed steps. in training: evaluations of a solve of the last 100 steps, "
+        "by its solver; where that is adaptive, it controls the error of the penalties' two "
+        "integrals besides, which the test does not have."
     )
     columns = ["flow", *_COLUMNS, "in training", "ms a step"]
     found = [Table("Trained flows", columns, rows, note)]
     errors = []
     for arm in _planar(results):
-        means = [results.metric(arm, f"test/rk4_error@{step:g}").mean() for step in STEPS]
+        means = results.metrics(arm, _ERRORS).mean(0)
         errors.append([arm, *(f"{mean:.2g}" for mean in means)])
     columns = ["flow", *(f"step {step:g}" for step in STEPS)]
     note = "Mean distance in nats of a test point's log density from that of the adaptive solver."
@@ -65,48 +66,35 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
             np.asarray([line["test/jacobian_norm"] for line in kept]),
             np.asarray([line["test/nfe"] for line in kept]),
         )
-    scatter(
-        points,
-        folder / "evaluations.png",
-        "root mean square of norm(df/dx)_F along the path",
-        "evaluations of the field in a test solve",
-    )
     spent: dict[str, tuple[Sequence[float], Any]] = {}
     for arm in ("adaptive/vanilla", "adaptive/rnode", "fixed/rnode"):
         found = [curve(results.lines(arm, seed)) for seed in results.seeds[arm]]
         if len({len(nll) for _, nll in found}) == 1:
             middle = np.mean([evaluations for evaluations, _ in found], axis=0)
             spent[arm] = (middle.tolist(), np.stack([nll for _, nll in found]))
-    curves(
-        spent,
-        folder / "likelihood.png",
-        "evaluations of the field in training (mean over seeds)",
-        "test nll (nats)",
-    )
-    errors = {
-        arm: (
-            STEPS,
-            np.stack([results.metric(arm, f"test/rk4_error@{step:g}") for step in STEPS], axis=1),
-        )
-        for arm in _planar(results)
-    }
-    curves(
-        errors,
-        folder / "fixed-steps.png",
-        "step of rk4",
-        "error of log density (nats)",
-        log_y=True,
-    )
     return [
-        (
-            "evaluations.png",
+        scatter(
+            points,
+            folder / "evaluations.png",
             "Evaluations of the field against its Jacobian norm, at every evaluation of every run.",
+            "root mean square of norm(df/dx)_F along the path",
+            "evaluations of the field in a test solve",
         ),
-        (
-            "likelihood.png",
+        curves(
+            spent,
+            folder / "likelihood.png",
             "Test likelihood against what training spent; the band is the 95 % interval.",
+            "evaluations of the field in training (mean over seeds)",
+            "test nll (nats)",
         ),
-        ("fixed-steps.png", "How wrong fixed steps are, by their size; the band as before."),
+        curves(
+            {arm: (STEPS, results.metrics(arm, _ERRORS)) for arm in _planar(results)},
+            folder / "fixed-steps.png",
+            "How wrong fixed steps are, by their size; the band as before.",
+            "step of rk4",
+            "error of log density (nats)",
+            log_y=True,
+        ),
     ]
 
 

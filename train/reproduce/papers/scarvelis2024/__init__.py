@@ -41,10 +41,11 @@ _THEOREM = "the theorem on g after h"
 
 
 def _jobs(settings: Settings) -> Sequence[Job]:
-    found = [
-        measurement(
+    found, seeds = [], settings.each_seed
+    for arm, (dimensions, eta, radius) in _BALLS.items():
+        found += measurement(
             f"ball/{arm}",
-            seed,
+            seeds,
             denoise_ball,
             dimensions=dimensions,
             eta=eta,
@@ -53,13 +54,10 @@ def _jobs(settings: Settings) -> Sequence[Job]:
             cost=2.0 * dimensions,
             **_SIZES[settings.scale],
         )
-        for arm, (dimensions, eta, radius) in _BALLS.items()
-        for seed in settings.each_seed
-    ]
-    return found + [
-        measurement("linear", seed, soft_threshold, eta=_ETA, steps=3000, batch=128, rate=0.01)
-        for seed in settings.each_seed
-    ]
+    found += measurement(
+        "linear", seeds, soft_threshold, eta=_ETA, steps=3000, batch=128, rate=0.01
+    )
+    return found
 
 
 def _claims(settings: Settings) -> Sequence[Claim]:
@@ -133,8 +131,8 @@ def _tables(results: Results) -> Sequence[Table]:
     )
     note = (
         "The domain is a ball of radius 4 (n = 2) or 2 (n = 5), not the whole space: there the "
-        "solution outside is n eta / (radius^n - 1), not 0, and inside the same. ± is half of the "
-        f"95 % interval over seeds. The levels inside, network by network: {levels}."
+        "solution outside is n eta / (radius^n - 1), not 0, and inside the same. "
+        f"The levels inside, network by network: {levels}."
     )
     return [Table("The unit ball denoised", columns, rows, note)]
 
@@ -151,9 +149,9 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
             radii = results.stacked(f"ball/{arm}", "radii")[0]
             lines[f"eta {eta}"] = (radii, results.stacked(f"ball/{arm}", "profile"))
             lines[f"eta {eta}, closed form"] = (radii, np.where(radii <= 1, 1 - size * eta, 0.0))
-        name = f"profile-n{dimensions}.png"
-        curves(lines, folder / name, "norm(x)", "f, mean over directions")
-        found.append((name, f"The unit ball denoised, n = {dimensions}; bands over seeds."))
+        path = folder / f"profile-n{dimensions}.png"
+        caption = f"The unit ball denoised, n = {dimensions}; bands over seeds."
+        found.append(curves(lines, path, caption, "norm(x)", "f, mean over directions"))
     exact = results.stacked("linear", "exact")[0]
     numbers = np.arange(len(exact)) + 1
     lines: dict[str, tuple[Any, Any]] = {
@@ -161,8 +159,11 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         "closed form": (numbers, exact),
         "of the target": (numbers, results.stacked("linear", "without")[0]),
     }
-    curves(lines, folder / "singular-values.png", "number", "singular value")
-    return [*found, ("singular-values.png", f"Linear g and h, eta {_ETA}: soft thresholding.")]
+    path, caption = (
+        folder / "singular-values.png",
+        f"Linear g and h, eta {_ETA}: soft thresholding.",
+    )
+    return [*found, curves(lines, path, caption, "number", "singular value")]
 
 
 _COMMON = (

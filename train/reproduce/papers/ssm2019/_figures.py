@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +11,7 @@ from train.reproduce import Results, Table
 from train.reproduce.papers.ssm2019._claims import share
 from train.reproduce.papers.ssm2019._measure import LOSSES
 from train.reproduce.papers.ssm2019._plan import SLICED, dimensions
+from train.reproduce.timing import counted
 from train.statistics import shown_interval
 
 _TITLES = ("exact", "sliced", "sliced-vr", f"sliced-vr-{SLICED}", "denoising")
@@ -29,10 +30,10 @@ def tables(results: Results) -> Sequence[Table]:
         rows.append([loss, *cells])
     note = (
         "Mean of norm(s - true score)^2 at test points, over the mean of norm(true score)^2: the "
-        "score 0 has 1. ± is half of the 95 % interval over seeds."
+        "score 0 has 1."
     )
     found = [Table("Error of the score", ["loss", *(f"d = {s}" for s in sizes)], rows, note)]
-    times = seconds(results)
+    times = counted(results, LOSSES)
     measured, rows = times["plain"][0], []
     for loss in LOSSES:
         exponents = results.metric("cost", f"exponent/{loss}")
@@ -64,15 +65,9 @@ def tables(results: Results) -> Sequence[Table]:
     return found
 
 
-def seconds(results: Results, arm: str = "cost") -> Mapping[str, tuple[list[float], np.ndarray]]:
-    """Return, by loss, the dimensions and the seconds of a gradient, `[seeds, dimensions]`."""
-    sizes = results.stacked(arm, "dimensions")[0].tolist()
-    return {name: (sizes, results.stacked(arm, f"seconds/{name}")) for name in LOSSES}
-
-
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw error and cost against dimension, and the tables' objectives."""
-    from train.reproduce.figures import bars, curves
+    from train.reproduce.figures import bars, costs, curves
 
     sizes = dimensions(results.settings)
     errors = {
@@ -83,24 +78,23 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         for loss in _TITLES
         if all(f"mixture-{size}/{loss}" in results.seeds for size in sizes)
     }
-    curves(
-        errors,
-        folder / "error.png",
-        "dimensions",
-        "error, share of the score 0's",
-        log_x=True,
-        log_y=True,
-    )
-    times = {name: (xs, 1000 * values) for name, (xs, values) in seconds(results).items()}
-    curves(
-        times, folder / "cost.png", "dimensions", "core ms of a gradient", log_x=True, log_y=True
-    )
     found = [
-        ("error.png", "Error of the learnt score by dimension; the band is the 95 % interval."),
-        (
-            "cost.png",
+        curves(
+            errors,
+            folder / "error.png",
+            "Error of the learnt score by dimension; the band is the 95 % interval.",
+            "dimensions",
+            "error, share of the score 0's",
+            log_x=True,
+            log_y=True,
+        ),
+        costs(
+            results,
+            LOSSES,
+            folder / "cost.png",
             "What the cores spend on a gradient, by dimension; plain is one pass without a "
             "Jacobian.",
+            "core ms of a gradient",
         ),
     ]
     groups = {
@@ -113,6 +107,7 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         if f"{name}/exact" in results.seeds
     }
     if groups:
-        bars(groups, folder / "tables.png", "test objective (lower is better)")
-        found.append(("tables.png", "The exact objective on the tables' test rows."))
+        caption = "The exact objective on the tables' test rows."
+        label = "test objective (lower is better)"
+        found.append(bars(groups, folder / "tables.png", caption, label))
     return found

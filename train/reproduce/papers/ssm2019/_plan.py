@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from train.reproduce import CONFIGS, Job, Settings, measurement, training
+from train.reproduce import CONFIGS, Job, Settings, measurement, training, uci
 from train.reproduce.papers.ssm2019._measure import cost, slices
 
 _FOLDER = CONFIGS / "papers" / "ssm2019"
@@ -38,37 +38,19 @@ def jobs(settings: Settings) -> Sequence[Job]:
         if size == MANY:
             arms[f"sliced-vr-{SLICED}"] = (f"task.num_probes={SLICED}",)
         for name, overrides in arms.items():
-            found += [
-                _run(f"mixture-{size}/{name}", seed, "mixture", overrides, size, steps)
-                for seed in seeds
-            ]
-    for name, path in settings.data.items():
-        source = (f"data.name={name}", f"data.path={path}", *(_QUICK_TABLE if quick else ()))
-        for loss, overrides in LOSSES.items():
-            found += [
-                training(
-                    f"{name}/{loss}",
-                    seed,
-                    _FOLDER / "table.toml",
-                    (*source, *overrides),
-                    broken_overrides=_BROKEN,
-                )
-                for seed in seeds
-            ]
-    found += [measurement("slices", seed, slices, dimensions=8) for seed in seeds]
+            found += training(
+                f"mixture-{size}/{name}",
+                seeds,
+                _FOLDER / "mixture.toml",
+                (f"data.dimensions={size}", *overrides, *steps),
+                broken_overrides=_BROKEN,
+                cost=1 + size / 16 if "exact" in name or str(SLICED) in name else 1.0,
+            )
+    config, tables = _FOLDER / "table.toml", {f"{{table}}/{k}": v for k, v in LOSSES.items()}
     sizes = (4, 16, 64) if quick else (8, 32, 128, 512)
-    found += [measurement("cost", seed, cost, dimensions=sizes, cost=2.0) for seed in seeds]
-    return found
-
-
-def _run(
-    arm: str, seed: int, config: str, overrides: Sequence[str], size: int, steps: Sequence[str]
-) -> Job:
-    return training(
-        arm,
-        seed,
-        _FOLDER / f"{config}.toml",
-        (f"data.dimensions={size}", *overrides, *steps),
-        broken_overrides=_BROKEN,
-        cost=1 + size / 16 if "exact" in arm or str(SLICED) in arm.split("/")[1] else 1.0,
-    )
+    return [
+        *found,
+        *uci.runs(settings, config, tables, _QUICK_TABLE, broken_overrides=_BROKEN),
+        *measurement("slices", seeds, slices, dimensions=8),
+        *measurement("cost", seeds, cost, dimensions=sizes, cost=2.0),
+    ]
