@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats
 
-from train.reproduce import Claim, Estimate, judge
+from train.reproduce import Claim, Estimate, correlation, judge
 from train.reproduce._outcome import outcome, seeds_inside
 from train.statistics import rank_correlation, student_interval
 
@@ -68,6 +68,13 @@ class TestStatistics:
     def test_too_few_pairs(self, first, second):
         with pytest.raises(ValueError, match="at least 10"):
             rank_correlation(first, second)
+
+    def test_too_few_pairs_of_a_command_with_few_seeds_are_told(self):
+        few = correlation(lambda results: (np.arange(8), np.arange(8)), "flows")
+        verdict = judge(Claim("id", "It rises.", "here", "rises", few, above=0.0), None)
+        assert not verdict.holds
+        assert "too few" in verdict.notes[0]
+        assert "over 8 flows" in verdict.estimate.test
 
 
 class TestClaims:

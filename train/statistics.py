@@ -12,6 +12,7 @@ if TYPE_CHECKING:
 
 # Of a comparison, a run each.
 MOST_SEEDS = 10_000
+LEAST_PAIRS = 10  # of a rank correlation
 
 
 class Interval(NamedTuple):
@@ -48,15 +49,15 @@ def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:
     (Bonett and Wright 2000, Sample size requirements for estimating correlations).
 
     Raises:
-        ValueError: lengths that differ or fewer than ten pairs.
+        ValueError: lengths that differ or fewer than `LEAST_PAIRS` pairs.
     """
     from scipy import stats
 
     one, other = np.asarray(first, np.float64), np.asarray(second, np.float64)
-    if one.shape != other.shape or one.ndim != 1 or len(one) < 10:
+    if one.shape != other.shape or one.ndim != 1 or len(one) < LEAST_PAIRS:
         raise ValueError(
             f"rank_correlation: got {one.shape} and {other.shape} values, expected the same "
-            "number on one axis, at least 10."
+            f"number on one axis, at least {LEAST_PAIRS}."
         )
     spearman: Any = stats.spearmanr(one, other)
     found = float(np.clip(spearman.statistic, -1 + 1e-12, 1 - 1e-12))

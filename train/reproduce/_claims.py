@@ -14,7 +14,7 @@ from typing import Any, NamedTuple
 import numpy as np
 
 from train.reproduce._results import Results, unless_failed
-from train.statistics import rank_correlation, student_interval
+from train.statistics import LEAST_PAIRS, rank_correlation, student_interval
 
 STUDENT = "Student's t over {count} seeds"
 PAIRED = "Student's t over {count} pairs of the same seed"
@@ -102,7 +102,7 @@ def judge(claim: Claim, results: Results) -> Verdict:
         note = f"not known: {_listed(failed)} failed"
         return Verdict(claim, nothing, False, (note,))
     if not all(math.isfinite(value) for value in found[:3]):
-        note = "a run that it needs diverged, or a value is not finite"
+        note = "a run that it needs diverged, a value is not finite, or there are too few"
         return Verdict(claim, found, False, (note,))
     return Verdict(claim, found, claim.above < found.low and found.high < claim.below)
 
@@ -168,7 +168,8 @@ def correlation(pairs: Callable[[Results], tuple[Any, Any]], what: str) -> Stati
     def statistic(results: Results) -> Estimate:
         first, second = (np.asarray(each, np.float64) for each in pairs(results))
         test = f"Spearman over {len(first)} {what}, Fisher's interval (Bonett and Wright)"
-        if not (np.isfinite(first).all() and np.isfinite(second).all()):
+        few = len(first) < LEAST_PAIRS  # of a command with few seeds
+        if few or not (np.isfinite(first).all() and np.isfinite(second).all()):
             return Estimate(math.nan, math.nan, math.nan, test, ())
         return Estimate(*rank_correlation(first, second), test, ())
 
