@@ -29,6 +29,14 @@ def test_programs_of_many_kinds_keep_the_batch():
     assert out.shape == xs.shape
 
 
+def test_a_reshape_takes_a_batch_of_any_length():
+    """Of one number an example, [N] to [N], too."""
+    program = write_program(210046)
+    assert "lax.reshape(a0," in program.text
+    xs = program.draw_inputs(0)[:1]
+    assert program.function()(xs, program.draw_weights(), []).shape == xs.shape
+
+
 def test_what_is_planted_is_seen(monkeypatch):
     """Quantities that are wrong by a thousandth, or raise."""
     program = next(p for p in map(write_program, range(40)) if not p.tables)

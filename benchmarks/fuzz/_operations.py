@@ -215,7 +215,7 @@ def _reshape(writer: Any, a: str, b: str) -> str | None:
             f"jnp.expand_dims({a}, {rng.randint(1, len(shape) + 1)})",
             f"jnp.squeeze({a}[..., :1], -1)",
         )
-    ).replace("(2, ", f"({a}.shape[0], ")
+    ).replace("(2,", f"({a}.shape[0],")
 
 
 def _conv(writer: Any, a: str, b: str) -> str | None:
