@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 import jax.numpy as jnp
 
 from ._basis import FlatJacobian
+from ._choice import Choice
 from ._exact import norm_by_products
 from ._leave_one_out import gaussian_vectors, largest, matmul, mean_and_error, sketch_of
 from ._linearize import Linearization
@@ -24,14 +25,25 @@ def xrownorm(lin: Linearization, method: XRowNorm, key: Any) -> Float[Array, " N
 
 def xrownorm_products(lin: Linearization, method: XRowNorm) -> int:
     """How many it takes: as asked, or as many as give the norm itself."""
-    return min(method.num_products, lin.inputs.size, lin.outputs.size)
+    exact = _exact(lin, method)
+    return method.num_products if exact is None else exact.num_products
+
+
+def _exact(lin: Linearization, method: XRowNorm) -> Choice | None:
+    """The norm itself where a row or column a product is enough; None where it is not.
+
+    It may take the longer side where the Linearization has a direction of its own.
+    """
+    enough = method.num_products >= min(lin.inputs.size, lin.outputs.size)
+    return norm_by_products(lin, Exact(), float("inf")) if enough else None
 
 
 def xrownorm_with_standard_error(lin: Linearization, method: XRowNorm, key: Any) -> Any:
     """The norm and the standard error of its leave-one-out estimates."""
     key = require_key("frobenius_squared", method, key)
-    if method.num_products >= min(lin.inputs.size, lin.outputs.size):
-        norm = norm_by_products(lin, Exact(), float("inf")).run(None)
+    exact = _exact(lin, method)
+    if exact is not None:
+        norm = exact.run(None)
         return norm, jnp.zeros_like(norm)
     return mean_and_error(_norms(lin, method, key), lin.outputs.dtype)
 

@@ -73,6 +73,16 @@ def test_the_call_takes_as_many_products_as_the_plan_says(quantity, method, fn):
         assert taken == plan.num_products * one, plan
 
 
+@pytest.mark.parametrize(("fn", "mode"), [(tall, "forward"), (through_wide, "both")])
+def test_enough_vectors_for_the_norm_itself_take_the_direction_of_the_linearization(fn, mode):
+    lin = jacreg.linearize(fn, VECTORS, mode=mode)
+    method = jacreg.XRowNorm(12)
+    plan = jacreg.plan(jacreg.frobenius_squared, lin, method)
+    norm = jax.make_jaxpr(lambda: jacreg.frobenius_squared(lin, method, key=KEYS))()
+    one = _contractions(jax.make_jaxpr(lin.jvp)(VECTORS).jaxpr, WIDE)
+    assert _contractions(norm.jaxpr, WIDE) == plan.num_products * one == 6 * one
+
+
 DENSE = {
     "one layer": lambda xs: jnp.tanh(xs @ MIX) * xs,
     "one hidden layer": lambda xs: jnp.sin(jnp.tanh(xs @ INTO) @ OUT),
