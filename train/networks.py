@@ -120,13 +120,16 @@ class BuiltModel:
 
         return replace(dataset, train=arranged(dataset.train), test=arranged(dataset.test))
 
-    def check_outputs(self, sample: Array, width: int) -> None:
-        """Raise unless the model maps a batch to `[N, width]`.
+    def check_outputs(
+        self, sample: Array, width: int, call: Callable[[Array], Any] | None = None
+    ) -> None:
+        """Raise unless the model, or how a task calls it, maps a batch to `[N, width]`.
 
         Raises:
             ConfigError: it does not fit the data.
         """
-        ys = self.returned(lambda xs: self.apply(self.params, self.state, xs)[0], sample)
+        call = call or (lambda xs: self.apply(self.params, self.state, xs)[0])
+        ys = self.returned(call, sample)
         if getattr(ys, "shape", None) is None:
             raise ConfigError(
                 f"{keyed(self.name)} returns {shown(ys)} for a batch, expected one array."

@@ -12,6 +12,8 @@ from train.evaluation._classifier import first as first
 from train.evaluation._classifier import jacobian_norm as jacobian_norm
 from train.evaluation._classifier import make_clean as make_clean
 from train.evaluation._classifier import robustness as robustness
+from train.evaluation._classifier import scores as scores
+from train.evaluation._decision_cells import cells_of_a_classifier as cells_of_a_classifier
 from train.evaluation._decision_cells import decision_cells as decision_cells
 from train.evaluation._decision_cells import plane as plane
 from train.evaluation._decision_cells import three_classes as three_classes

@@ -6,13 +6,12 @@ from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
-from jax.tree_util import Partial
 
 import jacreg
 from train.data import Examples
 from train.errors import CertificateError
 from train.evaluation._attacks import pgd_l2
-from train.evaluation._classifier import Classifier, first
+from train.evaluation._classifier import Classifier, first, right_under
 
 if TYPE_CHECKING:
     from jaxtyping import Array, PyTree
@@ -48,32 +47,12 @@ def certified(
         CertificateError: an attack within the radius changed a prediction that was certified.
     """
 
-    def predict(weights: PyTree, pixels: Array) -> Array:
-        return model.logits(weights, model.normalize(pixels))
-
     @jax.jit
     def radii(weights: PyTree, raw: Array, labels: Array) -> Array:
-        logits = predict(weights, model.pixels(raw)).astype(jnp.float32)
+        logits = model.of_pixels(weights, model.pixels(raw)).astype(jnp.float32)
         return jacreg.losses.certified_radius(logits, labels, lipschitz=lipschitz)
 
-    pixels_of = jax.jit(model.pixels)
-
-    @jax.jit
-    def right(weights: PyTree, pixels: Array, labels: Array) -> Array:
-        return jnp.argmax(predict(weights, pixels), -1) == labels
-
-    def holds(weights: PyTree, raw: Array, labels: Array, radius: Any, key: Array) -> Array:
-        attacked = pgd_l2(
-            Partial(predict, weights),
-            pixels_of(raw),
-            labels,
-            radius,
-            config.pgd_steps,
-            key,
-            model.bounds,
-        )
-        return right(weights, attacked, labels)
-
+    holds = right_under(model, pgd_l2, config.pgd_steps)
     found: dict[str, float] = {"lipschitz_bound": float(lipschitz)}
     for number, radius in enumerate(config.certified):
 

@@ -18,7 +18,7 @@ from train.data import Examples
 from train.evaluation._attacks import PIXELS, Bounds, fgsm, pgd, white_noise
 
 if TYPE_CHECKING:
-    from jaxtyping import Array, PyTree
+    from jaxtyping import Array, Bool, Float, PyTree
 
     from train.batches import Batches
     from train.sections import Evaluation
@@ -40,19 +40,31 @@ class Classifier:
     normalize: Callable[[Any], Any]
     bounds: Bounds = PIXELS
 
+    def of_pixels(self, weights: PyTree, pixels: Array) -> Array:
+        """Return the logits `[N, classes]` of what `pixels` gives."""
+        return self.logits(weights, self.normalize(pixels))
+
+    def right(self, weights: PyTree, pixels: Array, labels: Array) -> Bool[Array, " N"]:
+        """Return which labels are predicted."""
+        return jnp.argmax(self.of_pixels(weights, pixels), -1) == labels
+
 
 def make_clean(model: Classifier) -> Callable[..., dict[str, Array]]:
     """Return the jitted `(weights, raw, labels) -> {accuracy, loss}`, a value an example."""
 
     @jax.jit
     def clean(weights: PyTree, raw: Array, labels: Array) -> dict[str, Array]:
-        logits = model.logits(weights, model.normalize(model.pixels(raw)))
-        return {
-            "accuracy": jnp.argmax(logits, -1) == labels,
-            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
-        }
+        return scores(model.of_pixels(weights, model.pixels(raw)), labels)
 
     return clean
+
+
+def scores(logits: Float[Array, "N K"], labels: Array) -> dict[str, Array]:
+    """Return accuracy and cross-entropy of each example."""
+    return {
+        "accuracy": jnp.argmax(logits, -1) == labels,
+        "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
+    }
 
 
 def jacobian_norm(
@@ -90,37 +102,18 @@ def robustness(
     compared meet the same.
     """
 
-    def predict(weights: PyTree, pixels: Array) -> Array:
-        return model.logits(weights, model.normalize(pixels))
-
     @jax.jit
     def noisy(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
         noised = white_noise(model.pixels(raw), scale, key, model.bounds)
-        return jnp.argmax(predict(weights, noised), -1) == labels
+        return model.right(weights, noised, labels)
 
     @jax.jit
     def one_step(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
-        attacked = fgsm(partial(predict, weights), model.pixels(raw), labels, scale, model.bounds)
-        return jnp.argmax(predict(weights, attacked), -1) == labels
+        logits = partial(model.of_pixels, weights)
+        attacked = fgsm(logits, model.pixels(raw), labels, scale, model.bounds)
+        return model.right(weights, attacked, labels)
 
-    pixels_of = jax.jit(model.pixels)
-
-    @jax.jit
-    def right(weights: PyTree, pixels: Array, labels: Array) -> Array:
-        return jnp.argmax(predict(weights, pixels), -1) == labels
-
-    def many_steps(weights: PyTree, raw: Array, labels: Array, scale: Any, key: Array) -> Array:
-        attacked = pgd(
-            Partial(predict, weights),
-            pixels_of(raw),
-            labels,
-            scale,
-            config.pgd_steps,
-            key,
-            model.bounds,
-        )
-        return right(weights, attacked, labels)
-
+    many_steps = right_under(model, pgd, config.pgd_steps)
     attacked = first(examples, config.attack_examples)
     plan = [
         ("noise", noisy, config.noise, examples),
@@ -139,6 +132,23 @@ def robustness(
             metric = f"accuracy_{name}_{scale:g}"
             found[metric] = batches.mean(measure, subset, metric)["ok"]
     return found
+
+
+def right_under(
+    model: Classifier, attack: Callable[..., Array], steps: int
+) -> Callable[..., Bool[Array, " N"]]:
+    """Return `(weights, raw, labels, epsilon, key) -> [N]`: which labels `pgd` or its like leaves.
+
+    Not to be called under jit, as the attack.
+    """
+    pixels_of, right = jax.jit(model.pixels), jax.jit(model.right)
+
+    def measured(weights: PyTree, raw: Array, labels: Array, epsilon: Any, key: Array) -> Array:
+        logits = Partial(model.of_pixels, weights)
+        attacked = attack(logits, pixels_of(raw), labels, epsilon, steps, key, model.bounds)
+        return right(weights, attacked, labels)
+
+    return measured
 
 
 def first(examples: Examples, count: int) -> Examples:

@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
 import numpy as np
 
 if TYPE_CHECKING:
     from jaxtyping import Float, Int
+
+    from train.data import Examples
+    from train.evaluation._classifier import Classifier
 
 
 def plane(
@@ -73,6 +77,43 @@ def decision_cells(
         "corners": spots,
         "extent": np.asarray(extent),
     }
+
+
+def cells_of_a_classifier(
+    model: Classifier,
+    weights: Any,
+    examples: Examples,
+    classes: Sequence[str],
+    resolution: int,
+    batch_size: int,
+    axes: Sequence[int] | None = None,
+) -> dict[str, np.ndarray] | None:
+    """Return the cells through the first examples of three classes, with `labels` and `names`.
+
+    Args:
+        model, weights: as the evaluation sees them.
+        examples: in the order of axes that the model takes.
+        classes: their names.
+        resolution, batch_size: of `decision_cells`.
+        axes: that order as positions in N, H, W, C; None where it is that.
+
+    Returns:
+        The record, its images channels last; None where there are no three classes.
+    """
+    targets = np.asarray(examples.targets)
+    rows = three_classes(targets)
+    if len(rows) < 3:
+        return None
+
+    @jax.jit
+    def logits(points: Any) -> Any:
+        return model.of_pixels(weights, points)
+
+    corners = np.asarray(model.pixels(examples.inputs[rows]))
+    cells = decision_cells(logits, corners, resolution, batch_size)
+    if axes is not None:
+        cells["images"] = np.transpose(cells["images"], np.argsort(axes))
+    return {**cells, "labels": targets[rows], "names": np.asarray(classes)}
 
 
 def three_classes(labels: Int[np.ndarray, " N"]) -> list[int]:

@@ -261,17 +261,14 @@ def _make_classifier_measure(
 ) -> Callable[[Any, Any], dict[str, float]]:
     """Return `(params, state) -> metrics` of the classifier."""
 
-    @jax.jit
-    def measured(weights: Any, inputs: Any, labels: Any) -> dict[str, Array]:
-        logits = model.batched(model.merge(*weights).classify)(vectors(inputs))
-        return {
-            "accuracy": (jnp.argmax(logits, -1) == labels).astype(jnp.float32),
-            "loss": optax.softmax_cross_entropy_with_integer_labels(logits, labels),
-        }
+    def logits(weights: Any, xs: Any) -> Array:
+        return model.batched(model.merge(*weights).classify)(xs)
+
+    clean = evaluation.make_clean(evaluation.Classifier(logits, vectors, lambda xs: xs))
 
     def measure(params: Any, state: Any) -> dict[str, float]:
         found = setting.batches.mean(
-            lambda inputs, labels, _: measured((params, state), inputs, labels),
+            lambda inputs, labels, _: clean((params, state), inputs, labels),
             dataset.test,
             "accuracy",
         )

@@ -130,26 +130,12 @@ def classification(
             seen = evaluation.sensitivity(classifier, (params, state), test, order)
             seen["names"] = np.asarray(dataset.classes)
             records.write_arrays(workdir / figures.SENSITIVITY, seen)
-        if not settings.decision_cells or len(dataset.classes) < 3:
-            return
-        rows = evaluation.three_classes(np.asarray(test.targets))
-        if len(rows) < 3:
-            return
-
-        @jax.jit
-        def logits(points: Any) -> Any:
-            return classifier.logits((params, state), normalize(points))
-
-        cells = evaluation.decision_cells(
-            logits, np.asarray(pixels(test.inputs[rows])), _CELL_RESOLUTION, 1000
-        )
-        if order is not None:  # for the picture, channels last
-            cells["images"] = np.transpose(cells["images"], np.argsort(order))
-        labels = np.asarray(test.targets)[rows]
-        records.write_arrays(
-            workdir / figures.CELLS,
-            {**cells, "labels": labels, "names": np.asarray(dataset.classes)},
-        )
+        if settings.decision_cells:
+            cells = evaluation.cells_of_a_classifier(
+                classifier, (params, state), test, dataset.classes, _CELL_RESOLUTION, 1000, order
+            )
+            if cells is not None:
+                records.write_arrays(workdir / figures.CELLS, cells)
 
     return Problem(
         params=model.params,

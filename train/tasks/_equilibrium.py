@@ -74,7 +74,8 @@ def equilibrium(
     built.check_outputs(normalize(pixels(dataset.train.inputs[:2])), width)
     terms = make_terms(setting.penalty, setting.training.steps, offers=("equilibrium",))
     solver = built.merge(built.params, built.state).spec.equilibrium_solver()
-    loss = _cross_entropy if dataset.classes else _squared_error
+    cross_entropy = optax.softmax_cross_entropy_with_integer_labels
+    loss = cross_entropy if dataset.classes else _squared_error
 
     def forward(params: Any, state: Any, xs: Any, targets: Any, key: Any, needs: Any) -> Pass:
         outputs, result, point = solved(built.merge(params, state), xs, solver, training=True)
@@ -90,7 +91,7 @@ def equilibrium(
     tester = dataclasses.replace(
         solver, **{name: value for name, value in changes.items() if value is not None}
     )
-    score = _accuracy if dataset.classes else _squared_errors
+    score = evaluation.scores if dataset.classes else _squared_errors
 
     @jax.jit
     def test(weights: Any, raw: Any, targets: Any) -> dict[str, Any]:
@@ -198,16 +199,8 @@ def _check_interface(built: BuiltModel) -> None:
         )
 
 
-def _cross_entropy(logits: Any, labels: Any) -> Any:
-    return optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-
-
 def _squared_error(outputs: Any, targets: Any) -> Any:
     return jnp.sum((outputs - targets) ** 2, -1)
-
-
-def _accuracy(logits: Any, labels: Any) -> dict[str, Any]:
-    return {"accuracy": jnp.argmax(logits, -1) == labels, "loss": _cross_entropy(logits, labels)}
 
 
 def _squared_errors(outputs: Any, targets: Any) -> dict[str, Any]:

@@ -30,26 +30,6 @@ _MARGIN = 0.5
 _SAMPLES = 2**31
 
 
-class Solves:
-    """What the solvers of one evaluation did.
-
-    Attributes:
-        failures: one entry a solve, whether it gave up.
-    """
-
-    def __init__(self) -> None:
-        self.failures: list[bool] = []
-
-    def add(self, converged: Any) -> bool:
-        """Count a solve; return whether it gave up."""
-        self.failures.append(not bool(converged))
-        return self.failures[-1]
-
-    def share(self) -> float:
-        """Return the share that gave up."""
-        return float(np.mean(self.failures))
-
-
 class FlowReport:
     """Evaluation and report of a flow.
 
@@ -143,9 +123,9 @@ class FlowReport:
 
     def evaluate(self, params: Any, state: Any, final: bool) -> dict[str, float]:
         """Return the metrics of the class's description."""
-        weights, solves = (params, state), Solves()
+        weights, failures = (params, state), []
         test, settings = self.dataset.test, self.setting.evaluation
-        rows = self._integrals(weights, test, solves, "log density")
+        rows = self._integrals(weights, test, failures, "log density")
         found = {"nll": -_mean(rows["log_density"]), "nfe": _mean(rows["nfe"])}
         if self.space.levels is not None:
             from jacreg.flow import bits_per_dimension
@@ -155,19 +135,19 @@ class FlowReport:
             found["bits_per_dimension"] = float(bits[0])
         if final:
             found |= self._coarse_errors(weights, rows["log_density"])
-            found |= self._final(weights, solves)
+            found |= self._final(weights, failures)
         if (final or self.always) and settings.jacobian:
             subset = evaluation.first(test, settings.jacobian_examples)
-            rows = self._integrals(weights, subset, solves, "kinetic energy", regularize=True)
+            rows = self._integrals(weights, subset, failures, "kinetic energy", regularize=True)
             found["kinetic_energy"] = _mean(rows["kinetic_energy"])
             found["jacobian_norm"] = _mean(rows["jacobian_squares"]) ** 0.5
-        found["solver_failures"] = solves.share()
+        found["solver_failures"] = float(np.mean(failures))
         return {f"test/{name}": value for name, value in found.items()}
 
     def report(self, params: Any, state: Any, workdir: Path) -> None:
         """Write samples, data and density, as the final evaluation found them."""
         if not self._pictures:
-            self._final((params, state), Solves())
+            self._final((params, state), [])
         record = figures.DENSITY if "density" in self._pictures else figures.SAMPLES
         records.write_arrays(workdir / record, self._pictures)
 
@@ -175,18 +155,19 @@ class FlowReport:
         self,
         weights: Any,
         examples: Examples,
-        solves: Solves,
+        failures: list[bool],
         what: str,
         regularize: bool = False,
         solver: FlowSolver | None = None,
     ) -> dict[str, Float[np.ndarray, " N"]]:
-        """Return a value an example; nan where the solver gave up."""
+        """Return a value an example, nan where the solver gave up; note of each solve if it did."""
         options = () if solver is None else (solver,)
         parts = []
         for number, (raw, _, mask) in enumerate(self.setting.batches.of(examples, what)):
             key = jax.random.fold_in(self.key, number)
             found = fetch(self._integrate(weights, raw, key, regularize, *options))
-            lost = np.nan if solves.add(found["converged"]) else 0.0
+            failures.append(not found["converged"])
+            lost = np.nan if failures[-1] else 0.0
             parts.append({name: each[mask] + lost for name, each in found["values"].items()})
         return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -197,15 +178,15 @@ class FlowReport:
         """
         found = {}
         for name, solver in self.coarse.items():
-            solves = Solves()
-            rows = self._integrals(weights, self.dataset.test, solves, name, solver=solver)
+            failures: list[bool] = []
+            rows = self._integrals(weights, self.dataset.test, failures, name, solver=solver)
             error = _mean(np.abs(rows["log_density"] - accurate))
-            found[name] = float("inf") if any(solves.failures) else error
+            found[name] = float("inf") if any(failures) else error
         return found
 
-    def _final(self, weights: Any, solves: Solves) -> dict[str, float]:
+    def _final(self, weights: Any, failures: list[bool]) -> dict[str, float]:
         drawn = jax.device_get(self._draw(weights, jax.random.fold_in(self.key, _SAMPLES)))
-        solves.add(drawn.converged)
+        failures.append(not drawn.converged)
         samples = self.space.decode(drawn.values)
         examples = self.space.pictured(self.dataset.test.inputs[: len(samples)])
         self._pictures = {"samples": samples, "examples": examples}
@@ -217,7 +198,7 @@ class FlowReport:
             points, extent = self._cells()
             cell = (extent[1] - extent[0]) * (extent[3] - extent[2]) / len(points)
             cells = Examples(points, None)
-            rows = self._integrals(weights, cells, solves, "density on a grid")
+            rows = self._integrals(weights, cells, failures, "density on a grid")
             density = np.exp(rows["log_density"].astype(np.float64)).reshape(self.grid, self.grid)
             found["integral"] = float(np.sum(density) * cell)
             self._pictures |= {"density": density.astype(np.float32), "extent": extent}

@@ -50,7 +50,7 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
 
     (sample,) = rows(2)
     network = Network(model, normalize, setting.model.name == "differential_mlp")
-    network.check(sample, width)
+    model.check_outputs(sample, width, lambda xs: network(model.params, model.state, xs))
     coupled = not network.carries_jacobian and model.is_coupled(normalize(sample))
 
     def start_pass(train: bool) -> Callable[..., Any]:

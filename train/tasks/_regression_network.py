@@ -8,9 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from train.errors import ConfigError
 from train.networks import BuiltModel
-from train.own import keyed
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -48,21 +46,6 @@ class Network:
             return outputs(xs)
         (ys, _), state = outputs(jax.lax.stop_gradient(xs))
         return _with_derivative(xs, ys, outputs(xs)[0][1]), state
-
-    def check(self, sample: Array, width: int) -> None:
-        """Raise unless a batch gives `[N, width]`.
-
-        Raises:
-            ConfigError: it does not fit the data.
-        """
-        model = self.model
-        ys = model.returned(lambda xs: self(model.params, model.state, xs), sample)
-        if getattr(ys, "shape", None) != (len(sample), width):
-            shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
-            raise ConfigError(
-                f"{keyed(model.name)} returns shape {shapes} for a batch of {len(sample)}, "
-                f"expected {(len(sample), width)}: the targets' shape."
-            )
 
 
 @jax.custom_jvp

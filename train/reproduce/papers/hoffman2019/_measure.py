@@ -33,13 +33,15 @@ def robustness(
 
     from train import evaluation
     from train.batches import Batches
+    from train.data import Examples
     from train.reproduce.papers.hoffman2019._images import other_digits
     from train.restore import restore
 
     trained = {row: restore(asked.runs / "table1" / row / "all" / str(asked.seed)) for row in rows}
     first = trained[rows[0]]
     test = first.dataset.test
-    others = other_digits(other, np.asarray(first.dataset.train.inputs))
+    digits = other_digits(other, np.asarray(first.dataset.train.inputs))
+    others = Examples(digits.inputs / np.float32(255), digits.targets)
     attacked = evaluation.first(test, examples)
     key = jax.random.key(asked.seed)
 
@@ -63,37 +65,24 @@ def robustness(
         longer = settings(20 * MANY, {"pgd": [many_steps]}, examples)
         more = evaluation.robustness(network, model.weights, attacked, longer, key, batches)
         (found[f"{row}/pgd_more"],) = more.values()
-        predict = _predict(network)
-        labels = np.asarray(attacked.targets)
-        found[f"{row}/transfer"] = _accuracy(predict, model.weights, plain_attack, labels)
-        found[f"{row}/other"] = _accuracy(
-            predict, model.weights, others.inputs / np.float32(255), np.asarray(others.targets)
-        )
+        right = jax.jit(network.right)
+        for name, images in (("transfer", plain_attack), ("other", others)):
+            ok = batches.mean(
+                lambda pixels, labels, _, right=right, weights=model.weights: {
+                    "ok": right(weights, pixels, labels)
+                },
+                images,
+                name,
+            )
+            found[f"{row}/{name}"] = ok["ok"]
         distances = _distances(network, model.weights, evaluation.first(test, examples // 4))
         found[f"{row}/distances"] = distances
         # A median: an attack that fails on one image has no distance there.
         found[f"{row}/margin"] = float(np.median(distances))
-        found |= {f"{row}/cells_{k}": v for k, v in _cells(network, model, test).items()}
+        classes = model.dataset.classes
+        cells = evaluation.cells_of_a_classifier(network, model.weights, test, classes, 120, 1200)
+        found |= {f"{row}/cells_{name}": array for name, array in (cells or {}).items()}
     return found
-
-
-def _predict(network: Any) -> Any:
-    import jax
-    import jax.numpy as jnp
-
-    return jax.jit(
-        lambda weights, pixels: jnp.argmax(network.logits(weights, network.normalize(pixels)), -1)
-    )
-
-
-def _accuracy(predict: Any, weights: Any, pixels: Any, labels: Any) -> float:
-    import numpy as np
-
-    right = [
-        np.asarray(predict(weights, pixels[start : start + 500])) == labels[start : start + 500]
-        for start in range(0, len(labels), 500)
-    ]
-    return float(np.mean(np.concatenate(right)))
 
 
 def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
@@ -103,13 +92,13 @@ def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
     from jax.tree_util import Partial
 
     from train import evaluation
+    from train.data import Examples
 
     network = model.problem.network
-    logits = Partial(
-        lambda weights, images: network.logits(weights, network.normalize(images)), model.weights
-    )
+    logits = Partial(network.of_pixels, model.weights)
     pixels, labels = network.pixels(examples.inputs), jnp.asarray(examples.targets)
-    return np.asarray(evaluation.pgd(logits, pixels, labels, scale, 20, key))
+    attacked = np.asarray(evaluation.pgd(logits, pixels, labels, scale, 20, key))
+    return Examples(attacked, examples.targets)
 
 
 def _distances(network: Any, weights: Any, examples: Any) -> Any:
@@ -123,7 +112,7 @@ def _distances(network: Any, weights: Any, examples: Any) -> Any:
     @jax.jit
     def search(weights: Any, pixels: Any, labels: Any) -> Any:
         return evaluation.carlini_wagner(
-            lambda images: network.logits(weights, network.normalize(images)),
+            lambda images: network.of_pixels(weights, images),
             pixels,
             labels,
             steps=60,
@@ -131,21 +120,3 @@ def _distances(network: Any, weights: Any, examples: Any) -> Any:
         )
 
     return np.asarray(search(weights, pixels, np.asarray(examples.targets)))
-
-
-def _cells(network: Any, model: Any, test: Any) -> Mapping[str, Any]:
-    import jax
-    import numpy as np
-
-    from train import evaluation
-
-    rows = evaluation.three_classes(np.asarray(test.targets))
-    corners = np.asarray(network.pixels(test.inputs[rows]))
-
-    @jax.jit
-    def logits(points: Any) -> Any:
-        return network.logits(model.weights, network.normalize(points))
-
-    cells = evaluation.decision_cells(logits, corners, 120, 1200)
-    names = np.asarray(model.dataset.classes)
-    return {**cells, "labels": np.asarray(test.targets)[rows], "names": names}
