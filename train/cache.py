@@ -37,13 +37,6 @@ def cached_arrays(
         return records.read_arrays(path)
     except (OSError, ValueError, BadZipFile, EOFError, KeyError):
         arrays = make()
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("wb") as file:
-            records.store_arrays(file, arrays, compressed=False)
-        temporary.replace(path)
-    except OSError:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
+    with contextlib.suppress(OSError):
+        records.write_arrays(path, arrays, compressed=False)
     return arrays

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -75,14 +75,7 @@ def read_json(path: Path) -> dict[str, Any] | None:
 
 
 def write_arrays(path: Path, arrays: Mapping[str, np.ndarray], compressed: bool = True) -> None:
-    """Write arrays as one npz file, in one step."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with _replacing(path) as file:
-        store_arrays(file, arrays, compressed)
-
-
-def store_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], compressed: bool) -> None:
-    """Write arrays in numpy's npz format.
+    """Write arrays as one npz file, in one step.
 
     Raises:
         ValueError: one holds objects of Python, which would be pickled.
@@ -92,7 +85,9 @@ def store_arrays(file: BinaryIO, arrays: Mapping[str, np.ndarray], compressed: b
         if np.asarray(array).dtype.hasobject:
             raise ValueError(f"the array {name!r} holds objects of Python, not numbers")
     named: dict[str, Any] = dict(arrays)
-    (np.savez_compressed if compressed else np.savez)(file, **named)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with _replacing(path) as file:
+        (np.savez_compressed if compressed else np.savez)(file, **named)
 
 
 def read_arrays(path: Path) -> dict[str, np.ndarray]:
@@ -100,6 +95,12 @@ def read_arrays(path: Path) -> dict[str, np.ndarray]:
     # numpy leaves a torn file open, so it is opened here.
     with path.open("rb") as stream, np.load(stream, allow_pickle=False) as stored:
         return {name: stored[name] for name in stored.files}
+
+
+def series(lines: Iterable[Mapping[str, Any]], name: str) -> tuple[list[int], list[float]]:
+    """Return the steps of the lines of metrics that have a metric, and its values there."""
+    kept = [line for line in lines if line.get(name) is not None]
+    return [line["step"] for line in kept], [line[name] for line in kept]
 
 
 class MetricsLog:

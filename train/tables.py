@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import tomllib
+from collections.abc import Mapping
 from difflib import SequenceMatcher
 from pathlib import Path
 from typing import Any
@@ -42,6 +43,21 @@ def read_tables(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path}: not UTF-8 text (byte {error.start}).") from None
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: not valid TOML: {str(error)[:200]}.") from None
+
+
+def flat(node: Any, path: str = "") -> dict[str, Any]:
+    """Return the leaves of nested tables by their dotted paths, lists of tables by index."""
+    if isinstance(node, Mapping):
+        items = list(node.items())
+    elif isinstance(node, list) and node and isinstance(node[0], Mapping):
+        items = list(enumerate(node))
+    else:
+        return {path: node}
+    return {
+        name: leaf
+        for key, item in items
+        for name, leaf in flat(item, f"{path}.{key}" if path else str(key)).items()
+    }
 
 
 def _near(path: Path) -> str | None:

@@ -11,7 +11,7 @@ from train.config._overrides import override
 from train.config._parse import parse, resolved
 from train.config._write import to_toml
 from train.sections import Config
-from train.tables import read_tables
+from train.tables import flat, read_tables
 
 # A key of a table that stands in a list: penalty.0.weight.
 _OF_A_LIST = re.compile(r"(\w+\.\d+)\.")
@@ -38,7 +38,7 @@ def dump(config: Config) -> str:
 
 def differences(old: Config, new: Config) -> list[str]:
     """Return `path: old -> new` for every key that differs; a table that one lacks is one entry."""
-    before, after = _flat(resolved(old), ""), _flat(resolved(new), "")
+    before, after = flat(resolved(old)), flat(resolved(new))
     for here, there in ((before, after), (after, before)):
         for table in {match[1] for path in here if (match := _OF_A_LIST.match(path))}:
             if not any(path.startswith(f"{table}.") for path in there):
@@ -54,16 +54,3 @@ def differences(old: Config, new: Config) -> list[str]:
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]
-
-
-def _flat(node: Any, path: str) -> dict[str, Any]:
-    if isinstance(node, dict):
-        items = [(f"{path}.{key}" if path else key, item) for key, item in node.items()]
-    elif isinstance(node, list) and node and isinstance(node[0], dict):
-        items = [(f"{path}.{index}", item) for index, item in enumerate(node)]
-    else:
-        return {path: node}
-    flat: dict[str, Any] = {}
-    for name, item in items:
-        flat.update(_flat(item, name))
-    return flat

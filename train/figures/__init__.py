@@ -2,6 +2,8 @@
 
 from train.figures._curves import against_steps as against_steps
 from train.figures._curves import curves as curves
+from train.figures._curves import panels as panels
+from train.figures._curves import plotted as plotted
 from train.figures._decision_cells import decision_cells as decision_cells
 from train.figures._draw import pyplot as pyplot
 from train.figures._draw import save as save

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from train.figures._draw import pyplot, save
+from train.records import series
 
 
 def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> Path:
@@ -17,27 +18,34 @@ def curves(lines: Sequence[Mapping[str, Any]], path: Path) -> Path:
         groups.setdefault(name.rpartition("/")[2] if "penalty/" not in name else name, []).append(
             name
         )
-    plt = pyplot()
-    columns = min(3, len(groups))
-    rows = -(-len(groups) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, figsize=(4 * columns, 2.8 * rows), squeeze=False, layout="constrained"
-    )
-    for axis in axes.flat[len(groups) :]:
-        axis.set_visible(False)
-    for axis, (title, members) in zip(axes.flat, groups.items(), strict=False):
-        seen: list[float] = []
-        for name in members:
-            points = [(line["step"], line[name]) for line in lines if line.get(name) is not None]
-            if points:
-                steps, values = zip(*points, strict=True)
-                marker = "o" if len(steps) < 10 else None
-                axis.plot(steps, values, label=name, marker=marker, markersize=3)
-                seen += values
+    figure, axes = panels(len(groups), 2.8)
+    for axis, (title, members) in zip(axes, groups.items(), strict=True):
+        seen = [value for name in members for value in plotted(axis, lines, name, label=name)]
         against_steps(axis, title if len(members) > 1 else members[0], seen, lines)
         if len(members) > 1:
             axis.legend(fontsize=8)
     return save(figure, path)
+
+
+def panels(count: int, height: float, more: float = 0.0) -> tuple[Any, list[Any]]:
+    """Return a figure of so many panels, three in a row of this height, and `more` below."""
+    columns = min(3, count)
+    rows = -(-count // columns)
+    size = (4 * columns, height * rows + more)
+    figure, axes = pyplot().subplots(
+        rows, columns, figsize=size, squeeze=False, layout="constrained"
+    )
+    for axis in axes.flat[count:]:
+        axis.set_visible(False)
+    return figure, list(axes.flat[:count])
+
+
+def plotted(axis: Any, lines: Sequence[Mapping[str, Any]], name: str, **style: Any) -> list[float]:
+    """Draw a metric of a log against the step, where it has it; return the values."""
+    steps, values = series(lines, name)
+    if steps:
+        axis.plot(steps, values, marker="o" if len(steps) < 10 else None, markersize=3, **style)
+    return values
 
 
 def against_steps(

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from train.figures import against_steps, pyplot, save
+from train.figures import against_steps, panels, plotted, pyplot, save
 from train.view._read import Run
 
 _PERTURBED = re.compile(r"test/accuracy_([a-z_]+?)_([0-9.e+-]+)$")
@@ -27,28 +27,13 @@ def compared_curves(runs: Sequence[Run], path: Path) -> Path | None:
     )  # fmt: skip
     if not names:
         return None
-    plt = pyplot()
-    columns = min(3, len(names))
-    rows = -(-len(names) // columns)
-    figure, axes = plt.subplots(
-        rows, columns, squeeze=False, layout="constrained",
-        figsize=(4 * columns, 2.6 * rows + 0.4),
-    )  # fmt: skip
-    for axis in axes.flat[len(names) :]:
-        axis.set_visible(False)
-    for axis, name in zip(axes.flat, names, strict=False):
-        seen = []
+    figure, axes = panels(len(names), 2.6, 0.4)
+    for axis, name in zip(axes, names, strict=True):
+        seen: list[float] = []
         for number, run in enumerate(runs):
-            points = [
-                (each["step"], each[name]) for each in run.lines if each.get(name) is not None
-            ]
-            if points:
-                steps, values = zip(*points, strict=True)
-                marker = "o" if len(steps) < 12 else None
-                axis.plot(steps, values, color=_color(number), marker=marker, markersize=3)
-                seen += values
+            seen += plotted(axis, run.lines, name, color=_color(number))
         against_steps(axis, name, seen, [line for run in runs for line in run.lines])
-    _legend(figure, plt, runs)
+    _legend(figure, pyplot(), runs)
     return save(figure, path)
 
 

@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from train.progress import shown_metric
+from train.tables import flat
 from train.view._read import Run
 
 # Metrics of which more, or less, is better whatever the run is for; the others are not judged.
@@ -35,7 +36,7 @@ def metric_rows(runs: Sequence[Run]) -> list[Row]:
     rows = [
         Row("status", [str(run.summary.get("status", "running")) for run in runs]),
         Row("steps", [str(run.summary.get("steps", _last(run).get("step", "-"))) for run in runs]),
-        Row("seed", [str(_lookup(run.config, "experiment", "seed")) for run in runs]),
+        Row("seed", [str(flat(run.config).get("experiment.seed", "-")) for run in runs]),
     ]
     metrics = [dict(run.summary.get("metrics") or _last(run)) for run in runs]
     names = dict.fromkeys(name for each in metrics for name in each if name != "step")
@@ -49,11 +50,11 @@ def metric_rows(runs: Sequence[Run]) -> list[Row]:
 
 def changed_keys(runs: Sequence[Run]) -> list[Row]:
     """Return the config keys in which the runs differ, their names and workdirs aside."""
-    flat = [_flat(run.config, "") for run in runs]
-    names = sorted(dict.fromkeys(name for each in flat for name in each))
+    tables = [flat(run.config) for run in runs]
+    names = sorted(dict.fromkeys(name for each in tables for name in each))
     rows = []
     for name in names:
-        values = [each.get(name, "-") for each in flat]
+        values = [each.get(name, "-") for each in tables]
         if name != "experiment.name" and any(value != values[0] for value in values):
             rows.append(Row(name, [str(value) for value in values]))
     return rows
@@ -76,21 +77,3 @@ def _metric_row(name: str, values: Sequence[float | None]) -> Row:
 
 def _last(run: Run) -> Mapping[str, Any]:
     return run.lines[-1] if run.lines else {}
-
-
-def _lookup(table: Mapping[str, Any], *path: str) -> Any:
-    found: Any = table
-    for key in path:
-        found = found.get(key, "-") if isinstance(found, Mapping) else "-"
-    return found
-
-
-def _flat(node: Any, path: str) -> dict[str, Any]:
-    """Return the leaves of nested tables by their dotted paths."""
-    if isinstance(node, Mapping):
-        items = [(f"{path}.{key}" if path else str(key), item) for key, item in node.items()]
-    elif isinstance(node, list) and node and isinstance(node[0], Mapping):
-        items = [(f"{path}.{index}", item) for index, item in enumerate(node)]
-    else:
-        return {path: node}
-    return {name: leaf for key, item in items for name, leaf in _flat(item, key).items()}

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
+from train.records import series
 from train.reproduce import Paper, Results, Settings, Table
 from train.reproduce.papers.bai2021._claims import POINTS, claims
 from train.reproduce.papers.bai2021._jobs import (
@@ -87,8 +87,8 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         lines = {}
         for gamma in MDEQ_GAMMAS:
             each = [
-                _over_training(results, mdeq_arm(gamma), s, f"test/{name}")
-                for s in results.seeds[mdeq_arm(gamma)]
+                series(results.lines(mdeq_arm(gamma), seed), f"test/{name}")
+                for seed in results.seeds[mdeq_arm(gamma)]
             ]
             lines[f"gamma {gamma:g}"] = (each[0][0], np.stack([values for _, values in each]))
         path, caption = folder / f"training-{name}.png", f"MDEQ: {label} over training."
@@ -99,16 +99,6 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     }
     caption = "The synthetic equilibrium: NFE by gamma; every seed a dot."
     return [*found, bars(steps, folder / "synthetic.png", caption, "evaluations of f")]
-
-
-def _over_training(results: Results, arm: str, seed: int, name: str) -> tuple[Any, Any]:
-    points = [
-        (line["step"], line[name])
-        for line in results.lines(arm, seed)
-        if line.get(name) is not None
-    ]
-    steps, values = zip(*points, strict=True)
-    return np.asarray(steps), np.asarray(values)
 
 
 def _left_out(settings: Settings) -> Sequence[str]:
