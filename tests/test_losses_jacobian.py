@@ -4,6 +4,8 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import nnx
+from flax.errors import TraceContextError
 from losses_oracle import (
     assert_unbiased,
     batch,
@@ -163,6 +165,25 @@ def test_noise_injection_needs_no_derivative_and_takes_trees():
     value = losses.noise_injection_penalty(counted, xs, scale=0.5, key=key)
     noise = draw(key, xs, "gaussian")["a"]
     np.testing.assert_allclose(value, 64 * jnp.sum(noise**2, axis=1), rtol=1e-10)
+
+
+@pytest.mark.usefixtures("x64")
+def test_what_a_function_draws_is_the_same_in_both_calls():
+    """Two masks would differ by much more than the noise moves, over its scale."""
+    xs, key = batch(KEY, (3, 4)), jax.random.key(2)
+    for call in (
+        lambda fn: losses.noise_injection_penalty(fn, xs, scale=1e-3, key=key),
+        lambda fn: losses.nuclear_norm_penalty(jnp.sin, fn, xs, scale=1e-3, key=key),
+        lambda fn: losses.nuclear_norm_penalty(fn, jnp.sin, xs, scale=1e-3, key=key),
+        lambda fn: losses.finite_difference_score_matching(fn, xs, scale=1e-3, key=key),
+    ):
+        drawn = iter([2.0, 3.0])
+        np.testing.assert_array_equal(
+            call(lambda zs, drawn=drawn: next(drawn) * zs), call(lambda zs: 2.0 * zs)
+        )
+        with pytest.raises(TraceContextError) as caught:
+            call(nnx.Sequential(nnx.Dropout(0.5, rngs=nnx.Rngs(0))))
+        assert any("jacreg.nnx.function(module)" in note for note in caught.value.__notes__)
 
 
 @pytest.mark.usefixtures("x64")

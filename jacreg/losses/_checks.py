@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import jax
+import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
 from .._choice import Quantity
 from .._coloring import Coloring
+from .._errors import note_mistake
 from .._keys import check_key as check_one_key
 from .._linearize import check_linearization as check_linearization
 from .._methods import Exact, require_key
@@ -30,6 +33,21 @@ def check_function(who: str, name: str, fn: Any) -> None:
     """Raise unless `fn` can be called."""
     if not callable(fn):
         raise TypeError(f"{who}: {name} must be a function of a batch, got {type(fn).__name__}.")
+
+
+def traced_once(fn: Callable[..., Any], xs: PyTree) -> Callable[[PyTree], PyTree]:
+    """The function of the batch, traced here: what it draws is the same in every call.
+
+    Raises:
+        TraceContextError: it is an nnx module that changes its variables when it is called.
+    """
+    try:
+        closed, shapes = jax.make_jaxpr(fn, return_shape=True)(xs)
+    except Exception as error:
+        note_mistake(error, xs, fn)
+        raise
+    tree, run = jax.tree.structure(shapes), jex.jaxpr_as_fun(closed)
+    return lambda xs: jax.tree.unflatten(tree, run(*jax.tree.leaves(xs)))
 
 
 def check_batch(who: str, xs: PyTree, name: str = "xs") -> tuple[PyTree, int]:

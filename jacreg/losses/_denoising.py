@@ -16,6 +16,7 @@ from ._checks import (
     check_same_shape,
     check_scale,
     per_example,
+    traced_once,
 )
 from ._noise_injection import shift
 
@@ -98,7 +99,7 @@ def finite_difference_score_matching(
     scale * sqrt(d) with d the number of dimensions.
 
     Args:
-        score: `[N, *in] -> [N, *in]`, pure: both calls must draw the same dropout masks.
+        score: `[N, *in] -> [N, *in]`, traced once: both calls draw the same dropout masks.
             For a log density on rows, `jax.grad(lambda x: log_density(x).sum())`.
         xs: `[N, *in]`, a pytree of such.
         scale: step a dimension (root mean square) in units of the input, a positive
@@ -125,7 +126,7 @@ def finite_difference_score_matching(
     xs, num_examples = check_batch(who, xs)
     scale = check_scale(who, scale, num_examples)
     probe = draw(check_key(who, key), xs, "sphere")
-    return finite_difference_terms(who, score, xs, probe, scale)
+    return finite_difference_terms(who, traced_once(score, xs), xs, probe, scale)
 
 
 def finite_difference_terms(

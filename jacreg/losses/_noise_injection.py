@@ -9,7 +9,15 @@ import jax
 
 from .._probes import draw
 from .._structure import example_squared_norm
-from ._checks import check_batch, check_function, check_key, check_rows, check_scale, per_example
+from ._checks import (
+    check_batch,
+    check_function,
+    check_key,
+    check_rows,
+    check_scale,
+    per_example,
+    traced_once,
+)
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -37,7 +45,7 @@ def noise_injection_penalty(
     compares with `jacobian_penalty`.
 
     Args:
-        fn: `[N, *in] -> [N, *out]`, pure: both calls must draw the same dropout masks.
+        fn: `[N, *in] -> [N, *out]`, traced once: both calls draw the same dropout masks.
         xs: `[N, *in]`, a pytree of such.
         scale: standard deviation of the noise in units of the input, a positive
             number or one for each example, `[N]`; may be traced.
@@ -63,7 +71,7 @@ def noise_injection_penalty(
     xs, num_examples = check_batch(who, xs)
     scale = check_scale(who, scale, num_examples)
     noise = draw(check_key(who, key), xs, "gaussian")
-    return response_to_noise(who, "fn", fn, xs, noise, scale)
+    return response_to_noise(who, "fn", traced_once(fn, xs), xs, noise, scale)
 
 
 def response_to_noise(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 
 from .._probes import draw
-from ._checks import check_batch, check_function, check_key, check_rows, check_scale
+from ._checks import check_batch, check_function, check_key, check_rows, check_scale, traced_once
 from ._noise_injection import response_to_noise
 
 if TYPE_CHECKING:
@@ -34,8 +34,8 @@ def nuclear_norm_penalty(
     our weight is their eta.
 
     Args:
-        outer: g, `[N, *mid] -> [N, *out]`, pure: both calls draw the same dropout masks.
-        inner: h, `[N, *in] -> [N, *mid]`, pure likewise.
+        outer: g, `[N, *mid] -> [N, *out]`, traced once: both calls draw the same dropout masks.
+        inner: h, `[N, *in] -> [N, *mid]`, likewise.
         xs: `[N, *in]`, a pytree of such.
         scale: standard deviation of the noises, a positive number or one for
             each example, `[N]`; may be traced.
@@ -62,7 +62,9 @@ def nuclear_norm_penalty(
     xs, num_examples = check_batch(who, xs)
     scale = check_scale(who, scale, num_examples)
     outer_key, inner_key = jax.random.split(check_key(who, key))
+    inner = traced_once(inner, xs)
     middle = check_rows(who, "inner", inner(xs), num_examples)
+    outer = traced_once(outer, middle)
     outer_noise = draw(outer_key, middle, "gaussian")
     inner_noise = draw(inner_key, xs, "gaussian")
     of_outer = response_to_noise(who, "outer", outer, middle, outer_noise, scale)
