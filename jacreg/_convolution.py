@@ -139,6 +139,13 @@ def evaluate(closed: Any, *args: Array) -> list[Array]:
     return interpret(closed.jaxpr, closed.consts, args, partial(_apply, is_served, convolve))
 
 
+def evaluate_equation(equation: Any, operands: Sequence[Any]) -> list[Any]:
+    """The same of one equation."""
+    if is_spread(operands):
+        return bind(equation, operands)
+    return _apply(is_served, convolve, equation, operands)
+
+
 def is_convolution(equation: Any) -> bool:
     """Whether this is a convolution as JAX writes it."""
     return equation.primitive.name == "conv_general_dilated"

@@ -52,8 +52,8 @@ def padded(
 class _Block(nnx.Module):
     """Norm, activation, convolution, twice, beside the identity."""
 
-    def __init__(self, width: int, rngs: nnx.Rngs) -> None:
-        self.norms = nnx.List(nnx.BatchNorm(width, rngs=rngs) for _ in range(2))
+    def __init__(self, width: int, norm: Any, rngs: nnx.Rngs) -> None:
+        self.norms = nnx.List(norm(width, rngs=rngs) for _ in range(2))
         self.convs = nnx.List(nnx.Conv(width, width, (3, 3), rngs=rngs) for _ in range(2))
 
     def __call__(self, xs: Any) -> Any:
@@ -64,9 +64,9 @@ class _Block(nnx.Module):
 
 
 class _Residual(nnx.Module):
-    def __init__(self, channels: int, width: int, blocks: int, rngs: nnx.Rngs) -> None:
+    def __init__(self, channels: int, width: int, blocks: int, norm: Any, rngs: nnx.Rngs) -> None:
         self.first = nnx.Conv(channels, width, (3, 3), rngs=rngs)
-        self.blocks = nnx.List(_Block(width, rngs) for _ in range(blocks))
+        self.blocks = nnx.List(_Block(width, norm, rngs) for _ in range(blocks))
         self.last = nnx.Conv(width, channels, (3, 3), rngs=rngs)
 
     def __call__(self, xs: Any) -> Any:
@@ -78,13 +78,19 @@ class _Residual(nnx.Module):
 
 def residual(channels: int = 3, *, width: int = 16, blocks: int = 2) -> Field:
     """Pre-activation residual blocks in nnx with BatchNorm, running statistics."""
-    model = _Residual(channels, width, blocks, nnx.Rngs(0))
+    model = _Residual(channels, width, blocks, nnx.BatchNorm, nnx.Rngs(0))
     for number, (_, norm) in enumerate(nnx.iter_modules(model)):
         if isinstance(norm, nnx.BatchNorm):
             keys = jax.random.split(jax.random.key(number))
             norm.mean[...] = 0.1 * jax.random.normal(keys[0], (width,))
             norm.var[...] = jax.random.uniform(keys[1], (width,), minval=0.5, maxval=2.0)
     return jacreg.nnx.function(model)
+
+
+def residual_by_groups(channels: int = 3, *, width: int = 16, blocks: int = 2) -> Field:
+    """The same with group norms of four groups, whose means every pixel sees."""
+    norm = partial(nnx.GroupNorm, num_groups=4)
+    return jacreg.nnx.function(_Residual(channels, width, blocks, norm, nnx.Rngs(0)))
 
 
 class _ResidualConvolutions(linen.Module):

@@ -20,7 +20,14 @@ from jax.extend.core import jaxprs_in_params
 import jacreg
 from benchmarks._clock import Times
 from benchmarks._comparison import Comparison, counted
-from benchmarks.works._fields import Field, diffusion_unet, residual, residual_convolutions, unet
+from benchmarks.works._fields import (
+    Field,
+    diffusion_unet,
+    residual,
+    residual_by_groups,
+    residual_convolutions,
+    unet,
+)
 
 _ROUNDS = 3
 _MOST = 3.0
@@ -47,6 +54,7 @@ def compare() -> list[Comparison]:
         _color("U-Net with strides (Equinox)", unet(), (_like(1, 3, 64, 64),)),
         *_plans("U-Net with strides (Equinox), 3x32x32", unet(), (1, 3, 32, 32)),
         *_plans("residual blocks with BatchNorm (nnx), 32x32x3", residual(), image),
+        *_plans("residual blocks with group norms (nnx), 32x32x3", residual_by_groups(), image),
         *_plans("dilated residual convolutions (linen), 32x32x2",
                 residual_convolutions((32, 32, 2), width=8, dilations=(1, 2, 4)), (1, 32, 32, 2)),
     ]  # fmt: skip

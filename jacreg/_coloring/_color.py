@@ -83,7 +83,8 @@ def color(
             "divergence", "frobenius", "jacobian", "laplacian".
 
     Returns:
-        A `Coloring`; `is_dense` where colours save nothing.
+        A `Coloring`; `is_dense` where colours save nothing. The means of a group norm make it so;
+        `Auto()` sets those apart, so that the rest has colours.
 
     Raises:
         TypeError: no function, or no batch.
@@ -133,7 +134,9 @@ class Found(NamedTuple):
     place: str
 
 
-def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None) -> Found:
+def plan_of(
+    lin: Linearization, quantity: str, *, most_edges: int | None = None, opened: bool = False
+) -> Found:
     """The colours of a linearised function, of its gradient for a Laplacian.
 
     Nothing is computed: its leaves may be traced, or placeholders.
@@ -142,6 +145,7 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
         lin: the function.
         quantity: the name of the quantity.
         most_edges: of the graph of all axes together that is coloured; None means millions.
+        opened: as for `linear_program`.
 
     Raises:
         ValueError: a divergence of a function that is not square.
@@ -152,7 +156,7 @@ def plan_of(lin: Linearization, quantity: str, *, most_edges: int | None = None)
             f"{lin.inputs.describe()} -> {lin.outputs.describe()}; for a rectangular Jacobian "
             'use quantity="frobenius" or "jacobian".'
         )
-    relation, program, reader = dependence_of(lin)
+    relation, program, reader = dependence_of(lin, opened=opened)
     if KINDS[quantity] == "diagonal":
         plan = plan_diagonal(relation, reverse=program.reverse, most_edges=most_edges or MOST_EDGES)
     else:

@@ -8,6 +8,7 @@ from typing import Any
 import jax
 import numpy as np
 
+from .._convolution import evaluate_equation
 from .._dependence import (
     LinearProgram,
     Reader,
@@ -17,15 +18,22 @@ from .._dependence import (
     with_known_length,
 )
 from .._errors import DirectionError
-from .._interpret import mentions
+from .._interpret import CALLS, bind, interpret, interpret_inner, mentions
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from ._relation import Relation, relation_of
 
 
-def dependence_of(lin: Linearization) -> tuple[Relation, LinearProgram, Reader]:
-    """Read which output entries of an example see which of its input entries."""
-    program = linear_program(lin)
+def dependence_of(
+    lin: Linearization, *, opened: bool = False
+) -> tuple[Relation, LinearProgram, Reader]:
+    """Read which output entries of an example see which of its input entries.
+
+    Args:
+        lin: the function.
+        opened: as for `linear_program`.
+    """
+    program = linear_program(lin, opened=opened)
     relation, reader = relation_in(program)
     return relation, program, reader
 
@@ -38,7 +46,7 @@ def relation_in(program: LinearProgram) -> tuple[Relation, Reader]:
     return relation, reader
 
 
-def linear_program(lin: Linearization) -> LinearProgram:
+def linear_program(lin: Linearization, *, opened: bool = False) -> LinearProgram:
     """Trace the derivative of a linearised function as a program of its own.
 
     The derivative, not the function, is read for dependence: custom derivative
@@ -48,6 +56,12 @@ def linear_program(lin: Linearization) -> LinearProgram:
     is the same one whether they are concrete, traced or placeholders. Where the batch's length
     is a symbol, a number stands for it.
 
+    Args:
+        lin: the function.
+        opened: without the calls in the function, so that each of its values is one of the
+            program; a sum that is taken twice, as the mean of a variance beside the mean itself,
+            is one value.
+
     Raises:
         DirectionError: (a TypeError) the function has no derivative.
         LengthError: (a ValueError) the length is a symbol, and the program computes with it.
@@ -55,7 +69,8 @@ def linear_program(lin: Linearization) -> LinearProgram:
     held = (lin.constants, lin.args)
 
     def call(held: Any, xs: Any) -> Any:
-        return lin.with_constants(*held).evaluate(xs)
+        own = lin.with_constants(*held)
+        return _evaluate_opened(own, xs) if opened else own.evaluate(xs)
 
     def forward(held: Any, xs: Any, tangent: Any) -> Any:
         return jax.jvp(lambda xs: call(held, xs), (xs,), (tangent,))[1]
@@ -81,6 +96,27 @@ def linear_program(lin: Linearization) -> LinearProgram:
     if is_symbolic(lin.num_examples):
         closed = with_known_length(closed, lin.num_examples)
     return LinearProgram(closed, values, len(values), reverse)
+
+
+def _evaluate_opened(lin: Linearization, xs: Any) -> Any:
+    sums: dict[Any, tuple[Any, Any]] = {}
+
+    def apply(equation: Any, operands: list[Any]) -> Any:
+        name = equation.primitive.name
+        if name in CALLS:
+            return interpret_inner(equation, operands, apply)
+        if name != "reduce_sum":
+            return evaluate_equation(equation, operands)
+        key = id(operands[0]), equation.params["axes"]
+        if key not in sums:
+            # The operand is kept, so that no other has its id.
+            sums[key] = operands[0], bind(equation, operands)
+        return sums[key][1]
+
+    leaves = jax.tree.leaves((xs, *lin.args))
+    outs = interpret(lin.program.jaxpr, lin.constants, leaves, apply)
+    found = jax.tree.unflatten(lin.program.out_tree, outs)
+    return found[0] if lin.program.has_aux else found
 
 
 def structural_values(lin: Linearization) -> tuple[np.ndarray | None, ...]:

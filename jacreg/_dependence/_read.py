@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from math import prod
 from typing import Any
 
@@ -31,8 +32,20 @@ _UNEVALUATED = (
 )  # fmt: skip
 
 
-def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
-    """Return what each output of a linear program depends on, and what could not be read."""
+# Of a value of the outermost program, by its equation and output: the operands and what it depends
+# on, to whether what is made of it shall not depend on that.
+Cutter = Callable[[int, int, list[Operand], Operand], bool]
+
+
+def read_dependence(
+    program: LinearProgram, cut: Cutter | None = None
+) -> tuple[list[Operand], Reader]:
+    """Return what each output of a linear program depends on, and what could not be read.
+
+    Args:
+        program: the program.
+        cut: asked of each value that depends on something; those that it names pass nothing on.
+    """
     reader = _reader()
     operands, leaf = [], 0
     closed = program.closed
@@ -44,7 +57,7 @@ def read_dependence(program: LinearProgram) -> tuple[list[Operand], Reader]:
             operands.append(Operand(shape, {leaf: (identity(shape),)}))
             leaf += 1
     constants = [_structural(constant) for constant in closed.consts]
-    return _run(closed.jaxpr, constants, operands, reader), reader
+    return _run(closed.jaxpr, constants, operands, reader, cut), reader
 
 
 def read_program(jaxpr: Any, consts: Any, operands: list[Operand]) -> list[Operand]:
@@ -74,7 +87,11 @@ def _structural(constant: Any) -> Operand:
 
 
 def _run(
-    jaxpr: Any, constants: list[Operand], operands: list[Operand], reader: Reader
+    jaxpr: Any,
+    constants: list[Operand],
+    operands: list[Operand],
+    reader: Reader,
+    cut: Cutter | None = None,
 ) -> list[Operand]:
     environment: dict[Any, Operand] = {}
     environment.update(zip(jaxpr.constvars, constants, strict=True))
@@ -88,9 +105,16 @@ def _run(
             return Operand(tuple(value.shape), value=value if known else None)
         return environment[atom]
 
-    for equation in jaxpr.eqns:
+    for number, equation in enumerate(jaxpr.eqns):
         inputs = [look_up(atom) for atom in equation.invars]
         outputs = _apply(equation, inputs, _shapes(equation), reader)
+        if cut is not None:
+            outputs = [
+                Operand(found.shape)
+                if found.dependence and cut(number, output, inputs, found)
+                else found
+                for output, found in enumerate(outputs)
+            ]
         environment.update(zip(equation.outvars, outputs, strict=True))
     return [look_up(atom) for atom in jaxpr.outvars]
 

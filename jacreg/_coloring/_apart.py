@@ -1,0 +1,273 @@
+"""Jacobians as A + B C: colours of what is local, beside values that are set apart."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
+
+from .._basis import FlatJacobian, sum_chunked
+from .._choice import Choice, product_cost
+from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
+from .._forms import form_of
+from .._guard import with_finite_factors
+from .._interpret import bind, on_tangents
+from .._linearize import Linearization
+from .._program import Program
+from .._structure import accumulate_dtype
+from ._apply import dense_by_colors, diagonal_by_colors, norm_by_colors, trace_by_colors
+from ._narrow import Apart, Cut, outline
+from ._reading import linear_program
+
+if TYPE_CHECKING:
+    from jaxtyping import Array, Float, Int
+
+    from .._dependence import LinearProgram
+    from .._typing import PyTree
+
+# Equations whose outputs need not all be zero where the tangents among their operands are.
+_MIXED = frozenset({"loop", "call", "opaque"})
+
+
+class Parts(NamedTuple):
+    """The maps of J = A + B C, each a Linearization of which only the products have a meaning.
+
+    Attributes:
+        local: A, of the function's inputs and outputs.
+        into: C, from the inputs to the values that are set apart.
+        onward: B, from these values to the outputs.
+        whole: J.
+    """
+
+    local: Linearization
+    into: Linearization
+    onward: Linearization
+    whole: Linearization
+
+
+def parts_of(lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) -> Parts:
+    """Split the derivative of a linearised function at some of its values.
+
+    Args:
+        lin: the function.
+        program: its opened linear program.
+        cuts: the values.
+    """
+    split = _Split(lin, program, cuts)
+    jaxpr, count = program.closed.jaxpr, len(cuts)
+    avals = [jaxpr.eqns[cut.equation].outvars[cut.output].aval for cut in cuts]
+    values = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
+    tree = jax.tree.structure(lin.value)
+
+    def local(tangent: PyTree) -> PyTree:
+        outs = split.run(jax.tree.leaves(tangent), [None] * count)
+        return jax.tree.unflatten(tree, outs)
+
+    def into(tangent: PyTree) -> list[Array]:
+        return split.at_cuts(jax.tree.leaves(tangent))
+
+    def onward(added: list[Array]) -> PyTree:
+        return jax.tree.unflatten(tree, split.run(None, added))
+
+    return Parts(
+        linear_map(lin, local, lin.xs, lin.value),
+        linear_map(lin, into, lin.xs, values),
+        linear_map(lin, onward, values, lin.value),
+        lin,
+    )
+
+
+def linear_map(
+    lin: Linearization, fn: Callable[[Any], PyTree], xs: PyTree, value: PyTree
+) -> Linearization:
+    """A linear function as the Jacobian of a Linearization whose own function is not used."""
+    linear = with_finite_factors(jax.make_jaxpr(fn)(xs), jax.tree.leaves(xs))
+    old = lin.program
+    program = Program(old.jaxpr, linear.jaxpr, old.out_tree, False, "both", old.left_out)
+    return replace(
+        lin, xs=xs, value=value, aux=None, residuals=tuple(linear.consts), program=program
+    )
+
+
+class _Split:
+    """A linear program in parts; what needs no tangent is evaluated once."""
+
+    def __init__(self, lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) -> None:
+        jaxpr = program.closed.jaxpr
+        self._jaxpr, self._first = jaxpr, program.first_tangent
+        along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
+        self._places = {id(eqn): places for eqn, places in on_tangents(jaxpr, along)}
+        self._cuts = {(cut.equation, cut.output): place for place, cut in enumerate(cuts)}
+        self._last = max(cut.equation for cut in cuts)
+        held = jax.tree.leaves((lin.constants, lin.args, lin.xs))
+        self._known = dict(zip(jaxpr.constvars, program.closed.consts, strict=True))
+        self._known.update(zip(jaxpr.invars[: program.first_tangent], held, strict=True))
+        for equation in jaxpr.eqns:
+            if id(equation) not in self._places:
+                operands = [self._look_up(atom, self._known) for atom in equation.invars]
+                self._known.update(zip(equation.outvars, bind(equation, operands), strict=True))
+
+    def run(self, tangents: Sequence[Array] | None, added: Sequence[Any]) -> list[Array]:
+        """Outputs, where nothing passes the values at the cuts but what is added there.
+
+        Without tangents, what was added passes the later ones too.
+        """
+        found = self._evaluate(tangents, added, [], len(self._jaxpr.eqns))
+        return [_array(self._look_up(atom, found), atom.aval) for atom in self._jaxpr.outvars]
+
+    def at_cuts(self, tangents: Sequence[Array]) -> list[Array]:
+        """The values at the cuts, where nothing passes any of them."""
+        values: list[Any] = [None] * len(self._cuts)
+        self._evaluate(tangents, [None] * len(self._cuts), values, self._last + 1)
+        return values
+
+    def _evaluate(
+        self, tangents: Sequence[Any] | None, added: Sequence[Any], values: list[Any], stop: int
+    ) -> dict[Any, Any]:
+        """Values of the equations before `stop`; None is a zero that nobody has to compute."""
+        ins = self._jaxpr.invars[self._first :]
+        found = dict(self._known)
+        found.update(zip(ins, tangents or [None] * len(ins), strict=True))
+        for number, equation in enumerate(self._jaxpr.eqns[:stop]):
+            if id(equation) not in self._places:
+                continue
+            outs = self._outputs(equation, found)
+            for output, variable in enumerate(equation.outvars):
+                place = self._cuts.get((number, output))
+                if place is None:
+                    continue
+                if values:
+                    values[place] = _array(outs[output], variable.aval)
+                passed = None if tangents is not None else outs[output]
+                outs[output] = _sum(passed, added[place])
+            found.update(zip(equation.outvars, outs, strict=True))
+        return found
+
+    def _outputs(self, equation: Any, found: dict[Any, Any]) -> list[Any]:
+        operands = [self._look_up(atom, found) for atom in equation.invars]
+        tangents = [
+            each for each, place in zip(operands, self._places[id(equation)], strict=True) if place
+        ]
+        none = all(each is None for each in tangents)
+        if none and form_of(equation).kind not in _MIXED:
+            return [None] * len(equation.outvars)
+        operands = [
+            _array(each, atom.aval) for each, atom in zip(operands, equation.invars, strict=True)
+        ]
+        return list(bind(equation, operands))
+
+    def _look_up(self, atom: Any, found: dict[Any, Any]) -> Any:
+        return atom.val if isinstance(atom, jex.Literal) else found[atom]
+
+
+def _array(value: Any, aval: Any) -> Any:
+    return jnp.zeros(aval.shape, aval.dtype) if value is None else value
+
+
+def _sum(left: Any, right: Any) -> Any:
+    if left is None or right is None:
+        return right if left is None else left
+    return left + right
+
+
+def trace_apart(parts: Parts, found: Apart) -> Float[Array, " N"]:
+    """tr A + tr C B: two products an entry of the values, none of them in reverse."""
+    into, onward = parts.into, parts.onward
+
+    def around(added: list[Array]) -> list[Array]:
+        outs = onward.tangent_map(added)
+        like = jax.tree.leaves(into.xs)
+        ins = [y.astype(x.dtype) for y, x in zip(jax.tree.leaves(outs), like, strict=True)]
+        return into.tangent_map(jax.tree.unflatten(jax.tree.structure(into.xs), ins))
+
+    closed = linear_map(onward, around, onward.xs, into.value)
+    local = trace_by_colors(parts.local, found.plan, None)
+    return local + exact_trace(closed).astype(local.dtype)
+
+
+def diagonal_apart(parts: Parts, found: Apart) -> PyTree:
+    """The diagonal of A and of B C, an entry of the values at a time."""
+    onward, into = FlatJacobian(parts.onward), FlatJacobian(parts.into)
+
+    def part(entry: Int[Array, ""]) -> Float[Array, "N n"]:
+        return onward.column(entry) * into.row(entry)
+
+    thin = sum_chunked(part, found.size, onward.chunk(None))
+    local = diagonal_by_colors(parts.local, found.plan, None)
+    return jax.tree.map(jnp.add, local, parts.local.outputs.unflatten(thin))
+
+
+def norm_apart(parts: Parts, found: Apart) -> Float[Array, " N"]:
+    """||A||^2 + <B, (A + J) C^T>, which is ||A||^2 + 2 <A C^T, B> + ||B C||^2."""
+    onward, into = FlatJacobian(parts.onward), FlatJacobian(parts.into)
+    local, whole = FlatJacobian(parts.local), FlatJacobian(parts.whole)
+    wide = accumulate_dtype(local.outputs.dtype)
+
+    def part(entry: Int[Array, ""]) -> Float[Array, " N"]:
+        row, column = into.row(entry), onward.column(entry)
+        both = local.jvp(row).astype(wide) + whole.jvp(row).astype(wide)
+        return jnp.sum(column.astype(wide) * both, axis=1)
+
+    thin = sum_chunked(part, found.size, local.chunk(None))
+    return norm_by_colors(parts.local, found.plan, None) + thin.astype(local.outputs.dtype)
+
+
+def dense_apart(parts: Parts, found: Apart) -> Float[Array, "N M n"]:
+    """The whole Jacobian."""
+    left = dense_jacobian(FlatJacobian(parts.onward))
+    right = dense_jacobian(FlatJacobian(parts.into))
+    local = dense_by_colors(parts.local, found.plan, found.relation)
+    return local + jnp.einsum("nir,nrj->nij", left, right).astype(local.dtype)
+
+
+class ComputeApart(NamedTuple):
+    """How a quantity is made of the parts.
+
+    Attributes:
+        run: of the parts and the colours.
+        products: that an entry of a value which is set apart takes.
+        plainly: without them.
+    """
+
+    run: Callable[[Parts, Apart], Any]
+    products: int
+    plainly: Callable[[Linearization], Any]
+
+
+DIAGONAL_APART = ComputeApart(diagonal_apart, 2, exact_diagonal)
+TRACE_APART = ComputeApart(trace_apart, 2, exact_trace)
+NORM_APART = ComputeApart(norm_apart, 4, exact_squared)
+DENSE_APART = ComputeApart(dense_apart, 2, lambda lin: dense_jacobian(FlatJacobian(lin)))
+
+
+def by_colors_apart(lin: Linearization, found: Apart, compute: ComputeApart) -> Choice:
+    """The choice of colours beside values that are set apart.
+
+    Args:
+        lin: the function.
+        found: what was found in the program of one like it.
+        compute: the quantity.
+    """
+    plan = found.plan
+    products = plan.num_colors + compute.products * found.size
+    product = "J^T u" if plan.reverse else "J v"
+
+    def run(key: Any) -> Any:
+        program = linear_program(lin, opened=True)
+        if outline(program) != found.outline:
+            # JAX has written the same derivative in another way, with other numbers.
+            return compute.plainly(lin)
+        return compute.run(parts_of(lin, program, found.cuts), found)
+
+    return Choice(
+        "colouring",
+        products,
+        f"{product} for {plan.num_colors} colours, {plan.how}, and {compute.products} products for "
+        f"each of {found.size} values that couple distant entries, the first by {found.where}",
+        products * product_cost(lin),
+        run,
+    )

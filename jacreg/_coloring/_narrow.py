@@ -1,0 +1,224 @@
+"""Values of few entries that see most of the input, through which all that is not local passes.
+
+A group norm's means, a pooled context and the code of an autoencoder couple every output entry with
+every input entry, and still a Jacobian through them is a sparse matrix and a product of two thin
+ones. With such values c as variables of their own (the extended system of Griewank and Walther,
+Evaluating Derivatives, 2008, chapter 10; Coleman and Verma, Structure and efficient Jacobian
+calculation, 1996):
+
+    y = A t + B c,    c = C t,    J = A + B C
+
+A, what is left where no value c passes anything on, has colours; B is all that follows from c,
+later ones among them, and C what an input does to each of them where no earlier one passes it on.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from math import prod
+from typing import Any, NamedTuple
+
+import numpy as np
+
+from .._dependence import LinearProgram, Operand, read_dependence
+from .._interpret import on_tangents
+from .._linearize import Linearization
+from .._memory import is_symbolic
+from .._source import place
+from ._coloring import KINDS
+from ._plan import Plan, plan_columns, plan_diagonal
+from ._relation import Relation, relation_of
+
+# The values that are set apart see at least this share of the input's entries,
+_LEAST_SEEN = 1 / 8
+# are each no more than this share of the products that are taken without them,
+_WIDEST = 1 / 4
+# and the products that they leave are no more than this share of those.
+_WORTH = 3 / 4
+# Sets of them that are tried, from those that hold the widest values to those without.
+_MOST_TRIED = 6
+
+
+class Cut(NamedTuple):
+    """A value that is set apart.
+
+    Attributes:
+        equation: number of the equation of the opened linear program that makes it.
+        output: which of its outputs it is.
+        size: its entries an example.
+    """
+
+    equation: int
+    output: int
+    size: int
+
+
+class Apart(NamedTuple):
+    """Values that are set apart, and the colours of what is left.
+
+    Attributes:
+        cuts: the values, in the order of the program.
+        plan: colours of A.
+        relation: which entries of A may differ from zero.
+        where: the operation of the first value, with its place in the user's file.
+        outline: of the opened linear program in which the values have these numbers.
+    """
+
+    cuts: tuple[Cut, ...]
+    plan: Plan
+    relation: Relation
+    where: str
+    outline: int
+
+    @property
+    def size(self) -> int:
+        """Entries of all values an example: columns of B, rows of C."""
+        return sum(cut.size for cut in self.cuts)
+
+
+class _TooMany(Exception):
+    """The values that are set apart take as many products as are taken without them."""
+
+
+def outline(program: LinearProgram) -> int:
+    """What programs in which each value has the same number have in common."""
+    return hash(
+        tuple(
+            (equation.primitive.name, *(variable.aval.shape for variable in equation.outvars))
+            for equation in program.closed.jaxpr.eqns
+        )
+    )
+
+
+def find_apart(
+    lin: Linearization,
+    program: LinearProgram,
+    quantity: str,
+    products: int,
+    *,
+    each: int,
+    most_edges: int,
+) -> Apart | None:
+    """The values to set apart that leave the fewest products; None where none are worth it.
+
+    Args:
+        lin: the function.
+        program: its opened linear program.
+        quantity: as colours know it.
+        products: taken without them.
+        each: products that an entry of such a value takes.
+        most_edges: of a graph of all axes together that is coloured.
+    """
+    if program.reverse or lin.no_reverse is not None or is_symbolic(lin.num_examples):
+        return None
+    best, least = None, int(products * _WORTH)
+    sizes = [size for size in _sizes(program) if size <= products * _WIDEST]
+    for _ in range(_MOST_TRIED):
+        if not sizes:
+            break
+        search = _Search(program, sizes[0], products // each)
+        try:
+            outputs, _ = read_dependence(program, search)
+        except _TooMany:
+            outputs = None
+        if not search.cuts:
+            break
+        widest = max(cut.size for cut in search.cuts)
+        sizes = [size for size in sizes if size < widest]
+        if outputs is None:
+            continue
+        relation, plan = _planned(program, outputs, KINDS[quantity], most_edges)
+        if plan.num_colors >= products:
+            break  # fewer values set apart leave no fewer colours
+        cuts = tuple(search.cuts)
+        count = plan.num_colors + each * sum(cut.size for cut in cuts)
+        if count <= least:
+            best = Apart(cuts, plan, relation, search.where, outline(program))
+            least = count - 1
+    return best
+
+
+def _sizes(program: LinearProgram) -> list[int]:
+    """Entries an example of the values that are narrower than what they are made of, widest first.
+
+    Each number once.
+    """
+    jaxpr = program.closed.jaxpr
+    along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
+    found = set()
+    for equation, places in on_tangents(jaxpr, along):
+        into = [v.aval for v, place in zip(equation.invars, places, strict=True) if place]
+        for variable in equation.outvars:
+            size = prod(variable.aval.shape[1:])
+            if size and _narrows(size, (aval.shape for aval in into)):
+                found.add(size)
+    return sorted(found, reverse=True)
+
+
+def _narrows(size: int, shapes: Iterable[tuple[int, ...]]) -> bool:
+    return 2 * size <= max(prod(shape[1:]) for shape in shapes)
+
+
+class _Search:
+    """Chooses values while a program is read."""
+
+    def __init__(self, program: LinearProgram, widest: int, most: int) -> None:
+        self.cuts: list[Cut] = []
+        self.where = ""
+        self._program, self._widest, self._most = program, widest, most
+        tangents = program.closed.jaxpr.invars[program.first_tangent :]
+        self._examples = tangents[0].aval.shape[0]
+        self._entries = sum(prod(t.aval.shape[1:]) for t in tangents)
+
+    def __call__(self, number: int, output: int, inputs: list[Operand], found: Operand) -> bool:
+        """Whether a value is set apart: what depends on it depends on nothing then."""
+        shape = found.shape
+        if not shape or shape[0] != self._examples:
+            return False
+        size = prod(shape[1:])
+        if not 0 < size <= self._widest:
+            return False
+        if not _narrows(size, (each.shape for each in inputs if each.dependence)):
+            return False
+        if _seen(found, self._examples) < _LEAST_SEEN * self._entries:
+            return False
+        if not self.cuts:
+            equation = self._program.closed.jaxpr.eqns[number]
+            self.where = f"{equation.primitive.name}{place(equation)}"
+        self.cuts.append(Cut(number, output, size))
+        if sum(cut.size for cut in self.cuts) >= self._most:
+            raise _TooMany
+        return True
+
+
+def _seen(operand: Operand, examples: int) -> int:
+    """Input entries of its example that an entry sees, the most of any; 0 where it sees others."""
+    total = 0
+    for terms in operand.dependence.values():
+        most = 0
+        for pattern in terms:
+            count = 1
+            for factor in pattern.factors:
+                if 0 in factor.inputs and not _keeps_rows(factor, examples):
+                    return 0
+                count *= int(factor.matrix.counts.max(initial=0))
+            most = max(most, count)
+        total += most
+    return total
+
+
+def _keeps_rows(factor: Any, examples: int) -> bool:
+    if examples == 1:
+        return True
+    same = factor.axes == factor.inputs == (0,) and factor.matrix.nnz == examples
+    return same and np.array_equal(*factor.matrix.entries)
+
+
+def _planned(
+    program: LinearProgram, outputs: list[Operand], kind: str, most_edges: int
+) -> tuple[Relation, Plan]:
+    tangents = program.closed.jaxpr.invars[program.first_tangent :]
+    relation = relation_of(outputs, [tuple(t.aval.shape) for t in tangents], reverse=False)
+    if kind == "diagonal":
+        return relation, plan_diagonal(relation, most_edges=most_edges)
+    return relation, plan_columns(relation)
