@@ -62,6 +62,11 @@ class Claim:
     about_penalty: bool = False
     why_not: str = ""
 
+    @property
+    def region(self) -> list[float | None]:
+        """Return `above` and `below`, None for no bound."""
+        return [bound if math.isfinite(bound) else None for bound in (self.above, self.below)]
+
 
 @dataclass(frozen=True)
 class Verdict:
@@ -75,7 +80,6 @@ class Verdict:
     def record(self) -> dict[str, Any]:
         """Return the entry of `claims.json`."""
         claim, found = self.claim, self.estimate
-        bounds = [bound if math.isfinite(bound) else None for bound in (claim.above, claim.below)]
         return {
             "id": claim.id,
             "claim": claim.claim,
@@ -85,7 +89,7 @@ class Verdict:
             "interval": [found.low, found.high],
             "holds": self.holds,
             "unit": claim.unit,
-            "expected": bounds,
+            "expected": claim.region,
             "test": found.test,
             "values": list(found.values),
             "about_penalty": claim.about_penalty,

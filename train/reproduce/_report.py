@@ -63,7 +63,7 @@ def write_report(
     listed = [verdict.record() for verdict in verdicts]
     records.write_json(folder / CLAIMS, listed)
     records.write_json(folder / RUN, about)
-    page = _page(paper, results, verdicts, tables or [], figures or [], about)
+    page = _page(paper, results, listed, tables or [], figures or [], about)
     kinds = " and ".join(
         kind for kind, made in (("tables", tables), ("figures", figures)) if made is None
     )
@@ -86,12 +86,12 @@ def _shown_or_none(make: Callable[[], list[Any]], results: Results) -> list[Any]
 def _page(
     paper: Paper,
     results: Results,
-    verdicts: Sequence[Verdict],
+    claims: Sequence[Mapping[str, Any]],
     tables: Sequence[Table],
     figures: Sequence[tuple[str, str]],
     about: dict[str, Any],
 ) -> str:
-    lines = head(paper, results.settings, verdicts, about)
+    lines = head(paper, results.settings, claims, about)
     for table in tables:
         lines += [f"## {table.title}", "", *markdown_table(table), ""]
         if table.note:

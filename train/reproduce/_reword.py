@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import math
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from train import records
 from train.errors import UserError
-from train.reproduce._claims import Claim, Estimate, Verdict
+from train.reproduce._claims import Claim
 from train.reproduce._outcome import outcome
 from train.reproduce._paper import Paper
 from train.reproduce._report import CLAIMS, REPORT, RUN
@@ -19,6 +18,9 @@ from train.reproduce._words import between, head, tail
 
 # Of two reports that may be compared, these are the same.
 _SAME = ("name", "scale", "broken", "data", "part")
+
+# What is a claim's own in its record.
+_WORDS = ("claim", "place", "paper", "unit", "about_penalty")
 
 # Of reports that were written before these were recorded.
 _ABSENT: dict[str, Any] = {"part": None, "failed": {}, "diverged": {}}
@@ -56,8 +58,7 @@ def reword(
         broken=about["broken"],
         most_steps=about["part"] and about["part"]["most_steps"],
     )
-    verdicts = [_again(claim, old, folder) for claim in paper.claims(settings)]
-    listed = [verdict.record() for verdict in verdicts]
+    listed = [_again(claim, old, folder) for claim in paper.claims(settings)]
     compared = {each["what"]: each for each in about.get("others", [])}
     compared |= {what: _compared(what, other, about, listed) for what, other in others.items()}
     if compared:
@@ -65,7 +66,7 @@ def reword(
     if without is not None:
         about["without_penalty"] = _fallen(without, about, listed)
     middle = between((folder / REPORT).read_text())
-    lines = [*head(paper, settings, verdicts, about), *middle, *tail(paper, settings, about)]
+    lines = [*head(paper, settings, listed, about), *middle, *tail(paper, settings, about)]
     records.write_json(folder / CLAIMS, listed)
     records.write_json(folder / RUN, about)
     records.write_bytes(folder / REPORT, "\n".join(lines).encode())
@@ -84,24 +85,17 @@ def _read(folder: Path) -> tuple[dict[str, Any], dict[str, dict[str, Any]]]:
     return about | missing, {claim["id"]: claim for claim in claims}
 
 
-def _again(claim: Claim, old: Mapping[str, Mapping[str, Any]], folder: Path) -> Verdict:
+def _again(claim: Claim, old: Mapping[str, Mapping[str, Any]], folder: Path) -> dict[str, Any]:
+    """Return a claim's record with today's words."""
     record = old.get(claim.id)
-    region = [bound if math.isfinite(bound) else None for bound in (claim.above, claim.below)]
-    if record is None or record["expected"] != region:
+    if record is None or record["expected"] != claim.region:
         what = "is not in" if record is None else "has another region than in"
         raise UserError(
             f"--reword {folder}: the claim {claim.id} {what} {CLAIMS}. Words alone can be written "
             "again; run the report's own command for the rest."
         )
-    mean, low, high = (_number(each) for each in (record["ours"], *record["interval"]))
-    values = tuple(_number(each) for each in record["values"])
-    found = Estimate(mean, low, high, record["test"], values)
-    return Verdict(claim, found, record["holds"], record["notes"])
-
-
-def _number(value: float | None) -> float:
-    """Return a number that JSON does not have."""
-    return math.nan if value is None else value
+    words = {name: getattr(claim, name) for name in _WORDS}
+    return {**record, **words, "why_not": "" if record["holds"] else claim.why_not}
 
 
 def _compared(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -9,8 +10,9 @@ from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Paper, Table
 
 if TYPE_CHECKING:
-    from train.reproduce._claims import Verdict
     from train.reproduce._settings import Settings
+
+Record = Mapping[str, Any]
 
 _FALLEN, _OTHERS = "## What did not hold", "## Under other roundings"
 _WITHOUT = "## With every penalty weight 0"
@@ -18,10 +20,10 @@ _LEFT_OUT, _HOW = "## Left out", "## How"
 
 
 def head(
-    paper: Paper, settings: Settings, verdicts: Sequence[Verdict], about: Mapping[str, Any]
+    paper: Paper, settings: Settings, claims: Sequence[Record], about: Mapping[str, Any]
 ) -> list[str]:
-    """Return the lines of a report up to its first table."""
-    held = sum(verdict.holds for verdict in verdicts)
+    """Return the lines of a report up to its first table; claims as `claims.json` has them."""
+    held = sum(claim["holds"] for claim in claims)
     lines = [f"# {paper.title}", "", paper.reference, ""]
     if settings.broken:
         lines += [
@@ -29,14 +31,14 @@ def head(
             "“penalty” are expected not to hold.",
             "",
         ]
-    lines += [f"**{held} of {len(verdicts)} claims hold** at scale {settings.scale}.", ""]
+    lines += [f"**{held} of {len(claims)} claims hold** at scale {settings.scale}.", ""]
     if about["failed"]:
         listed = ", ".join(list(about["failed"])[:5])
         lines += [f"**{len(about['failed'])} runs failed** (see below): {listed}.", ""]
     lines += [f"{paper.scales[settings.scale]}", ""]
     if about["part"]:
         lines += [_part(about["part"]), ""]
-    lines += markdown_table(claims_table(verdicts))
+    lines += markdown_table(claims_table(claims))
     lines += [
         "",
         "A claim holds when the whole 95 % interval of its statistic lies inside what is expected; "
@@ -44,13 +46,13 @@ def head(
         "interval of a mean over seeds, and a band is that interval.",
         "",
     ]
-    fallen = [verdict for verdict in verdicts if not verdict.holds]
+    fallen = [claim for claim in claims if not claim["holds"]]
     if fallen:
         lines += [_FALLEN, ""]
-        for verdict in fallen:
-            line = f"- **{verdict.claim.id}**: {verdict.claim.claim} {_fallen(verdict)}"
-            if not (verdict.notes or settings.broken):
-                line += f" Why: {verdict.claim.why_not or 'not found out.'}"
+        for claim in fallen:
+            line = f"- **{claim['id']}**: {claim['claim']} {_fallen(claim)}"
+            if not (claim["notes"] or settings.broken):
+                line += f" Why: {claim['why_not'] or 'not found out.'}"
             lines += [line]
         lines += [""]
     return [*lines, *_elsewhere(about.get("others", ())), *_without(about.get("without_penalty"))]
@@ -128,35 +130,30 @@ def _part(part: Mapping[str, Any]) -> str:
     )
 
 
-def claims_table(verdicts: Sequence[Verdict]) -> Table:
+def claims_table(claims: Sequence[Record]) -> Table:
     """Return the table of claims."""
-    rows = []
-    for verdict in verdicts:
-        claim, found = verdict.claim, verdict.estimate
-        rows.append(
-            [
-                claim.id + (" (penalty)" if claim.about_penalty else ""),
-                claim.claim,
-                f"{_shown(claim.paper)} ({claim.place})",
-                f"{_shown(found.mean)} {claim.unit}".strip(),
-                f"{_shown(found.low)} to {_shown(found.high)}",
-                expected(claim.above, claim.below),
-                found.test,
-                f"**{HELD}**" if verdict.holds else outcome(verdict.record()),
-            ]
-        )
+    rows = [
+        [
+            claim["id"] + (" (penalty)" if claim["about_penalty"] else ""),
+            claim["claim"],
+            f"{_shown(claim['paper'])} ({claim['place']})",
+            f"{_shown(claim['ours'])} {claim['unit']}".strip(),
+            " to ".join(map(_shown, claim["interval"])),
+            expected(*claim["expected"]),
+            claim["test"],
+            f"**{HELD}**" if claim["holds"] else outcome(claim),
+        ]
+        for claim in claims
+    ]
     columns = ["id", "claim", "paper", "ours", "95 % interval", "expected", "test", ""]
     return Table("Claims", columns, rows)
 
 
 def expected(above: float | None, below: float | None) -> str:
     """Return the region of a claim in words."""
-    bounds = []
-    if above is not None and above > float("-inf"):
-        bounds.append(f"above {above:g}")
-    if below is not None and below < float("inf"):
-        bounds.append(f"below {below:g}")
-    return " and ".join(bounds) or "any"
+    bounds = {"above": above, "below": below}
+    told = [f"{word} {bound:g}" for word, bound in bounds.items() if bound is not None]
+    return " and ".join(told) or "any"
 
 
 def markdown_table(table: Table) -> list[str]:
@@ -167,21 +164,21 @@ def markdown_table(table: Table) -> list[str]:
     return lines + [f"| {' | '.join(row)} |" for row in cells]
 
 
-def _fallen(verdict: Verdict) -> str:
-    found, claim = verdict.estimate, verdict.claim
-    if verdict.notes:
-        return f"({'; '.join(verdict.notes)})"
-    record = verdict.record()
-    seeds = seeds_inside(record)
-    if outcome(record) == UNDECIDED:
+def _fallen(claim: Record) -> str:
+    if claim["notes"]:
+        return f"({'; '.join(claim['notes'])})"
+    seeds = seeds_inside(claim)
+    if outcome(claim) == UNDECIDED:
         how = "the interval crosses the bound" + (f", {seeds}." if seeds else ".")
     else:
         how = "the whole interval lies outside."
+    low, high = map(_shown, claim["interval"])
     return (
-        f"Ours is {_shown(found.mean)}, from {_shown(found.low)} to {_shown(found.high)}; "
-        f"expected was {expected(claim.above, claim.below)}: {how}"
+        f"Ours is {_shown(claim['ours'])}, from {low} to {high}; "
+        f"expected was {expected(*claim['expected'])}: {how}"
     )
 
 
 def _shown(value: Any) -> str:
+    value = math.nan if value is None else value  # JSON has no number that is not finite
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
