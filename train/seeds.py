@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from train.command import ended, leave
-from train.errors import DivergedError, UserError
+from train.errors import DivergedError, UserError, some
 from train.statistics import MOST_SEEDS, student_interval
 from train.tables import read_tables
 
@@ -155,11 +155,13 @@ def _arms(
 def _jobs(config: Path, arms: Mapping[str, tuple[str, ...]], seeds: int) -> list[Job]:
     from train.reproduce import training
 
+    # Seed by seed, so that pairs are whole early.
     return [
         job
+        for seed in range(seeds)
         for arm, overrides in arms.items()
         for job in training(
-            arm, range(seeds), config, overrides, cost=1 + (arm not in _TITLES), pictures=True
+            arm, [seed], config, overrides, cost=1 + (arm not in _TITLES), pictures=True
         )
     ]
 
@@ -183,11 +185,11 @@ def _summaries(jobs: Sequence[Job], folder: Path) -> dict[str, list[dict[str, An
             diverged.append(job.name)
         found.setdefault(job.arm, []).append(summary)
     if diverged:
-        some = ", ".join(diverged[:6]) + (", ..." if len(diverged) > 6 else "")
         raise DivergedError(
-            f"{some} ({len(diverged)} of {len(jobs)} runs): the loss or its gradient was not "
-            "finite, so there are no pairs of all seeds to compare. What the first said is in "
-            f"{folder / 'runs' / diverged[0] / 'log.txt'}; the records of the others are beside it."
+            f"{some(diverged, 6)} ({len(diverged)} of {len(jobs)} runs): the loss or its gradient "
+            "was not finite, so there are no pairs of all seeds to compare. What the first said is "
+            f"in {folder / 'runs' / diverged[0] / 'log.txt'}; the records of the others are beside "
+            "it."
         )
     return found
 
