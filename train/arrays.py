@@ -7,7 +7,14 @@ from typing import Any
 
 import numpy as np
 
-from train.data import Dataset, Examples, Pixels, random_split, stratified_split
+from train.data import (
+    Dataset,
+    Examples,
+    Pixels,
+    finite_float32,
+    random_split,
+    stratified_split,
+)
 from train.errors import DataError, shown
 
 NAME = "arrays"
@@ -115,19 +122,7 @@ def _inputs(values: Any, where: str) -> np.ndarray:
             f"{where}: got {array.dtype}, expected floats, or uint8 for pixels from 0 to 255. "
             "Derivatives in integers do not exist: cast them, x.astype(np.float32)."
         )
-    return _finite(array, where)
-
-
-def _finite(array: np.ndarray, where: str) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        small = np.ascontiguousarray(array, np.float32)
-    if not np.isfinite(small).all():
-        count = int(np.sum(~np.isfinite(small)))
-        raise DataError(
-            f"{where}: {count} of {small.size} values are not finite (in float32); expected finite "
-            "numbers."
-        )
-    return small
+    return finite_float32(array, where)
 
 
 def _labels(values: Any, where: str) -> np.ndarray:
@@ -158,7 +153,7 @@ def _numbers(values: Any, where: str) -> np.ndarray:
         )
     if array.dtype.kind == "c":
         raise DataError(f"{where}: got {array.dtype}, expected real numbers.")
-    return _finite(array.reshape(len(array), -1), where)
+    return finite_float32(array.reshape(len(array), -1), where)
 
 
 def with_classes(dataset: Dataset, count: int) -> Dataset:

@@ -15,7 +15,7 @@ import numpy as np
 
 from train import records
 from train.allocator import give_back
-from train.errors import StorageError, WorkdirError
+from train.errors import StorageError, WorkdirError, reason
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
@@ -75,7 +75,7 @@ class Checkpoints:
             kept = f"that of step {steps[-1]} is kept" if steps else "there is no earlier one"
             raise StorageError(
                 f"{self.folder}: the checkpoint of step {step} cannot be written "
-                f"({_reason(error)}); {kept}. Make room, then the same command goes on."
+                f"({reason(error, 160)}); {kept}. Make room, then the same command goes on."
             ) from None
         for old in self.steps()[: -self.keep]:
             self._drop(old)
@@ -132,7 +132,7 @@ class Checkpoints:
             except WorkdirError:
                 raise
             except Exception as error:  # numpy and zipfile raise many kinds for torn files
-                warn(f"checkpoint {step} is torn and passed over ({_reason(error)})")
+                warn(f"checkpoint {step} is torn and passed over ({reason(error, 160)})")
                 self._set_aside(step)
         return None
 
@@ -226,11 +226,6 @@ def _told(found: Restored | None, like: PyTree) -> Restored | None:
         return None
     leaves = broadcast_one_to_all(_to_arrays(like if found is None else found.tree))
     return Restored(step, _from_arrays([np.asarray(leaf) for leaf in leaves], like), bool(recorded))
-
-
-def _reason(error: Exception) -> str:
-    # Their messages begin with what failed, end with where, and are long.
-    return " ".join(str(error).split())[:160] or type(error).__name__
 
 
 def digest(leaves: list[np.ndarray]) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
 EXIT_DIVERGED = 3
@@ -90,6 +92,16 @@ class Interrupted(KeyboardInterrupt):
     def __init__(self, message: str, signal_number: int) -> None:
         super().__init__(message)
         self.signal_number = signal_number
+
+
+def reason(error: BaseException, limit: int = 400) -> str:
+    """Return what an exception says, in one line and short enough for a message."""
+    return " ".join(str(error).split())[:limit] or type(error).__name__
+
+
+def some(names: Sequence[str], most: int = 3) -> str:
+    """Return the first names of a list, and whether there are more."""
+    return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
 
 
 def shown(value: object, limit: int = 80) -> str:

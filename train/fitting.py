@@ -26,6 +26,7 @@ from train.errors import (
     Interrupted,
     InterruptedRun,
     UserError,
+    reason,
     shown,
 )
 from train.rearranged import rearranged
@@ -165,10 +166,9 @@ def _check_update(optimizer: optax.GradientTransformation, params: Any) -> None:
     try:
         jax.eval_shape(lambda p: optimizer.update(p, optimizer.init(p), p), params)
     except Exception as error:  # whatever a transformation of the user's own raises
-        reason = " ".join(str(error).split())[:500]
         raise ArgumentError(
             "optimizer: cannot take a step from gradients, its state and the parameters "
-            f"({type(error).__name__}: {reason}). One that needs the loss too, such as "
+            f"({type(error).__name__}: {reason(error)}). One that needs the loss too, such as "
             "optax.lbfgs(), does not fit the step; optax.adam(1e-3) does."
         ) from error
 
@@ -263,10 +263,9 @@ def _width(functional: Any, dataset: Dataset, name: str) -> int:
     try:
         ys = jax.eval_shape(call, xs)
     except Exception as error:  # whatever the user's own code raises
-        reason = " ".join(str(error).split())[:500] or type(error).__name__
         raise ConfigError(
             f"model: {name} does not take inputs of shape {xs.shape[1:]} as the data holds them "
-            f"({type(error).__name__}: {reason}). An nnx module is called on a batch "
+            f"({type(error).__name__}: {reason(error)}). An nnx module is called on a batch "
             f"{xs.shape}, an Equinox module on one example {xs.shape[1:]}.{rearranged(call, xs)}"
         ) from None
     shape = getattr(ys, "shape", None)

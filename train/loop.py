@@ -16,7 +16,7 @@ import numpy as np
 
 from train import records
 from train.checkpoints import Checkpoints, NoCheckpoints
-from train.errors import ConfigError, DivergedError, InterruptedRun, WorkdirError
+from train.errors import ConfigError, DivergedError, InterruptedRun, WorkdirError, reason
 from train.interrupt import Interrupt, Stop
 from train.objective import Objective
 from train.optimizers import make_optimizer
@@ -227,8 +227,8 @@ class Loop:
         try:
             found = jax.eval_shape(metrics, problem.params, problem.state, rows)
         except (TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:800]
-            raise ConfigError(f"model, task and penalties do not fit together: {reason}") from None
+            why = reason(error, 800)
+            raise ConfigError(f"model, task and penalties do not fit together: {why}") from None
         return [*found, "gradient_norm"]
 
     def compiled(self, state: TrainState, examples: Any, step: int = 0) -> Any:

@@ -15,7 +15,7 @@ import numpy as np
 import jacreg
 import models
 from models._networks import NETWORKS
-from train.errors import ConfigError, shown
+from train.errors import ConfigError, reason, shown
 from train.expect import Key, keys_of
 from train.own import applied, is_target, keyed, own_functional, taken_apart
 from train.precision import computed_in
@@ -65,10 +65,10 @@ def completed(config: Model) -> Model:
     try:
         network.spec(layout=layout, **{**dict(network.defaults), **config.options})
     except (TypeError, ValueError) as error:
-        words = str(error).split()
-        at_fault = next((word for word in words[:3] if word in config.options), None)
+        words = str(error).split()[:3]
+        at_fault = next((word for word in words if word in config.options), None)
         path = "model" if at_fault is None else f"model.{at_fault}"
-        raise ConfigError(f"{path}: {' '.join(words)[:600]}") from None
+        raise ConfigError(f"{path}: {reason(error, 600)}") from None
     return config
 
 
@@ -149,10 +149,9 @@ class BuiltModel:
         try:
             return jax.eval_shape(call, sample)
         except Exception as error:  # a model of the user's own may raise any
-            reason = " ".join(str(error).split())[:400] or type(error).__name__
             raise ConfigError(
                 f"{keyed(self.name)} does not take inputs of shape {sample.shape[1:]} "
-                f"({reason}).{self._hint(call, sample)}"
+                f"({reason(error)}).{self._hint(call, sample)}"
             ) from None
 
     def _hint(self, call: Callable[[Array], Any], sample: Array) -> str:
@@ -248,7 +247,7 @@ def _network(
         )
         return _functional(built, config.framework)
     except (TypeError, ValueError) as error:
-        raise ConfigError(f"model: {' '.join(str(error).split())[:600]}") from None
+        raise ConfigError(f"model: {reason(error, 600)}") from None
 
 
 def _layout(config: Model) -> Any:

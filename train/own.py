@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import jax
 import jax.numpy as jnp
 
-from train.errors import ConfigError, shown
+from train.errors import ConfigError, reason, shown
 from train.expect import nearest
 
 if TYPE_CHECKING:
@@ -144,11 +144,10 @@ def _made(config: Model, key: Array) -> Any:
             return (model, state) if jax.tree.leaves(state) else model
         return made(**options, **given)
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        text = " ".join(str(error).split())[:400]
         call = f"{config.target}({', '.join(map(str, parameters.values())) or '...'})"
         raise ConfigError(
             f"model.options: {config.target} cannot be made from {shown(options)} "
-            f"({type(error).__name__}: {text}). It is called as {call[:300]}."
+            f"({type(error).__name__}: {reason(error)}). It is called as {call[:300]}."
         ) from None
 
 
@@ -186,13 +185,12 @@ def _imported(target: str) -> Any:
             f"model.target: {module_name} needs the package {error.name}, which this Python lacks."
         ) from None
     except (Exception, SystemExit) as error:  # whatever the user's own code raises
-        text = " ".join(str(error).split())[:300]
         hint = ""
         if isinstance(error, SystemExit):  # a script, whose arguments are not the command's
             hint = ' What a script does when it is run belongs under `if __name__ == "__main__":`.'
         raise ConfigError(
-            f"model.target: {module_name} cannot be imported ({type(error).__name__}: {text})."
-            f"{hint}"
+            f"model.target: {module_name} cannot be imported ({type(error).__name__}: "
+            f"{reason(error)}).{hint}"
         ) from None
     for part in name.split("."):
         if not hasattr(found, part):

@@ -10,7 +10,7 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 
-from train.errors import ConfigError, shown
+from train.errors import ConfigError, reason, shown
 
 
 def own_penalty(given: Callable[..., Any], index: int) -> Callable[..., Any]:
@@ -23,9 +23,9 @@ def own_penalty(given: Callable[..., Any], index: int) -> Callable[..., Any]:
         except MemoryError:
             raise
         except Exception as error:  # whatever the user's own code raises
-            reason = " ".join(str(error).split())[:600].rstrip(".")
+            why = reason(error, 600).rstrip(".")
             raise ConfigError(
-                f"{who} raised {type(error).__name__}{_line(error)}: {reason}. It is called as "
+                f"{who} raised {type(error).__name__}{_line(error)}: {why}. It is called as "
                 "(lin, key), a jacreg.Linearization of the batch and a random key, and returns "
                 "one value an example, [N]."
             ) from error

@@ -10,7 +10,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
-from train.errors import ConfigError
+from train.errors import ConfigError, reason
 
 if TYPE_CHECKING:
     from jaxtyping import PyTree
@@ -57,7 +57,7 @@ def join_hosts(config: Config) -> None:
     except (RuntimeError, ValueError) as error:
         raise ConfigError(
             f"parallel.hosts: got {hosts}, but the processes do not meet "
-            f"({' '.join(str(error).split())[:200]}). Start the same command once a host with "
+            f"({reason(error, 200)}). Start the same command once a host with "
             f"{COORDINATOR}=HOST:PORT and {PROCESS}=0 to {hosts - 1}."
         ) from None
     if jax.process_count() != hosts:

@@ -2,6 +2,7 @@
 
 from train.data._dataset import Dataset as Dataset
 from train.data._dataset import Examples as Examples
+from train.data._dataset import finite_float32 as finite_float32
 from train.data._dataset import map_targets as map_targets
 from train.data._dataset import random_split as random_split
 from train.data._dataset import stratified_split as stratified_split

@@ -23,11 +23,7 @@ def image_column(table: Any, name: str, chosen: str | None) -> tuple[str, str]:
     """
     features = table.features
     if chosen is not None:
-        if chosen not in features:
-            raise DataError(
-                f"data.image_column: got {shown(chosen)}, expected a column of {name}: "
-                f"{shown(sorted(features))}."
-            )
+        _check_there(features, name, "image", chosen)
         kind = kind_of(table, chosen)
         if kind is None:
             raise DataError(
@@ -54,6 +50,14 @@ def image_column(table: Any, name: str, chosen: str | None) -> tuple[str, str]:
         f"{name}: no column holds pictures among {shown(held, 500)}; {_READABLE}."
         + "".join(dict.fromkeys(_advice(feature) for feature in features.values()))
     )
+
+
+def _check_there(features: Any, name: str, what: str, chosen: str) -> None:
+    if chosen not in features:
+        raise DataError(
+            f"data.{what}_column: got {shown(chosen)}, expected a column of {name}: "
+            f"{shown(sorted(features))}."
+        )
 
 
 def _named(features: Any, column: str) -> bool:
@@ -120,11 +124,7 @@ def label_column(features: Any, name: str, chosen: str | None) -> str:
         DataError: it is absent or ambiguous.
     """
     if chosen is not None:
-        if chosen not in features:
-            raise DataError(
-                f"data.label_column: got {shown(chosen)}, expected a column of {name}: "
-                f"{shown(sorted(features))}."
-            )
+        _check_there(features, name, "label", chosen)
         return chosen
     found = [key for key, feature in features.items() if type(feature).__name__ == "ClassLabel"]
     for usual in ("label", "labels", "class", "target"):

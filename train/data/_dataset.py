@@ -115,6 +115,22 @@ def map_targets(function: Callable[[np.ndarray], Any], targets: Any) -> Any:
     return None if targets is None else function(targets)
 
 
+def finite_float32(array: np.ndarray, where: str) -> np.ndarray:
+    """Return numbers as float32.
+
+    Raises:
+        DataError: some are not finite there; with `where` they stand.
+    """
+    with np.errstate(over="ignore"):
+        small = np.ascontiguousarray(array, np.float32)
+    if bad := int(np.sum(~np.isfinite(small))):
+        raise DataError(
+            f"{where}: {bad} of {small.size} values are not finite in float32; expected finite "
+            "numbers."
+        )
+    return small
+
+
 def _named(targets: Any) -> Iterator[tuple[str, np.ndarray]]:
     """Yield the arrays of targets in the order of their names; a single array has none."""
     if isinstance(targets, Mapping):

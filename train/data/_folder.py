@@ -16,7 +16,7 @@ from train.data._materialise import materialise
 from train.data._npz import NPZ_END, npz_file
 from train.data._pixels import Pixels, refuse_keys
 from train.data._tables import TABLE_ENDS, csv_table, tables_in
-from train.errors import DataError
+from train.errors import DataError, reason
 
 if TYPE_CHECKING:
     from train.sections import Data
@@ -109,7 +109,7 @@ def load_dataset(name: str, **options: Any) -> Any:
         return datasets.load_dataset(name, **options)
     except Exception as error:  # the library raises a dozen kinds for a torn file
         cause = error.__cause__ or error
-        detail = f"{type(cause).__name__}: {' '.join(str(cause).split())[:300]}"
+        detail = f"{type(cause).__name__}: {reason(cause, 300)}"
         raise DataError(
             f"{name}: cannot be read as a data set ({detail}). A file may be torn: fetch it again."
         ) from None

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from train.data._dataset import Dataset, Examples
+from train.data._dataset import Dataset, Examples, finite_float32
 from train.errors import DataError, shown
 
 NPZ_END = ".npz"
@@ -72,7 +72,7 @@ def _checked(
                 "[N, H, W, C] of at most four channels; other inputs are floats."
             )
     elif inputs.dtype.kind == "f":
-        inputs = _finite(where[0], inputs)
+        inputs = finite_float32(inputs, where[0])
     else:
         raise DataError(
             f"{where[0]}: got {inputs.dtype}, expected uint8 for pixels from 0 to 255, or floats."
@@ -90,16 +90,8 @@ def _checked(
             )
         return inputs, targets.astype(np.int32)
     if targets.dtype.kind == "f" and targets.ndim < 3:
-        return inputs, _finite(where[1], targets.reshape(len(targets), -1))
+        return inputs, finite_float32(targets.reshape(len(targets), -1), where[1])
     raise DataError(
         f"{where[1]}: got {targets.dtype} of shape {targets.shape}, expected class labels, "
         "integers [N], or floats [N] or [N, K]. One-hot rows are labels by np.argmax(targets, 1)."
     )
-
-
-def _finite(where: str, array: np.ndarray) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        small = np.ascontiguousarray(array, np.float32)
-    if bad := int(np.sum(~np.isfinite(small))):
-        raise DataError(f"{where}: {bad} of {small.size} values are not finite in float32.")
-    return small

@@ -7,6 +7,7 @@ from pathlib import Path
 from train import records
 from train.errors import WorkdirError
 from train.reproduce._report import CLAIMS, REPORT, RUN
+from train.workdir import foreign
 
 PLAN = "plan.json"
 # Records of other commands, or a report whose origin is not known.
@@ -53,11 +54,7 @@ def claim_folder(folder: Path, plan: str) -> None:
     # Hidden files are nobody's.
     held = sorted(path.name for path in folder.glob("*") if not path.name.startswith("."))
     if begun is None and held:
-        some = ", ".join(held[:3]) + (", ..." if len(held) > 3 else "")
-        raise WorkdirError(
-            f"--workdir {folder}: is no folder of such runs and holds {len(held)} other "
-            f"{'entry' if len(held) == 1 else 'entries'} ({some}). Use an empty or a new folder."
-        )
+        raise foreign(folder, "such runs", held)
     if begun not in (None, plan):
         raise WorkdirError(
             f"--workdir {folder}: was begun with another plan, {begun}, and this is {plan}: its "

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from train import records
-from train.errors import FailedRun, OutOfMemory, StorageError, UserError
+from train.errors import FailedRun, OutOfMemory, StorageError, UserError, reason
 from train.reproduce._folder import claim_folder
 from train.reproduce._job import FAILED, LOG, Job, is_done, perform, record_failure
 from train.reproduce._progress import Progress
@@ -147,7 +147,7 @@ class _Plan:
         except UserError as error:
             raise UserError(f"{job.name}: {error}") from None
         except Exception as error:
-            self._fail(job, f"{type(error).__name__}: {' '.join(str(error).split())[:300]}")
+            self._fail(job, f"{type(error).__name__}: {reason(error, 300)}")
         else:
             self.done.add(job.name)
             self.progress.finished(job, seconds)

@@ -10,7 +10,7 @@ import jax
 import jax.numpy as jnp
 
 import jacreg
-from train.errors import ConfigError
+from train.errors import ConfigError, reason
 from train.expect import integer, number
 from train.methods import METHODS, Resolver, make_method
 from train.named import Named
@@ -111,10 +111,9 @@ def check_field(name: str, field: Callable[..., Any], sample: Any) -> None:
     try:
         found = jax.eval_shape(field, sample, jax.ShapeDtypeStruct(sample.shape[:1], sample.dtype))
     except (TypeError, ValueError) as error:
-        reason = " ".join(str(error).split())[:300]
         raise ConfigError(
             f"{keyed(name)} is no vector field f(x, t) on inputs of shape "
-            f'{sample.shape[1:]} ({reason}); expected one such as "flow" for vectors or '
+            f'{sample.shape[1:]} ({reason(error)}); expected one such as "flow" for vectors or '
             '"flow_conv" for images.'
         ) from None
     if found.shape != sample.shape:

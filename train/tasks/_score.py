@@ -9,7 +9,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacreg
-from train.errors import ConfigError
+from train.errors import ConfigError, reason
 from train.expect import integer, number, sequence
 from train.methods import METHODS, Resolver, make_method
 from train.named import Choice, Named
@@ -175,10 +175,10 @@ class ScoreField:
                 lambda xs: self(self.model.params, self.model.state, xs, *levels), sample
             )
         except (AttributeError, TypeError, ValueError) as error:
-            reason = " ".join(str(error).split())[:400]
             raise ConfigError(
                 f"{keyed(name)} is no field on inputs of shape {sample.shape[1:]} "
-                f"({reason}). Score networks: score_conv, score_unet, score_mlp; mlp on vectors."
+                f"({reason(error)}). Score networks: score_conv, score_unet, score_mlp; mlp on "
+                "vectors."
             ) from None
         if getattr(ys, "shape", None) != sample.shape:
             shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
