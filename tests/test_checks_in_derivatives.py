@@ -129,6 +129,19 @@ def test_a_laplacian_where_directions_cannot_share_an_operation():
     assert "ragged_dot_general at test_checks_in_derivatives.py" in reason
 
 
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
+def test_second_derivatives_through_a_check(quantity):
+    """Its derivative rule holds another one, with a Boolean among what it is given."""
+
+    def energy(xs):
+        return (eqx.error_if(jnp.sin(xs), jnp.any(jnp.isnan(xs)), "an input is nan") ** 2).sum(1)
+
+    found = jax.jit(lambda xs: quantity(jacreg.linearize(energy, xs)))(XS)
+    terms = 2 * jnp.cos(2 * XS)
+    wanted = terms.sum(1) if quantity is jacreg.laplacian else terms
+    np.testing.assert_allclose(found, wanted, rtol=1e-5, atol=1e-6)
+
+
 def test_a_primitive_without_a_batching_rule_is_found():
     for axes in ((), (0,), (1,)):
         double = primitive(f"double_{axes}", lambda x: 2 * x, batched=axes)

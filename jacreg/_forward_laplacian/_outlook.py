@@ -7,7 +7,7 @@ from typing import Any
 
 import jax.numpy as jnp
 
-from .._derivative import derivative
+from .._derivative import derivative, is_inexact
 from .._forms import form_of
 from .._interpret import inner_program, opened, propagate
 from .._memory import known_entries
@@ -88,6 +88,6 @@ def _by_rule(equation: Any, places: list[bool], known: set[Signature]) -> tuple[
         known.add(own)  # a rule may hold the function that it is for
         of = [place for place, each in enumerate(places) if each]
         rule = derivative(equation, of).jaxpr
-        _, within = _read(rule, [True] * len(rule.invars), known)
+        _, within = _read(rule, [is_inexact(v.aval) for v in rule.invars], known)
         entries = max(entries, within)
     return real, entries
