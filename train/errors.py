@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 EXIT_FAILED = 1
 EXIT_BAD_INPUT = 2
@@ -102,6 +103,14 @@ def reason(error: BaseException, limit: int = 400) -> str:
 def some(names: Sequence[str], most: int = 3) -> str:
     """Return the first names of a list, and whether there are more."""
     return ", ".join(names[:most]) + (", ..." if len(names) > most else "")
+
+
+def foreign(workdir: Path, owner: str, held: Sequence[str]) -> WorkdirError:
+    """Return the error of a folder with entries that are not its owner's."""
+    return WorkdirError(
+        f"--workdir {workdir}: is no folder of {owner} and holds {len(held)} other "
+        f"{'entry' if len(held) == 1 else 'entries'} ({some(held)}). Use an empty or a new folder."
+    )
 
 
 def shown(value: object, limit: int = 80) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +12,7 @@ from pathlib import Path
 from train import records
 from train.choices import choices_of
 from train.config import GIVEN, differences, dump, parse
-from train.errors import ConfigError, UserError, WorkdirError, some
+from train.errors import ConfigError, UserError, WorkdirError, foreign
 from train.penalties import PENALTIES
 from train.sections import Config
 from train.tables import read_tables
@@ -47,14 +47,6 @@ def check_free(workdir: Path) -> None:
         )
     if held:
         raise foreign(workdir, "a run", held)
-
-
-def foreign(workdir: Path, owner: str, held: Sequence[str]) -> WorkdirError:
-    """Return the error of a folder with entries that are not its owner's."""
-    return WorkdirError(
-        f"--workdir {workdir}: is no folder of {owner} and holds {len(held)} other "
-        f"{'entry' if len(held) == 1 else 'entries'} ({some(held)}). Use an empty or a new folder."
-    )
 
 
 @contextmanager

@@ -5,9 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from train import records
-from train.errors import WorkdirError
+from train.errors import WorkdirError, foreign
 from train.reproduce._report import CLAIMS, REPORT, RUN
-from train.workdir import foreign
 
 PLAN = "plan.json"
 # Records of other commands, or a report whose origin is not known.
