@@ -106,7 +106,7 @@ def judge(claim: Claim, results: Results) -> Verdict:
         note = f"not known: {_listed(failed)} failed"
         return Verdict(claim, nothing, False, (note,))
     if not all(math.isfinite(value) for value in found[:3]):
-        note = "a run that it needs diverged, a value is not finite, or there are too few"
+        note = "a run that it needs diverged, or a value is not finite"
         return Verdict(claim, found, False, (note,))
     return Verdict(claim, found, claim.above < found.low and found.high < claim.below)
 
@@ -172,10 +172,11 @@ def correlation(pairs: Callable[[Results], tuple[Any, Any]], what: str) -> Stati
     def statistic(results: Results) -> Estimate:
         first, second = (np.asarray(each, np.float64) for each in pairs(results))
         test = f"Spearman over {len(first)} {what}, Fisher's interval (Bonett and Wright)"
-        few = len(first) < LEAST_PAIRS  # of a command with few seeds
-        if few or not (np.isfinite(first).all() and np.isfinite(second).all()):
-            return Estimate(math.nan, math.nan, math.nan, test, ())
-        return Estimate(*rank_correlation(first, second), test, ())
+        if len(first) < LEAST_PAIRS:  # of a command with few seeds
+            test = f"none: {len(first)} {what} are too few"
+        elif np.isfinite(first).all() and np.isfinite(second).all():
+            return Estimate(*rank_correlation(first, second), test, ())
+        return Estimate(math.nan, math.nan, math.nan, test, ())
 
     return statistic
 
