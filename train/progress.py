@@ -32,7 +32,15 @@ class Reporter:
     Colours and the bar are for terminals, and colours not where NO_COLOR is set (rich).
     """
 
-    def __init__(self, title: str, steps: int, quiet: bool = False) -> None:
+    def __init__(self, title: str, steps: int, quiet: bool = False, estimates: bool = True) -> None:
+        """Prepare.
+
+        Args:
+            title: of the run.
+            steps: in all.
+            quiet: show nothing.
+            estimates: whether the bar tells the time that is left, by the steps.
+        """
         self.title = title
         self.steps = steps
         self.console = Output(soft_wrap=True, quiet=quiet)
@@ -41,6 +49,7 @@ class Reporter:
         self._bar: Progress | None = None
         self._task: Any = None
         self._said = time.monotonic()
+        self._estimates = estimates
 
     def __enter__(self) -> Reporter:
         if self.console.is_terminal and not self.console.quiet:
@@ -48,7 +57,7 @@ class Reporter:
                 TextColumn(self.title),
                 BarColumn(),
                 TextColumn("{task.completed}/{task.total}"),
-                TimeRemainingColumn(),
+                *([TimeRemainingColumn()] if self._estimates else []),
                 TextColumn("{task.fields[note]}"),
                 console=self.console,
             )
@@ -70,27 +79,29 @@ class Reporter:
         """Move the bar; beside it stands the loss, as a mean over the last steps."""
         if self._bar is not None:
             self._bar.update(self._task, completed=step)
-            self._note(loss)
+        if loss is not None:
+            self.note(f"loss {loss:.4g}")
 
-    def _note(self, loss: float | None) -> None:
-        if self._bar is not None and loss is not None:
-            self._bar.update(self._task, note=f"loss {loss:.4g}")
+    def note(self, text: str) -> None:
+        """Write beside the bar, where there is one."""
+        if self._bar is not None:
+            self._bar.update(self._task, note=text)
 
     def evaluated(self, what: str, done: int, total: int) -> None:
         """Tell on how many examples an evaluation has measured `what`, where that takes long."""
         text = f"{what}, {done} of {total} examples"
-        if self._bar is not None:
-            self._bar.update(self._task, note=text)
+        if self.has_bar:
+            self.note(text)
         elif time.monotonic() - self._said > _SILENT:
             self.say(f"{self.title}: evaluating: {text}")
 
     def metrics(self, step: int, metrics: Mapping[str, float]) -> None:
         """Show a line of metrics."""
-        note = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
-        if self._bar is not None:
-            self._note(metrics.get("train/loss"))
-        else:
-            self.say(f"{self.title}  step {step}/{self.steps}  {note}")
+        if not self.has_bar:
+            listed = "  ".join(f"{name} {value:.4g}" for name, value in metrics.items())
+            self.say(f"{self.title}  step {step}/{self.steps}  {listed}")
+        elif "train/loss" in metrics:
+            self.note(f"loss {metrics['train/loss']:.4g}")
 
     def say(self, text: str) -> None:
         """Show a message."""

@@ -45,50 +45,6 @@ def fgsm(
     return jnp.clip(pixels + epsilon * jnp.sign(_gradient(logits, pixels, labels)), *bounds)
 
 
-def pgd(
-    logits: Logits,
-    pixels: Float[Array, "N *in"],
-    labels: Int[Array, " N"],
-    epsilon: Float[Array, ""] | float,
-    steps: int,
-    key: Array,
-    bounds: Bounds = PIXELS,
-) -> Float[Array, "N *in"]:
-    """Projected gradient ascent in the epsilon ball from a random start (Madry et al. 2018).
-
-    Step size 2.5 epsilon / steps. Not to be called under jit: each step is a call of one program.
-    Inside a loop XLA runs the convolutions of a ResNet-18 four times slower on two CPU cores.
-
-    Args:
-        logits: a function of pixels; `jax.tree_util.Partial(fn, weights)` serves other weights
-            and further batches with the same program.
-        pixels, labels: what is attacked.
-        epsilon: radius of the ball.
-        steps: of ascent.
-        key: for the start.
-        bounds: least and largest value of an input.
-    """
-    return _climb(_LINF, logits, pixels, labels, epsilon, steps, key, bounds)
-
-
-def pgd_l2(
-    logits: Logits,
-    pixels: Float[Array, "N *in"],
-    labels: Int[Array, " N"],
-    epsilon: Float[Array, ""] | float,
-    steps: int,
-    key: Array,
-    bounds: Bounds = PIXELS,
-) -> Float[Array, "N *in"]:
-    """Projected gradient ascent in the l2 ball from a random start, as `pgd`.
-
-    Steps of 2.5 epsilon / steps along the gradient's direction. What is clipped to the bounds
-    comes nearer to the pixels, so it stays in the ball.
-    """
-    epsilon = epsilon * (1 - 1e-6)  # rounding must not leave the ball
-    return _climb(_L2, logits, pixels, labels, epsilon, steps, key, bounds)
-
-
 class _Ball(NamedTuple):
     """What an attack's norm decides.
 
@@ -96,31 +52,13 @@ class _Ball(NamedTuple):
         draw: `(key, pixels, epsilon)` to the way from the pixels to a random start.
         step: `(gradient, size)` to the way of a step of that length.
         nearest: `(pixels, moved, epsilon, bounds)` to what lies in the ball and the bounds.
+        within: of epsilon, the radius of the ball that rounding must not leave.
     """
 
     draw: Callable[[Array, Array, Any], Array]
     step: Callable[[Array, Any], Array]
     nearest: Callable[[Array, Array, Any, Bounds], Array]
-
-
-def _climb(
-    ball: _Ball,
-    logits: Logits,
-    pixels: Array,
-    labels: Array,
-    epsilon: Any,
-    steps: int,
-    key: Array,
-    bounds: Bounds,
-) -> Array:
-    """Projected ascent from a random start, a call of one compiled program a step."""
-    logits = logits if isinstance(logits, Partial) else Partial(logits)
-    size = 2.5 * epsilon / steps
-    attacked = _start(ball, pixels, epsilon, key, bounds)
-    for _ in range(steps):
-        attacked = _ascend(ball, logits, attacked, pixels, labels, epsilon, size, bounds)
-        jax.block_until_ready(attacked)  # so that a signal waits for one step alone
-    return attacked
+    within: float = 1.0
 
 
 @partial(jax.jit, static_argnames=("ball", "bounds"))
@@ -179,7 +117,48 @@ def _lengths(values: Array) -> Array:
 
 
 _LINF = _Ball(_uniform, _to_corner, _clipped)
-_L2 = _Ball(_on_sphere, _along, _within)
+_L2 = _Ball(_on_sphere, _along, _within, 1 - 1e-6)
+
+
+def pgd(
+    logits: Logits,
+    pixels: Float[Array, "N *in"],
+    labels: Int[Array, " N"],
+    epsilon: Float[Array, ""] | float,
+    steps: int,
+    key: Array,
+    bounds: Bounds = PIXELS,
+    ball: _Ball = _LINF,
+) -> Float[Array, "N *in"]:
+    """Projected gradient ascent in the epsilon ball from a random start (Madry et al. 2018).
+
+    Step size 2.5 epsilon / steps. Not to be called under jit: each step is a call of one program.
+    Inside a loop XLA runs the convolutions of a ResNet-18 four times slower on two CPU cores.
+
+    `pgd_l2` is the same in the l2 ball, with steps along the gradient's direction. What is clipped
+    to the bounds comes nearer to the pixels, so it stays in the ball.
+
+    Args:
+        logits: a function of pixels; `jax.tree_util.Partial(fn, weights)` serves other weights
+            and further batches with the same program.
+        pixels, labels: what is attacked.
+        epsilon: radius of the ball.
+        steps: of ascent.
+        key: for the start.
+        bounds: least and largest value of an input.
+        ball: of the norm.
+    """
+    logits = logits if isinstance(logits, Partial) else Partial(logits)
+    epsilon = epsilon * ball.within
+    size = 2.5 * epsilon / steps
+    attacked = _start(ball, pixels, epsilon, key, bounds)
+    for _ in range(steps):
+        attacked = _ascend(ball, logits, attacked, pixels, labels, epsilon, size, bounds)
+        jax.block_until_ready(attacked)  # so that a signal waits for one step alone
+    return attacked
+
+
+pgd_l2 = partial(pgd, ball=_L2)
 
 
 def _gradient(logits: Logits, pixels: Array, labels: Array) -> Array:

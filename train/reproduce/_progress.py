@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Collection, Sequence
-from typing import Any
 
 from train.reproduce._job import Job
 
@@ -21,7 +20,7 @@ class Progress:
     def __init__(
         self, title: str, jobs: Sequence[Job], done: Collection[str], workers: int
     ) -> None:
-        from train.progress import Output
+        from train.progress import Reporter
 
         self.title = title
         self.workers = workers
@@ -32,35 +31,16 @@ class Progress:
         self._spent = self._cost = 0.0
         self._running: list[str] = []
         self._said = time.perf_counter()
-        self._console = Output(soft_wrap=True)
-        self._bar: Any = None
-        self._task: Any = None
+        self._reporter = Reporter(title, self.total, estimates=False)
+        self.say = self._reporter.say
 
     def __enter__(self) -> Progress:
-        from rich.progress import BarColumn, TextColumn
-        from rich.progress import Progress as Bar
-
-        if self._console.is_terminal:
-            self._bar = Bar(
-                TextColumn("{task.description}"),
-                BarColumn(),
-                TextColumn("{task.completed:.0f}/{task.total:.0f}  {task.fields[note]}"),
-                console=self._console,
-            )
-            self._bar.start()
-            self._task = self._bar.add_task(
-                self.title, total=self.total, completed=self.count, note="starting"
-            )
+        self._reporter.__enter__()
+        self._show()
         return self
 
     def __exit__(self, *exc: object) -> None:
-        if self._bar is not None:
-            self._bar.stop()
-            self._bar = None
-
-    def say(self, text: str) -> None:
-        """Show a message."""
-        self._console.print(text, markup=False, highlight=False)
+        self._reporter.__exit__(*exc)
 
     def begin(self) -> None:
         """Say what is to come."""
@@ -80,7 +60,7 @@ class Progress:
         self._spent += seconds
         self._cost += job.cost
         self._show()
-        if self._bar is None and (
+        if not self._reporter.has_bar and (
             self.count == self.total or time.perf_counter() - self._said > _LINE_EVERY
         ):
             self._said = time.perf_counter()
@@ -100,10 +80,6 @@ class Progress:
         self._running.remove(job.name)
         self._show()
 
-    def tick(self) -> None:
-        """Refresh the bar."""
-        self._show()
-
     def remaining(self) -> str:
         """Return the estimate in words."""
         if self.count == self.total:
@@ -116,6 +92,5 @@ class Progress:
         )
 
     def _show(self) -> None:
-        if self._bar is not None:
-            note = f"{self.remaining()}  {', '.join(self._running)}"
-            self._bar.update(self._task, completed=self.count, note=note)
+        self._reporter.advance(self.count)
+        self._reporter.note(f"{self.remaining()}  {', '.join(self._running)}")

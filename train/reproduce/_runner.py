@@ -106,7 +106,6 @@ class _Plan:
                         job = running[future]
                         self._note(job, future)
                         del running[future]
-                    self.progress.tick()
             except BrokenProcessPool:
                 _stop(pool)
                 for job in running.values():

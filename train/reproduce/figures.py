@@ -101,18 +101,13 @@ def curves(
             if log_y:
                 low = np.maximum(low, values.min(0) / 10)
             axis.fill_between(xs, low, high, color=line.get_color(), alpha=0.2, lw=0)
+    _describe(axis, x_label, y_label, log_x, log_y)
     if log_x:
-        axis.set_xscale("log")
         places = sorted({float(x) for xs, _ in lines.values() for x in xs})
         if len(places) <= 8:
             # The labels of minor ticks would run into each other.
             axis.set_xticks(places, [f"{place:g}" for place in places])
             axis.set_xticks([], minor=True)
-    if log_y:
-        axis.set_yscale("log")
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.grid(alpha=0.3)
     if legend_below:
         figure.legend(fontsize=8, loc="outside lower center", ncols=2)
     elif len(lines) > 1:
@@ -166,12 +161,13 @@ def scatter(
     figure, axis = plt.subplots(figsize=(5.0, 3.8), layout="constrained")
     for name, (xs, ys) in groups.items():
         axis.plot(np.ravel(xs), np.ravel(ys), ".", label=name, alpha=0.8)
-    if log_x:
-        axis.set_xscale("log")
-    if log_y:
-        axis.set_yscale("log")
-    axis.set_xlabel(x_label)
-    axis.set_ylabel(y_label)
-    axis.grid(alpha=0.3)
+    _describe(axis, x_label, y_label, log_x, log_y)
     axis.legend(fontsize=8)
     return save(figure, path).name, caption
+
+
+def _describe(axis: Any, x_label: str, y_label: str, log_x: bool, log_y: bool) -> None:
+    axis.set(xlabel=x_label, ylabel=y_label)
+    axis.set_xscale("log" if log_x else "linear")
+    axis.set_yscale("log" if log_y else "linear")
+    axis.grid(alpha=0.3)
