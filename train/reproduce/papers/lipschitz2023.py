@@ -86,27 +86,22 @@ def _claims(settings: Settings) -> Sequence[Claim]:
 
 
 def _gap(results: Results, arm: str, radii: Sequence[str]) -> np.ndarray:
-    gaps = [
-        results.metric(arm, f"test/accuracy_pgd_l2_{radius}")
-        - results.metric(arm, f"test/certified_accuracy_{radius}")
-        for radius in radii
-    ]
-    return 100 * np.min(gaps, axis=0)
-
-
-def _radii_of(results: Results) -> Sequence[str]:
-    return _RADII[results.settings.scale]
+    attacked, certified = (
+        results.metrics(arm, [f"test/{name}_{radius}" for radius in radii])
+        for name in ("accuracy_pgd_l2", "certified_accuracy")
+    )
+    return 100 * np.min(attacked - certified, axis=1)
 
 
 def _tables(results: Results) -> Sequence[Table]:
-    radii = _radii_of(results)
+    radii = _RADII[results.settings.scale]
     rows = []
     for arm, title in _ARMS.items():
         cells = [title, *(f"{value:.1f}" for value in _PUBLISHED[arm])]
         metrics = ["test/accuracy"]
         for radius in radii:
             metrics += [f"test/certified_accuracy_{radius}", f"test/accuracy_pgd_l2_{radius}"]
-        ours = [shown_interval(100 * results.metric(arm, metric), ".1f") for metric in metrics]
+        ours = [shown_interval(100 * values, ".1f") for values in results.metrics(arm, metrics).T]
         rows.append([*cells, *ours])
     columns = ["layer", "clean, published", "certified at 36/255, published", "clean"]
     for radius in radii:
@@ -119,7 +114,7 @@ def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
 
     arms = {title: partial(results.metric, arm) for arm, title in _ARMS.items()}
     caption = "Certified and attacked accuracy over the radius; bands over seeds."
-    return [certificates(arms, _radii_of(results), folder / "radius.png", caption)]
+    return [certificates(arms, _RADII[results.settings.scale], folder / "radius.png", caption)]
 
 
 PAPER = Paper(

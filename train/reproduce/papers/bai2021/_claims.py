@@ -4,14 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cache
-from typing import Any
 
 from train.reproduce import (
     Claim,
-    Results,
     Settings,
     Statistic,
-    computed,
     computed_ratio,
     difference,
     ratio,
@@ -135,7 +132,7 @@ def _mdeq(settings: Settings) -> Sequence[Claim]:
             "better than the unpenalised one.",
             place=place + ", early stop (theirs at 6)",
             paper=_THEIRS["stopped"],
-            statistic=computed(_stopped, paired=True),
+            statistic=difference(f"accuracy_{FEW}", curve_arm(MIDDLE), curve_arm(0), scale=POINTS),
             above=0.0,
             unit="points",
             about_penalty=True,
@@ -156,9 +153,3 @@ def _mdeq(settings: Settings) -> Sequence[Claim]:
         for gamma in MDEQ_GAMMAS[1:]
     ]
     return found
-
-
-def _stopped(results: Results) -> Any:
-    name = f"accuracy_{FEW}"
-    with_penalty = results.metric(curve_arm(MIDDLE), name)
-    return POINTS * (with_penalty - results.metric(curve_arm(0), name))

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any
-
-import numpy as np
 
 from train.reproduce import (
     Claim,
@@ -135,15 +133,6 @@ def _between(first: str, second: str) -> Any:
     )
 
 
-def _over(kind: str, scales: Sequence[float], row: str) -> Callable[[Results], Any]:
-    """Return the mean accuracy over the scales of an attack, one value a seed."""
-
-    def value(results: Results) -> Any:
-        return np.mean([results.metric(ATTACKED, f"{row}/{kind}_{s:g}") for s in scales], 0)
-
-    return value
-
-
 def _robustness() -> Sequence[Claim]:
     found = [
         Claim(
@@ -194,8 +183,15 @@ def _robustness() -> Sequence[Claim]:
 
 
 def _advantage(kind: str, scales: Sequence[float], row: str) -> Any:
-    ours, theirs = _over(kind, scales, "jacobian"), _over(kind, scales, row)
-    return computed(lambda results: POINTS * (ours(results) - theirs(results)), paired=True)
+    """Return the difference of the mean accuracies over the scales of an attack, in points."""
+
+    def mean_of(results: Results, row: str) -> Any:
+        return results.metrics(ATTACKED, [f"{row}/{kind}_{s:g}" for s in scales]).mean(1)
+
+    return computed(
+        lambda results: POINTS * (mean_of(results, "jacobian") - mean_of(results, row)),
+        paired=True,
+    )
 
 
 def _guards() -> Sequence[Claim]:
