@@ -118,39 +118,26 @@ def _listed(names: Sequence[str]) -> str:
 
 def mean(metric: str, arm: str, *, scale: float = 1.0) -> Statistic:
     """Return the mean of a metric over the seeds of an arm, times `scale`."""
-
-    def statistic(results: Results) -> Estimate:
-        return _student(scale * results.metric(arm, metric), STUDENT)
-
-    return statistic
+    return computed(lambda results: scale * results.metric(arm, metric))
 
 
 def difference(metric: str, arm: str, than: str, *, scale: float = 1.0) -> Statistic:
     """Return the mean of `arm - than`, seed by seed, times `scale`."""
-
-    def statistic(results: Results) -> Estimate:
-        first, second = results.metric(arm, metric), results.metric(than, metric)
-        return _student(scale * (first - second), PAIRED)
-
-    return statistic
+    return computed(
+        lambda results: scale * (results.metric(arm, metric) - results.metric(than, metric)),
+        paired=True,
+    )
 
 
 def ratio(metric: str, arm: str, to: str) -> Statistic:
     """Return the geometric mean of `arm / to`, seed by seed: the interval is that of the logs."""
-
-    def statistic(results: Results) -> Estimate:
-        return _geometric(results.metric(arm, metric) / results.metric(to, metric), PAIRED)
-
-    return statistic
+    return computed_ratio(lambda results: results.metric(arm, metric) / results.metric(to, metric))
 
 
 def computed(values: Callable[[Results], Any], *, paired: bool = False) -> Statistic:
     """Return the mean over seeds of whatever `values` makes of the results, one a seed."""
-
-    def statistic(results: Results) -> Estimate:
-        return _student(np.asarray(values(results), np.float64), PAIRED if paired else STUDENT)
-
-    return statistic
+    test = PAIRED if paired else STUDENT
+    return lambda results: _student(np.asarray(values(results), np.float64), test)
 
 
 def geometric_mean(metric: str, arm: str, *, scale: float = 1.0) -> Statistic:
