@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 
 import numpy as np
 
 from train.cache import cached_arrays
 from train.data._dataset import Dataset, Examples, stratified_split
-
-_DIGITS = tuple(str(digit) for digit in range(10))
 
 
 def mnist_5k() -> Dataset:
@@ -17,10 +15,14 @@ def mnist_5k() -> Dataset:
 
     None of them is in the MNIST test set. They come sorted by label, so the split shuffles.
     """
-    arrays = cached_arrays("mnist-5k-v1", _parse_mnist_5k)
+    return _digits("mnist-5k", _parse_mnist_5k)
+
+
+def _digits(name: str, parse: Callable[[], Mapping[str, np.ndarray]]) -> Dataset:
+    arrays = cached_arrays(f"{name}-v1", parse)
     examples = Examples(arrays["images"], arrays["labels"])
     train, test = stratified_split(examples, fraction=0.2)
-    return Dataset("mnist-5k", train, test, _DIGITS)
+    return Dataset(name, train, test, tuple(str(digit) for digit in range(10)))
 
 
 def _parse_mnist_5k() -> Mapping[str, np.ndarray]:
@@ -33,10 +35,7 @@ def _parse_mnist_5k() -> Mapping[str, np.ndarray]:
 
 def digits() -> Dataset:
     """1797 digits of scikit-learn, 8x8x1, their 17 grey levels stretched to 0..255."""
-    arrays = cached_arrays("digits-v1", _parse_digits)
-    examples = Examples(arrays["images"], arrays["labels"])
-    train, test = stratified_split(examples, fraction=0.2)
-    return Dataset("digits", train, test, _DIGITS)
+    return _digits("digits", _parse_digits)
 
 
 def _parse_digits() -> Mapping[str, np.ndarray]:

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from train.reproduce import Paper
-from train.reproduce.papers.camuto2020._claims import claims as _claims
-from train.reproduce.papers.camuto2020._figures import figures as _figures
-from train.reproduce.papers.camuto2020._figures import tables as _tables
-from train.reproduce.papers.camuto2020._jobs import jobs as _jobs
+from train.reproduce.papers.camuto2020._claims import claims
+from train.reproduce.papers.camuto2020._figures import figures, tables
+from train.reproduce.papers.camuto2020._jobs import jobs
 
 _COMMON = (
     "As the paper: two hidden layers, ELU, 250 epochs, batches of 404 (squared error) and 512 "
@@ -24,10 +23,10 @@ PAPER = Paper(
         "quick": f"{_COMMON} Quick: 128 hidden units (64 for the sinusoids, 3000 steps).",
         "full": f"{_COMMON} Full: 512 hidden units (256 for the sinusoids, 20000 steps).",
     },
-    jobs=_jobs,
-    claims=_claims,
-    tables=_tables,
-    figures=_figures,
+    jobs=jobs,
+    claims=claims,
+    tables=tables,
+    figures=figures,
     left_out=lambda settings: (
         "Boston housing: no longer shipped by scikit-learn.",
         "On which layers R acts most: the paper names no quantity. The table has two readings, "

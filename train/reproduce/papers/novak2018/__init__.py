@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from train.reproduce import Paper
-from train.reproduce.papers.novak2018._claims import claims as _claims
-from train.reproduce.papers.novak2018._figures import figures as _figures
-from train.reproduce.papers.novak2018._figures import tables as _tables
-from train.reproduce.papers.novak2018._jobs import jobs as _jobs
+from train.reproduce.papers.novak2018._claims import claims
+from train.reproduce.papers.novak2018._figures import figures, tables
+from train.reproduce.papers.novak2018._jobs import jobs
 
 _COMMON = (
     "The paper's protocol was not found beyond its abstract; ours: dense networks that differ in "
@@ -26,10 +25,10 @@ PAPER = Paper(
         "full": f"{_COMMON} Full: 1000 of 5000 MNIST digits, two hidden layers of 256, sixteen "
         "networks a setting and seed.",
     },
-    jobs=_jobs,
-    claims=_claims,
-    tables=_tables,
-    figures=_figures,
+    jobs=jobs,
+    claims=claims,
+    tables=tables,
+    figures=figures,
     left_out=lambda settings: (
         "The paper's own data sets and its thousands of networks: only its abstract's orderings "
         "were found.",

@@ -3,10 +3,9 @@
 from __future__ import annotations
 
 from train.reproduce import Paper
-from train.reproduce.papers.rifai2011._claims import claims as _claims
-from train.reproduce.papers.rifai2011._figures import figures as _figures
-from train.reproduce.papers.rifai2011._figures import tables as _tables
-from train.reproduce.papers.rifai2011._jobs import jobs as _jobs
+from train.reproduce.papers.rifai2011._claims import claims
+from train.reproduce.papers.rifai2011._figures import figures, tables
+from train.reproduce.papers.rifai2011._jobs import jobs
 
 _COMMON = (
     "Rates, epochs and weights were not found; ours are in configs/autoencoder and "
@@ -27,10 +26,10 @@ PAPER = Paper(
         "full": f"{_COMMON} Full: 1000 hidden units; MNIST with --data mnist=PATH, 60000 steps of "
         "20 each, else 4000 digits and 4000 steps each.",
     },
-    jobs=_jobs,
-    claims=_claims,
-    tables=_tables,
-    figures=_figures,
+    jobs=jobs,
+    claims=claims,
+    tables=tables,
+    figures=figures,
     data={"mnist": "MNIST as parquet or its four IDX files, for --scale full"},
     left_out=lambda settings: (
         "RBM (error 1.30 %): it is trained by no loss that jacreg serves.",
