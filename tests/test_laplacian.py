@@ -345,3 +345,32 @@ def test_a_rule_with_symbolic_zeros_that_calls_its_function(x64):
         return jacreg.laplacian(lin)
 
     np.testing.assert_allclose(run(xs), [10.0, 10.0])
+
+
+def test_a_rule_that_calls_its_function_on_the_tangent(x64):
+    """As lineax casts arrays: the rule of the rule is the rule, without end."""
+
+    @jax.custom_jvp
+    def same(xs):
+        return jnp.asarray(xs, float)
+
+    same.defjvp(lambda primals, tangents: (same(*primals), same(*tangents)))
+    xs = points(3, 4)
+
+    def field(xs):
+        return jnp.tanh(same(jnp.sin(same(xs))) + jnp.roll(xs, 1, axis=1) ** 2)
+
+    @jax.jit
+    def run(xs):
+        lin = jacreg.linearize(field, xs)
+        energy = jacreg.linearize(lambda xs: field(xs).sum(1), xs)
+        return jacreg.jacobian(lin), jacreg.divergence(lin), jacreg.laplacian(energy)
+
+    matrices, traces, laplacians = run(xs)
+    dense = jax.vmap(jax.jacfwd(lambda x: field(x[None])[0]))(xs)
+    hessians = jax.vmap(jax.hessian(lambda x: field(x[None])[0].sum()))(xs)
+    np.testing.assert_allclose(matrices, dense, rtol=1e-12)
+    np.testing.assert_allclose(traces, jnp.trace(dense, axis1=1, axis2=2), rtol=1e-12)
+    np.testing.assert_allclose(laplacians, jnp.trace(hessians, axis1=1, axis2=2), rtol=1e-12)
+    lin = jacreg.linearize(field, xs)
+    assert jacreg.plan(jacreg.divergence, lin).num_products == 2

@@ -45,14 +45,14 @@ class Reader:
         dense_primitives: what has no rule, or none for this use of it.
         mixing: the first operation behind which every entry depends on every input entry.
         places: where these stand in the user's file.
-        in_rule: whether a rule of derivatives (`jax.custom_jvp`) is being read.
+        rules: how many rules of derivatives (`jax.custom_jvp`) are being read, one within another.
     """
 
     read: Callable[[Any, Sequence[Any], list[Operand]], list[Operand]]
     dense_primitives: list[str] = field(default_factory=list)
     mixing: str | None = None
     places: dict[str, str] = field(default_factory=dict)
-    in_rule: bool = False
+    rules: int = 0
 
     @property
     def obstacle(self) -> str | None:

@@ -29,7 +29,11 @@ def _custom_derivative(equation: Equation) -> list[Dependence]:
 
     What a factor in the rule sees counts too: of `roll(x) * t` a second derivative is there only
     where both are. That needs first derivatives alone of the functions with rules that it calls.
+    What these call in turn is a linear function of their tangents, and is read itself: a rule may
+    call its own function on its tangent, without end.
     """
+    if equation.reader.rules == 2:
+        return _call(equation)
     if any(
         is_stand_in(shape) for shape in (*equation.shapes, *(o.shape for o in equation.operands))
     ):
@@ -37,14 +41,14 @@ def _custom_derivative(equation: Equation) -> list[Dependence]:
     places = [place for place, operand in enumerate(equation.operands) if operand.dependence]
     program = derivative(equation.source, places)
     reader, primals = equation.reader, equation.operands
-    if reader.in_rule:
+    if reader.rules:
         primals = [Operand(operand.shape, value=operand.value) for operand in primals]
     tangents = [equation.operands[place] for place in places]
-    outside, reader.in_rule = reader.in_rule, True
+    reader.rules += 1
     try:
         outs = iter(reader.read(program.jaxpr, program.consts, [*primals, *tangents]))
     finally:
-        reader.in_rule = outside
+        reader.rules -= 1
     return [next(outs).dependence if is_inexact(out.aval) else {}
             for out in equation.source.outvars]  # fmt: skip
 
