@@ -169,7 +169,7 @@ def stratified_split(
     )
 
 
-def subset(dataset: Dataset, samples_per_class: int, seed: int = 0) -> Dataset:
+def subset(dataset: Dataset, samples_per_class: int) -> Dataset:
     """Keep so many training examples of each class, chosen by a fixed seed.
 
     Raises:
@@ -180,7 +180,7 @@ def subset(dataset: Dataset, samples_per_class: int, seed: int = 0) -> Dataset:
             f"data.samples_per_class: got {samples_per_class}, but {dataset.name} has no class "
             "labels; leave it out."
         )
-    rng = np.random.default_rng(seed)
+    rng = np.random.default_rng(0)
     chosen = []
     for rows in _rows_by_class(dataset.train.targets):
         if len(rows) < samples_per_class:

@@ -18,6 +18,7 @@ FILES = {
     "test": ("t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte"),
 }
 _UNSIGNED_BYTE = 0x08
+_BLOCK = 1 << 24
 
 
 def find(folder: Path) -> bool:
@@ -93,10 +94,10 @@ def read(path: Path, dimensions: int) -> np.ndarray:
     return np.frombuffer(body, np.uint8).reshape(shape)
 
 
-def _read_up_to(file, size: int, block: int = 1 << 24) -> bytes:
+def _read_up_to(file, size: int) -> bytes:
     """Read in blocks, so that a header that lies cannot ask for the memory."""
     parts, left = [], size
-    while left > 0 and (part := file.read(min(block, left))):
+    while left > 0 and (part := file.read(min(_BLOCK, left))):
         parts.append(part)
         left -= len(part)
     return b"".join(parts)

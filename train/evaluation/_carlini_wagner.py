@@ -32,7 +32,6 @@ def carlini_wagner(
     steps: int = 100,
     searches: int = 4,
     learning_rate: float = 0.05,
-    initial_weight: float = 1.0,
 ) -> Float[Array, " N"]:
     """Return the smallest L2 distance at which each example was misclassified, inf if at none.
 
@@ -93,6 +92,6 @@ def carlini_wagner(
         return _Search(low, high, weight, jnp.minimum(carry.distance, squared)), None
 
     plain = jnp.full(labels.shape, jnp.inf)
-    begin = _Search(jnp.zeros_like(plain), plain, jnp.full(labels.shape, initial_weight), plain)
+    begin = _Search(jnp.zeros_like(plain), plain, jnp.ones(labels.shape), plain)
     found, _ = jax.lax.scan(search, begin, length=searches)
     return jnp.where(margin(logits(pixels)) < 0, 0.0, jnp.sqrt(found.distance))

@@ -15,15 +15,18 @@ if TYPE_CHECKING:
     from train.evaluation._classifier import Classifier
 
 
+# How far the square goes beyond the triangle, in units of its extent.
+_MARGIN = 0.6
+
+
 def plane(
-    corners: Float[np.ndarray, "3 *in"], resolution: int, margin: float = 0.6
+    corners: Float[np.ndarray, "3 *in"], resolution: int
 ) -> tuple[Float[np.ndarray, "points *in"], Float[np.ndarray, "3 2"], tuple[float, ...]]:
     """Return a square grid of points in the plane through three images.
 
     Args:
         corners: the three images.
         resolution: points along a side.
-        margin: how far the square goes beyond the triangle, in units of its extent.
 
     Returns:
         The points row by row from the bottom, the corners' coordinates in an orthonormal
@@ -34,7 +37,7 @@ def plane(
     basis, coordinates = np.linalg.qr(sides)
     spots = np.concatenate([np.zeros((1, 2)), coordinates.T])
     center = (spots.min(0) + spots.max(0)) / 2
-    half = (spots.max(0) - spots.min(0)).max() * (0.5 + margin)
+    half = (spots.max(0) - spots.min(0)).max() * (0.5 + _MARGIN)
     line = np.linspace(-half, half, resolution)
     across, up = np.meshgrid(center[0] + line, center[1] + line)
     points = origin + np.stack([across.ravel(), up.ravel()], 1) @ basis.T

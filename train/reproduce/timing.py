@@ -65,9 +65,7 @@ def growth(
     return result
 
 
-def counted(
-    results: Results, names: Sequence[str], arm: str = "cost"
-) -> dict[str, tuple[list[float], np.ndarray]]:
-    """Return, by name, the dimensions and the seconds `[seeds, dimensions]` that `growth` found."""
-    sizes = results.stacked(arm, "dimensions")[0].tolist()
-    return {name: (sizes, results.stacked(arm, f"seconds/{name}")) for name in names}
+def counted(results: Results, names: Sequence[str]) -> dict[str, tuple[list[float], np.ndarray]]:
+    """Return, by name, the dimensions and the seconds `[seeds, dimensions]` of the arm "cost"."""
+    sizes = results.stacked("cost", "dimensions")[0].tolist()
+    return {name: (sizes, results.stacked("cost", f"seconds/{name}")) for name in names}
