@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
@@ -12,11 +11,15 @@ import jax.numpy as jnp
 from . import _coloring as colored
 from ._chain import check_hessian_readable, convolves, trace_by_closed_form
 from ._choice import Choice, Quantity, Unfit, check_worth, product_cost
-from ._errors import DirectionError
-from ._interpret import contains, mentions
 from ._linearize import Linearization
 from ._methods import Auto, Exact, Hutchinson, HutchPlusPlus, Method, XTrace, require_key
-from ._scalar_field import check_scalar_field, gradient_field
+from ._of_gradient import (
+    apart_of_gradient,
+    closed_by_convolutions,
+    gradient_forgets,
+    of_gradient,
+)
+from ._scalar_field import check_scalar_field
 from ._second_order import (
     diagonal_forward,
     diagonal_in_parts,
@@ -25,7 +28,6 @@ from ._second_order import (
 )
 from ._structure import example_dot
 from ._trace import DIAGONAL, DIVERGENCE
-from ._traced import is_traced
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -49,7 +51,8 @@ def laplacian(
         lin: from `linearize(fn, xs, *args)` of a field `[N, *in] -> [N]`, one number an example (an
             energy, a log density); a time or a condition goes in as an argument.
         method: `Auto()` (exact, the cheapest way: as a rule a forward Laplacian, which carries
-            value, directions and the sum of second derivatives through the program once);
+            value, directions and the sum of second derivatives through the program once; colours
+            of the gradient where convolutions stand behind norms of a large image);
             `Exact()` (one Hessian-vector product an entry of x), a `Coloring` made with
             `quantity="laplacian"` (exact), `Hutchinson(...)`, `HutchPlusPlus(...)` or
             `XTrace(...)` (unbiased), as `divergence` of the gradient.
@@ -115,42 +118,11 @@ def _checked(weights: PyTree, lin: Linearization) -> PyTree:
     return jax.tree.map(each, weights, lin.xs)
 
 
-def _of_gradient_found(
-    lin: Linearization, weights: PyTree | None, decide: Callable[[Linearization], Choice]
-) -> Choice:
-    """What is decided for the gradient.
-
-    Outside of a trace the gradient's derivative would be computed, operation by operation, for a
-    choice that reads its program alone; so that is traced, and computed once the choice is run.
-    """
-
-    def of_gradient() -> Choice:
-        return decide(gradient_field(lin, weights))
-
-    if any(map(is_traced, jax.tree.leaves(lin))):
-        return of_gradient()
-    found: list[Choice | Exception] = []
-
-    def attempt() -> tuple[()]:
-        # Nothing that was traced leaves: neither in what runs the choice nor in an error's frames.
-        try:
-            found.append(replace(of_gradient(), run=lambda key: of_gradient().run(key)))
-        except (Unfit, TypeError, ValueError) as error:
-            found.append(type(error)(*error.args))
-        return ()
-
-    jax.make_jaxpr(attempt)()
-    (outcome,) = found
-    if isinstance(outcome, Exception):
-        raise outcome
-    return outcome
-
-
 def _of_gradient(name: str, quantity: Quantity, weights: PyTree | None) -> Way:
     """A way of the gradient's divergence or diagonal."""
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
-        choice = _of_gradient_found(lin, weights, lambda field: quantity.decide(field, method))
+        choice = of_gradient(lin, weights, lambda field: quantity.decide(field, method))
         if isinstance(method, Auto | Exact | colored.Coloring):
             return choice
         return replace(choice, run=lambda key: choice.run(require_key(name, method, key)))
@@ -163,7 +135,7 @@ def _by_colors(weights: PyTree | None) -> Way:
 
     def way(lin: Linearization, method: Any, limit: float) -> Choice:
         quantity = DIVERGENCE if weights is None else DIAGONAL
-        choice = _of_gradient_found(lin, None, lambda field: quantity.decide(field, method))
+        choice = of_gradient(lin, None, lambda field: quantity.decide(field, method))
         return choice if weights is None else _weighted(choice, weights)
 
     return way
@@ -171,24 +143,6 @@ def _by_colors(weights: PyTree | None) -> Way:
 
 def _weighted(choice: Choice, weights: PyTree) -> Choice:
     return replace(choice, run=lambda key: example_dot(weights, choice.run(key)))
-
-
-def _closed_by_convolutions(lin: Linearization, weights: PyTree | None) -> Choice | None:
-    """The closed trace of a field of few convolutions, None where there is none.
-
-    The ranking of `Auto()` cannot say this, as it counts operations: of two layers the closed form
-    has 1.04 to 1.35 times as many as all directions carried forward, and takes at most 0.6 of
-    their time (images of 8 to 16 pixels; of 6, 1.2 times), as those pass through memory.
-    """
-    if not convolves(lin):
-        return None
-    try:
-        check_hessian_readable(lin)
-        return _of_gradient_found(
-            lin, weights, lambda gradient: trace_by_closed_form(gradient, Auto(), float("inf"))
-        )
-    except (Unfit, DirectionError):
-        return None
 
 
 def _trace_otherwise(weights: PyTree | None) -> Way:
@@ -210,16 +164,18 @@ def _trace_otherwise(weights: PyTree | None) -> Way:
                 return trace_by_closed_form(gradient, method, limit)
             return DIVERGENCE.decide(gradient, method)
 
-        return _of_gradient_found(lin, weights, decide)
+        return of_gradient(lin, weights, decide)
 
     return way
 
 
 def _laplacian(weights: PyTree | None) -> Quantity:
     def forward(lin: Linearization, method: Any, limit: float) -> Choice:
-        closed = _closed_by_convolutions(lin, weights)
-        if closed is not None:
-            return closed
+        found = closed_by_convolutions(lin, weights) or apart_of_gradient(
+            lin, weights, colored.trace_by_values_apart
+        )
+        if found is not None:
+            return found
         if weights is None:
             return laplacian_forward(lin, method, limit)
         return _weighted(diagonal_forward(lin, method, limit), weights)
@@ -248,24 +204,14 @@ def _laplacian(weights: PyTree | None) -> Quantity:
 def _diagonal_otherwise(lin: Linearization, method: Any, limit: float) -> Choice:
     """What `Auto()` does with the gradient's diagonal."""
     check_worth(product_cost(lin), limit, "the gradient's derivative")
-    if limit < float("inf") and _gradient_forgets(lin.program.jaxpr):
+    if limit < float("inf") and gradient_forgets(lin.program.jaxpr):
         raise Unfit("JAX's gradient of a loop forgets the derivative rules of functions in it")
     return _DIAGONAL_WAY(lin, method, limit)
 
 
-def _gradient_forgets(jaxpr: Any) -> bool:
-    """Whether the derivative of JAX's gradient may not be the second derivative.
-
-    Where JAX before 0.12 takes a loop apart for reverse mode, what it evaluates first has the
-    functions with a rule of their own (`jax.custom_jvp`) as they are, without it.
-    """
-
-    def with_rule(equation: Any) -> bool:
-        return equation.primitive.name == "scan" and mentions(
-            equation.params["jaxpr"].jaxpr, "custom_jvp_call"
-        )
-
-    return contains(jaxpr, with_rule)
+def _diagonal_at_once(lin: Linearization, method: Any, limit: float) -> Choice:
+    found = apart_of_gradient(lin, None, colored.diagonal_by_values_apart)
+    return diagonal_forward(lin, method, limit) if found is None else found
 
 
 LAPLACIAN = _laplacian(None)
@@ -273,7 +219,7 @@ _DIAGONAL_WAY = _of_gradient("hessian_diagonal", DIAGONAL, None)
 HESSIAN_DIAGONAL = Quantity(
     "hessian_diagonal",
     dict.fromkeys((Exact, colored.Coloring, Hutchinson, HutchPlusPlus, XTrace), _DIAGONAL_WAY),
-    auto=(diagonal_forward, _diagonal_otherwise, diagonal_in_parts),
+    auto=(_diagonal_at_once, _diagonal_otherwise, diagonal_in_parts),
     check=check_scalar_field,
     empty=lambda lin: jax.tree.map(jnp.zeros_like, lin.xs),
 )

@@ -192,6 +192,69 @@ def test_values_pass_on_to_later_ones():
         np.testing.assert_allclose(quantity(lin).reshape(wanted.shape), wanted, rtol=1e-10)
 
 
+def energy(xs, weight=1.3):
+    """A convolution, a norm over all and a convolution: 144 entries of x, few of them local."""
+    hidden = conv(xs, weight * KERNELS[0])
+    mean = hidden.mean((1, 2, 3), keepdims=True)
+    hidden = (hidden - mean) / jnp.sqrt(0.1 + hidden.var((1, 2, 3), keepdims=True))
+    return jnp.sum(jnp.sin(conv(jnp.tanh(hidden), KERNELS[1])), (1, 2, 3))
+
+
+def conv(xs, kernel):
+    numbers = ("NHWC", "HWIO", "NHWC")
+    return jax.lax.conv_general_dilated(xs, kernel, (1, 1), "SAME", dimension_numbers=numbers)
+
+
+KERNELS = [np.random.default_rng(i).normal(size=(3, 3, 1, 1)) for i in range(2)]
+SQUARES = np.random.default_rng(3).normal(size=(2, 12, 12, 1))
+
+
+def second_derivatives(xs, weight=1.3):
+    size = xs[0].size
+    hessian = jax.vmap(jax.hessian(lambda x: energy(x.reshape(1, 12, 12, 1), weight)[0]))
+    return jnp.einsum("nii->ni", hessian(xs.reshape(len(xs), size)))
+
+
+class TestHessians:
+    """Second order: the gradient of a norm is a norm, and its values are few."""
+
+    def test_second_derivatives_are_those_of_the_dense_hessian(self):
+        wanted = second_derivatives(SQUARES)
+        lin = jacreg.linearize(energy, SQUARES)
+        weights = np.random.default_rng(4).normal(size=(12, 12, 1))
+        found = {
+            jacreg.laplacian: jacreg.laplacian(lin),
+            jacreg.hessian_diagonal: jacreg.hessian_diagonal(lin),
+            "weighted": jacreg.laplacian(lin, weights=weights),
+        }
+        for quantity in (jacreg.laplacian, jacreg.hessian_diagonal):
+            plan = jacreg.plan(quantity, lin)
+            assert plan.path == "colouring"
+            assert 2 * plan.num_products < SQUARES[0].size
+        close = functools.partial(np.testing.assert_allclose, rtol=1e-9, atol=1e-10)
+        close(found[jacreg.laplacian], wanted.sum(1))
+        close(found[jacreg.hessian_diagonal].reshape(wanted.shape), wanted)
+        close(found["weighted"], wanted @ weights.reshape(-1))
+
+    def test_gradients_are_too(self):
+        def own(xs, weight):
+            lin = jacreg.linearize(lambda ys: energy(ys, weight), xs)
+            return jnp.sum(jacreg.laplacian(lin) ** 2)
+
+        def wanted(xs, weight):
+            return jnp.sum(second_derivatives(xs, weight).sum(1) ** 2)
+
+        found = jax.jit(jax.grad(own, (0, 1)))(SQUARES, 1.3)
+        want = jax.jit(jax.grad(wanted, (0, 1)))(SQUARES, 1.3)
+        jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), found, want)
+
+    def test_an_image_of_few_entries_is_carried_forward(self):
+        small = SQUARES[:, :8, :8]
+        for _ in range(2):
+            plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(energy, small))
+            assert plan.path == "forward Laplacian"
+
+
 def test_a_value_that_mixes_examples_is_none():
     def mixed(xs):
         return jnp.sin(xs) * xs.mean()

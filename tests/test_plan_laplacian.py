@@ -60,7 +60,7 @@ def test_the_plan_of_a_laplacian_names_what_is_followed_for_each_direction(quant
 
 
 def test_a_hessian_that_is_no_chain_is_not_differentiated_to_see_that(monkeypatch):
-    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jacreg._of_gradient, "gradient_field", None)
     lin = jacreg.linearize(energy(lambda xs: jax.nn.softmax(jnp.cumsum(xs, axis=1))), VECTORS)
     plan = jacreg.plan(jacreg.laplacian, lin)
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
@@ -83,7 +83,7 @@ def test_a_hessian_that_nothing_else_can_save_is_not_traced(quantity, monkeypatc
     )
     weighed = jacreg.linearize(energy(recurrent), VECTORS)
     ruled = jacreg.linearize(energy(lambda xs: jax.nn.softplus(xs @ MIX)), VECTORS)
-    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jacreg._of_gradient, "gradient_field", None)
     if quantity is jacreg.laplacian:
         assert jacreg._plan._QUANTITIES[quantity].decide(ruled, jacreg.Auto()).cost == 0
     monkeypatch.setattr(jax, "make_jaxpr", None)
@@ -113,7 +113,7 @@ def _convolutions(depth, mode, *, bent):
 def test_padding_by_other_entries_leaves_nothing_to_weigh(quantity, depth, mode, monkeypatch):
     """A closed trace has no such layer on its way back, and colours take as many directions."""
     lin = jacreg.linearize(_convolutions(depth, mode, bent=True), IMAGES)
-    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jacreg._of_gradient, "gradient_field", None)
     monkeypatch.setattr(jax, "make_jaxpr", None)
     plan = jacreg.plan(quantity, lin)
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)
@@ -123,7 +123,7 @@ def test_padding_by_other_entries_leaves_nothing_to_weigh(quantity, depth, mode,
 def test_the_laplacian_of_three_convolutions_is_read_from_forms(mode, monkeypatch):
     """A second derivative behind the third leads through six: more than a closed trace has."""
     lin = jacreg.linearize(_convolutions(3, mode, bent=True), IMAGES)
-    monkeypatch.setattr(jacreg._laplacian, "gradient_field", None)
+    monkeypatch.setattr(jacreg._of_gradient, "gradient_field", None)
     monkeypatch.setattr(jax, "make_jaxpr", None)
     plan = jacreg.plan(jacreg.laplacian, lin)
     assert (plan.path, plan.num_products) == ("forward Laplacian", 0)

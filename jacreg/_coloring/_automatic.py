@@ -35,12 +35,12 @@ _MANY = 4
 _FOUND: Recent[Found | Apart | str] = Recent(64)
 
 
-def _way(quantity: str, compute: Compute, apart: ComputeApart | None = None) -> Way:
+def _way(quantity: str, compute: Compute | None, apart: ComputeApart | None = None) -> Way:
     """Way of a quantity by colours that are found while it is traced.
 
     Args:
         quantity: as colours know it.
-        compute: from colours.
+        compute: from colours; None where they serve beside values that are set apart alone.
         apart: from colours and values that are set apart, with the products that an entry of
             these takes; None where these serve nothing.
     """
@@ -54,6 +54,8 @@ def _way(quantity: str, compute: Compute, apart: ComputeApart | None = None) -> 
             raise Unfit(found)
         if isinstance(found, Apart) and apart is not None:
             return by_colors_apart(lin, found, apart)
+        if compute is None:
+            raise Unfit("no values are set apart")
         return by_colors(lin, found.plan, found.relation, compute)
 
     return way
@@ -80,3 +82,5 @@ trace_by_found_colors = _way("divergence", trace_by_colors, TRACE_APART)
 norm_by_found_colors = _way("frobenius", norm_by_colors, NORM_APART)
 jacobian_by_found_colors = _way("frobenius", dense_by_colors, DENSE_APART)
 entries_by_found_colors = _way("frobenius", entries_by_colors)
+diagonal_by_values_apart = _way("divergence", None, DIAGONAL_APART)
+trace_by_values_apart = _way("divergence", None, TRACE_APART)

@@ -2,9 +2,8 @@
 
 A group norm's means, a pooled context and the code of an autoencoder couple every output entry with
 every input entry, and still a Jacobian through them is a sparse matrix and a product of two thin
-ones. With such values c as variables of their own (the extended system of Griewank and Walther,
-Evaluating Derivatives, 2008, chapter 10; Coleman and Verma, Structure and efficient Jacobian
-calculation, 1996):
+ones. With such values c as variables of their own (an extended system, as in Coleman and Verma,
+Structure and efficient Jacobian calculation, 1996):
 
     y = A t + B c,    c = C t,    J = A + B C
 
@@ -14,14 +13,16 @@ later ones among them, and C what an input does to each of them where no earlier
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable
-from math import prod
 from typing import Any, NamedTuple
 
+import jax
 import numpy as np
 
 from .._dependence import LinearProgram, Operand, read_dependence
-from .._interpret import on_tangents
+from .._forms import form_of
+from .._interpret import CALLS, inner_program, on_tangents, opened, propagate
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._source import place
@@ -35,6 +36,8 @@ _LEAST_SEEN = 1 / 8
 _WIDEST = 1 / 4
 # and the products that they leave are no more than this share of those.
 _WORTH = 3 / 4
+# As a guess, values are few that are made of so many times more.
+_MUCH_FEWER = 16
 # Sets of them that are tried, from those that hold the widest values to those without.
 _MOST_TRIED = 6
 
@@ -149,14 +152,46 @@ def _sizes(program: LinearProgram) -> list[int]:
     for equation, places in on_tangents(jaxpr, along):
         into = [v.aval for v, place in zip(equation.invars, places, strict=True) if place]
         for variable in equation.outvars:
-            size = prod(variable.aval.shape[1:])
+            size = math.prod(variable.aval.shape[1:])
             if size and _narrows(size, (aval.shape for aval in into)):
                 found.add(size)
     return sorted(found, reverse=True)
 
 
 def _narrows(size: int, shapes: Iterable[tuple[int, ...]]) -> bool:
-    return 2 * size <= max(prod(shape[1:]) for shape in shapes)
+    return 2 * size <= max(math.prod(shape[1:]) for shape in shapes)
+
+
+def spreads_few(lin: Linearization) -> bool:
+    """Whether few values, made of many more, enter a layer half as large as x or larger.
+
+    A guess, told from sizes alone: whether values are set apart is for `find_apart` to say.
+    """
+    large = math.prod(jax.tree.leaves(lin.xs)[0].shape) // 2
+    found = False
+
+    def step(equation: Any, own: list[Any]) -> list[Any]:
+        nonlocal found
+        if equation.primitive.name in CALLS:
+            return propagate(opened(inner_program(equation))[0], own, step)
+        into = max(_count(v) for v, each in zip(equation.invars, own, strict=True) if each)
+        few = any(each == "few" for each in own)
+        picked = form_of(equation).kind == "moved"
+        outs = []
+        for variable in equation.outvars:
+            found = found or (few and _count(variable) >= large)
+            made = not picked and _count(variable) * _MUCH_FEWER <= into
+            outs.append("few" if few or made else "many")
+        return outs
+
+    linear = lin.program.linear
+    given = ["many" if each else None for each in lin.program.tangents]
+    propagate(linear, given, step)
+    return found
+
+
+def _count(variable: Any) -> int:
+    return math.prod(variable.aval.shape)
 
 
 class _Search:
@@ -168,14 +203,14 @@ class _Search:
         self._program, self._widest, self._most = program, widest, most
         tangents = program.closed.jaxpr.invars[program.first_tangent :]
         self._examples = tangents[0].aval.shape[0]
-        self._entries = sum(prod(t.aval.shape[1:]) for t in tangents)
+        self._entries = sum(math.prod(t.aval.shape[1:]) for t in tangents)
 
     def __call__(self, number: int, output: int, inputs: list[Operand], found: Operand) -> bool:
         """Whether a value is set apart: what depends on it depends on nothing then."""
         shape = found.shape
         if not shape or shape[0] != self._examples:
             return False
-        size = prod(shape[1:])
+        size = math.prod(shape[1:])
         if not 0 < size <= self._widest:
             return False
         if not _narrows(size, (each.shape for each in inputs if each.dependence)):
