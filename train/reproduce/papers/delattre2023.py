@@ -114,8 +114,6 @@ def _jobs(settings: Settings) -> Sequence[Job]:
 
 
 def _claims(settings: Settings) -> Sequence[Claim]:
-    del settings
-
     def claim(name: str, text: str, metric: str, paper: float | str, **limits: Any) -> Claim:
         return Claim(
             id=name,

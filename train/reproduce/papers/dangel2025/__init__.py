@@ -72,7 +72,6 @@ def _paper(arm: str, unit: str, than: str) -> float | str:
 
 
 def _claims(settings: Settings) -> Sequence[Claim]:
-    del settings
     claims = []
     for arm, than, unit, most in (
         (_LAPLACIAN, "nested", "ms", 0.65),

@@ -55,7 +55,6 @@ def _worst(names: Sequence[str], pick: Callable[..., Any]) -> Statistic:
 
 
 def _claims(settings: Settings) -> Sequence[Claim]:
-    del settings
     return [
         Claim(
             id="eigenvalues-unregularised",
