@@ -7,7 +7,8 @@ import time
 
 import pytest
 
-from train.interrupt import Interrupt, Stop
+from train.interrupt import Interrupt, Stop, Terminated
+from train.reproduce._signals import terminated
 
 
 class _Signalled:
@@ -22,29 +23,38 @@ class _Signalled:
             pass
 
 
+def _wait_behind(lasts: list[_Signalled]) -> None:
+    ended = time.monotonic() + 20
+    del lasts[0]
+    while time.monotonic() < ended:
+        pass
+
+
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize("inside", ["nothing", "at_once"])
 def test_a_signal_in_a_finaliser_stops_the_run(number, inside, capfd):
     hook = sys.unraisablehook
 
-    def wait() -> str:
-        ended = time.monotonic() + 20
-        del lasts[0]
-        while time.monotonic() < ended:
-            pass
-        return "nothing stopped it"
-
-    def wait_within(interrupt: Interrupt) -> str:
+    def wait_within(interrupt: Interrupt) -> None:
         with interrupt.deferred(), interrupt.at_once():
-            return wait()
+            _wait_behind(lasts)
 
     lasts = [_Signalled(number)]
     with Interrupt() as interrupt, pytest.raises(Stop) as stopped:
-        wait() if inside == "nothing" else wait_within(interrupt)
+        _wait_behind(lasts) if inside == "nothing" else wait_within(interrupt)
     assert stopped.value.signal_number == interrupt.received == number
     assert "Stop" not in capfd.readouterr().err
     assert sys.unraisablehook == hook
     assert signal.getsignal(number) is not interrupt._note
+
+
+def test_sigterm_in_a_finaliser_stops_a_command_of_many_runs(capfd):
+    hook = sys.unraisablehook
+    lasts = [_Signalled(signal.SIGTERM)]
+    with pytest.raises(Terminated), terminated():
+        _wait_behind(lasts)
+    assert "Terminated" not in capfd.readouterr().err
+    assert sys.unraisablehook == hook
 
 
 def test_another_exception_of_a_finaliser_is_told_as_before():

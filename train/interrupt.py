@@ -7,9 +7,12 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
 from types import FrameType
+from typing import TypeVar
+
+_Error = TypeVar("_Error", bound=BaseException)
 
 _AGAIN = 0.01  # seconds
 
@@ -45,18 +48,17 @@ class Interrupt:
         self.received: int | None = None
         self._previous: dict[int, object] = {}
         self._deferred = False
-        self._unraisable = sys.unraisablehook
+        self._kept = ExitStack()
 
     def __enter__(self) -> Interrupt:
         if threading.current_thread() is threading.main_thread():
-            self._unraisable, sys.unraisablehook = sys.unraisablehook, self._dropped
+            self._kept.enter_context(sent_again(Stop, self._sent))
             self._listen()
         return self
 
     def __exit__(self, *exc: object) -> None:
         self._restore()
-        if sys.unraisablehook == self._dropped:
-            sys.unraisablehook = self._unraisable
+        self._kept.close()
 
     @contextmanager
     def deferred(self) -> Iterator[None]:
@@ -86,15 +88,9 @@ class Interrupt:
         if not self._deferred:
             raise Stop(number)
 
-    def _dropped(self, unraisable: sys.UnraisableHookArgs) -> None:
-        """Send a signal again whose `Stop` could not leave the place where it was raised."""
-        stop = unraisable.exc_value
-        if not isinstance(stop, Stop):
-            self._unraisable(unraisable)
-            return
+    def _sent(self, stop: Stop) -> int:
         self._listen()
-        # Later, and not by a `Thread`, whose start waits: what comes here is dropped here.
-        _thread.start_new_thread(_send_later, (stop.signal_number,))
+        return stop.signal_number
 
     def _listen(self) -> None:
         for number in self.signals:
@@ -104,6 +100,35 @@ class Interrupt:
         for number, previous in self._previous.items():
             signal.signal(number, previous)  # pyright: ignore[reportArgumentType]
         self._previous.clear()
+
+
+@contextmanager
+def sent_again(kind: type[_Error], number: Callable[[_Error], int]) -> Iterator[None]:
+    """Within, send a signal once more whose exception was dropped.
+
+    Python prints and drops one that is raised while it is in a finaliser or in a callback of its
+    garbage collector (JAX has one).
+
+    Args:
+        kind: of the exception that the signal raises.
+        number: the signal to send, of that exception; what has to listen to it does so then.
+    """
+    before = sys.unraisablehook
+
+    def hook(unraisable: sys.UnraisableHookArgs) -> None:
+        error = unraisable.exc_value
+        if not isinstance(error, kind):
+            before(unraisable)
+            return
+        # Later, and not by a `Thread`, whose start waits: what comes here is dropped here.
+        _thread.start_new_thread(_send_later, (number(error),))
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        if sys.unraisablehook is hook:
+            sys.unraisablehook = before
 
 
 def _send_later(number: int) -> None:

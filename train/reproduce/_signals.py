@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-from train.interrupt import Terminated
+from train.interrupt import Terminated, sent_again
 
 
 @contextmanager
@@ -19,7 +19,8 @@ def terminated() -> Iterator[None]:
 
     previous = signal.signal(signal.SIGTERM, stop)
     try:
-        yield
+        with sent_again(Terminated, lambda error: signal.SIGTERM):
+            yield
     finally:
         signal.signal(signal.SIGTERM, previous)
 
