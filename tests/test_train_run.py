@@ -288,7 +288,10 @@ class TestRefusals:
         ("sections", "path"),
         [
             ({"model": {"name": "lenet", "hidden": None}}, "model"),
-            ({"penalty": [{"name": "jacobian", "weight": 1, "method": "hutchinson"}]}, "fit"),
+            (
+                {"penalty": [{"name": "jacobian", "weight": 1, "method": "hutchinson"}]},
+                "penalty.0.method",
+            ),
             ({"penalty": [{"name": "noise_injection", "weight": 1}]}, "penalty.0.scale"),
         ],
     )
