@@ -307,6 +307,63 @@ def test_low_precision_and_one_example():
     np.testing.assert_allclose(found.astype(jnp.float64), wanted, rtol=0.03)
 
 
+def check_divergence(fn, xs):
+    lin = jacreg.linearize(fn, xs)
+    wanted = jnp.einsum("nii->n", dense(fn, xs))
+    np.testing.assert_allclose(jax.jit(jacreg.divergence)(lin), wanted, rtol=1e-9)
+    return jacreg.plan(jacreg.divergence, lin)
+
+
+def test_numbers_that_a_loop_carries_beside_tangents_are_kept():
+    """The loop's dependence does not settle, so that a dependence of all on all is taken."""
+
+    def fn(xs):
+        def step(carry, _):
+            hidden, scale = carry
+            moved = hidden + 0.1 * jnp.roll(hidden, 1, 1)
+            return (jnp.sin(moved), 0.9 * scale + 0.1 * hidden[:, :1]), None
+
+        start = xs, jnp.ones((len(xs), 1))
+        (hidden, scale), _ = jax.lax.scan(step, start, length=50)
+        return xs * jnp.sin(scale) * hidden.mean(1, keepdims=True)
+
+    plan = check_divergence(fn, np.random.default_rng(5).normal(size=(1, 300)))
+    assert "couple" in plan.reason
+
+
+@pytest.mark.parametrize("looped", [False, True])
+def test_numbers_that_a_shard_map_returns_beside_tangents_are_kept(looped):
+    types = (jax.sharding.AxisType.Auto,)
+    mesh, spec = jax.make_mesh((1,), ("i",), axis_types=types), jax.P("i")
+
+    def inner(xs, scale):
+        return jnp.sin(xs.mean(1, keepdims=True)), jnp.cos(scale + xs[:, :1])
+
+    def step(carry, _):
+        hidden, scale = carry
+        outer = jax.shard_map(inner, mesh=mesh, in_specs=spec, out_specs=spec)
+        mean, scale = outer(hidden, scale)
+        return (hidden * mean, scale), None
+
+    def fn(xs):
+        carry = xs, jnp.ones((len(xs), 1))
+        if looped:
+            hidden, scale = jax.lax.scan(step, carry, length=2)[0]
+        else:
+            hidden, scale = step(carry, None)[0]
+        return xs * jnp.sin(scale) * hidden.mean(1, keepdims=True)
+
+    check_divergence(fn, IMAGES[:1].reshape(1, -1)[:, :60])
+
+
+def test_complex_values_are_not_set_apart():
+    def fn(xs):
+        low = jnp.fft.rfft(xs, axis=1)[:, :3]
+        return xs * jnp.abs(low[:, 1:2]) + jnp.fft.irfft(low, n=xs.shape[1], axis=1)
+
+    check_divergence(fn, IMAGES.reshape(2, -1)[:, :60])
+
+
 def test_it_is_traced_once_for_batches_of_one_program():
     traces = []
 

@@ -15,14 +15,17 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
+import jax.extend.core as jex
+import jax.numpy as jnp
 import numpy as np
 
-from .._dependence import LinearProgram, Operand, read_dependence
+from .._dependence import LinearProgram, Operand, read_dependence, rule_of
 from .._forms import form_of
-from .._interpret import CALLS, inner_program, on_tangents, opened, propagate
+from .._interpret import CALLS, equations, inner_program, on_tangents, opened, propagate
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._source import place
@@ -217,13 +220,30 @@ class _Search:
             return False
         if _seen(found, self._examples) < _LEAST_SEEN * self._entries:
             return False
+        equation = self._program.closed.jaxpr.eqns[number]
+        # One entry of a complex number is two.
+        real = jnp.issubdtype(equation.outvars[output].aval.dtype, jnp.floating)
+        if not real or _is_unread(equation):
+            return False
         if not self.cuts:
-            equation = self._program.closed.jaxpr.eqns[number]
             self.where = f"{equation.primitive.name}{place(equation)}"
         self.cuts.append(Cut(number, output, size))
         if sum(cut.size for cut in self.cuts) >= self._most:
             raise _TooMany
         return True
+
+
+def _is_unread(equation: Any) -> bool:
+    """Whether a program in it could not be read, as that of `jax.shard_map`.
+
+    All of its outputs are taken to depend on all tangents then, the function's own numbers too,
+    which must reach all that is made of them.
+    """
+    inner = chain.from_iterable(map(equations, jex.jaxprs_in_params(equation.params)))
+    return any(
+        rule_of(each.primitive.name) is None and any(jex.jaxprs_in_params(each.params))
+        for each in chain([equation], inner)
+    )
 
 
 def _seen(operand: Operand, examples: int) -> int:

@@ -85,9 +85,7 @@ def _while(equation: Equation) -> list[Dependence]:
     def step(carry: list[Operand]) -> list[Operand]:
         return equation.reader.read(*body, [*constants, *carry])
 
-    settled = _settle(step, carry)
-    if settled is None:
-        return everything(equation, why="while loop whose dependence keeps growing")
+    settled = _settle(step, carry, equation, "while loop whose dependence keeps growing")
     return [c.dependence for c in settled]
 
 
@@ -142,9 +140,7 @@ def _scan_widened(equation, body, constants, carry, sequences, num_carry) -> lis
     def step(carry: list[Operand]) -> list[Operand]:
         return equation.reader.read(*body, [*constants, *carry, *rows])[:num_carry]
 
-    settled = _settle(step, carry)
-    if settled is None:
-        return everything(equation, why="scan whose dependence keeps growing")
+    settled = _settle(step, carry, equation, "scan whose dependence keeps growing")
     outs = equation.reader.read(*body, [*constants, *settled, *rows])
     length = equation.params["length"]
     ys = [each(out.dependence, lambda p: insert_axis(p, 0, length)) for out in outs[num_carry:]]
@@ -160,14 +156,21 @@ def _linear_solve(equation: Equation) -> list[Dependence]:
         return everything(equation, why="solve with a matrix that depends on the input")
     right = [Operand(each.shape, each.dependence) for each in equation.operands[sum(counts) :]]
     matvec = opened(programs.matvec)
-    settled = _settle(lambda carry: equation.reader.read(*matvec, [*constants, *carry]), right)
-    if settled is None:
-        return everything(equation, why="solve whose dependence keeps growing")
+    settled = _settle(
+        lambda carry: equation.reader.read(*matvec, [*constants, *carry]),
+        right,
+        equation,
+        "solve whose dependence keeps growing",
+    )
     return [solution.dependence for solution in settled]
 
 
-def _settle(step, carry: list[Operand]) -> list[Operand] | None:
-    """Widen a carry until one more step adds nothing; None if it does not settle soon."""
+def _settle(step, carry: list[Operand], equation: Equation, why: str) -> list[Operand]:
+    """Widen a carry until one more step adds nothing.
+
+    Where that does not come soon, what depends on anything depends on everything; the others, as
+    the numbers that a loop carries beside tangents, on nothing as before.
+    """
     carry = [Operand(each.shape, _in_one(each.dependence)) for each in carry]
     for _ in range(256):
         after = step(carry)
@@ -178,7 +181,12 @@ def _settle(step, carry: list[Operand]) -> list[Operand] | None:
         if all(_size(a) == _size(b) for a, b in zip(carry, grown, strict=True)):
             return grown
         carry = grown
-    return None
+    # The first outputs are the carry.
+    widest = everything(equation, why=why)[: len(carry)]
+    return [
+        Operand(each.shape, dependence if each.dependence else {})
+        for each, dependence in zip(carry, widest, strict=True)
+    ]
 
 
 def _in_one(dependence: Dependence) -> Dependence:
