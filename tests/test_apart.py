@@ -13,7 +13,7 @@ import jacreg
 import jacreg.eqx
 import jacreg.nnx
 from jacreg._coloring import _automatic
-from jacreg._coloring._narrow import Apart
+from jacreg._coloring._narrow import Apart, Cut
 
 pytestmark = pytest.mark.usefixtures("x64")
 SIDE = 10
@@ -209,6 +209,14 @@ KERNELS = [np.random.default_rng(i).normal(size=(3, 3, 1, 1)) for i in range(2)]
 SQUARES = np.random.default_rng(3).normal(size=(2, 12, 12, 1))
 
 
+def deep_energy(xs):
+    """Wider windows, so that 81 colours and more serve 144 entries."""
+    for _ in range(2):
+        hidden = jnp.tanh(conv(jnp.tanh(conv(xs, KERNELS[0])), KERNELS[1]))
+        xs = hidden - hidden.mean((1, 2, 3), keepdims=True)
+    return jnp.sum(jnp.sin(xs), (1, 2, 3))
+
+
 def second_derivatives(xs, weight=1.3):
     size = xs[0].size
     hessian = jax.vmap(jax.hessian(lambda x: energy(x.reshape(1, 12, 12, 1), weight)[0]))
@@ -248,16 +256,35 @@ class TestHessians:
         want = jax.jit(jax.grad(wanted, (0, 1)))(SQUARES, 1.3)
         jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, rtol=1e-8), found, want)
 
-    def test_an_image_of_few_entries_is_carried_forward(self):
-        small = SQUARES[:, :8, :8]
+    @pytest.mark.parametrize(("fn", "xs"), [(energy, SQUARES[:, :8, :8]), (deep_energy, SQUARES)])
+    def test_what_has_few_entries_for_its_products_is_carried_forward(self, fn, xs):
         for _ in range(2):
-            plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(energy, small))
+            plan = jacreg.plan(jacreg.laplacian, jacreg.linearize(fn, xs))
             assert plan.path == "forward Laplacian"
+
+
+def test_a_loop_before_and_behind_the_values():
+    """Its equation gives values and tangents together, which are not all zero where these are."""
+
+    def looped(xs, factor):
+        return jax.lax.scan(lambda ys, _: (jnp.sin(factor * ys), None), xs, length=3)[0]
+
+    def fn(xs):
+        hidden = looped(xs, 1.1)
+        return looped(hidden * hidden.mean((1, 2, 3), keepdims=True), 0.9)
+
+    lin = jacreg.linearize(fn, IMAGES)
+    full = dense(fn, IMAGES)
+    for quantity in QUANTITIES:
+        assert jacreg.plan(quantity, lin).num_products <= 5
+        wanted = expected(quantity, full, IMAGES.shape)
+        np.testing.assert_allclose(quantity(lin).reshape(wanted.shape), wanted, rtol=1e-10)
 
 
 def test_a_value_that_mixes_examples_is_none():
     def mixed(xs):
-        return jnp.sin(xs) * xs.mean()
+        others = jnp.ones((2, 2)) @ xs.reshape(2, -1)
+        return jnp.sin(xs) * others.sum(1)[:, None, None, None]
 
     plan = jacreg.plan(jacreg.divergence, jacreg.linearize(mixed, IMAGES))
     assert "couple" not in plan.reason
@@ -386,7 +413,7 @@ def test_a_derivative_that_is_written_otherwise_takes_plain_products(monkeypatch
     def renumbered(*args):
         found = find(*args)
         assert isinstance(found, Apart)
-        return found._replace(outline=found.outline + 1)
+        return found._replace(outline=found.outline + 1, cuts=(Cut(0, 0, 1),))
 
     monkeypatch.setattr(_automatic, "_find", renumbered)
     monkeypatch.setattr(_automatic, "_FOUND", type(_automatic._FOUND)(4))

@@ -35,6 +35,7 @@ FIELDS = "tests/test_guard_fields.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
+APART = "tests/test_apart.py"
 READING = f"tests/test_dependence_rules.py tests/test_dependence.py {COLORING}"
 
 
@@ -166,6 +167,16 @@ MUTANTS = [
            "colors[node] = np.argmax(taken[:most] != step) % 5", COLORING),
     Mutant("_coloring/_greedy.py", "for round_number in range(_ROUNDS)",
            "for round_number in range(0)", TERMS),
+    Mutant("_coloring/_narrow.py", "return same and np.array_equal", "return True or np.array_equal", APART, "mixes"),
+    Mutant("_coloring/_narrow.py", "if plan.num_colors >= products:", "if True:", APART),
+    Mutant("_coloring/_narrow.py", "widest = max(cut.size for cut in search.cuts)", "widest = 0", APART),
+    Mutant("_coloring/_reading.py", "key = id(operands[0]), equation", "key = equation", APART),
+    Mutant("_coloring/_apart.py", "_sum(passed, added[place])", "_sum(None, added[place])", APART),
+    Mutant("_coloring/_apart.py", "passed = None if tangents is not None", "passed = None if False", APART),
+    Mutant("_coloring/_apart.py", "if outline(program) != found.outline:", "if False:", APART, "otherwise"),
+    Mutant("_coloring/_apart.py", "both = local.jvp(row).astype(wide) + whole", "both = whole.jvp(row).astype(wide) + whole", APART),
+    Mutant("_coloring/_apart.py", "kind not in _MIXED", "kind not in ()", APART),
+    Mutant("_of_gradient.py", "_DIRECTIONS_A_PRODUCT * choice.num_products < size", "choice.num_products > 0", APART, "few_entries or products"),
     Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
            "diagonal_and and conv_net"),
     Mutant("_coloring/_apply.py", "return vector * product", "return product", COLORING,
