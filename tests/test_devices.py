@@ -104,6 +104,32 @@ def test_gradients_of_shared_weights_under_shard_map(method):
     agree(jax.jit(mapped)(weights, batch()), expected)
 
 
+@pytest.mark.parametrize(
+    "quantity",
+    [jacreg.divergence, jacreg.diagonal, jacreg.frobenius_squared, jacreg.jacobian],
+)
+def test_values_set_apart_on_each_kind_of_mesh(quantity):
+    """Their zeros are the same on all devices, the values are not."""
+    xs = jnp.asarray(np.random.default_rng(0).normal(size=(4, 40)), jnp.float32)
+
+    def fn(xs):
+        mean = xs.mean(1, keepdims=True)
+        return jnp.tanh(xs - mean) * jnp.sqrt(0.1 + (xs**2).mean(1, keepdims=True))
+
+    def run(xs):
+        lin = jacreg.linearize(fn, xs)
+        assert "couple" in jacreg.plan(quantity, lin).reason
+        return quantity(lin)
+
+    expected = jax.jit(run)(xs)
+    split = {"in_specs": P("data"), "out_specs": P("data")}
+    mapped = jax.shard_map(run, mesh=mesh_of(AxisType.Auto), **split)
+    agree(jax.jit(mapped)(xs), expected)
+    with jax.set_mesh(mesh_of(AxisType.Explicit)) as mesh:
+        placed = NamedSharding(mesh or jax.sharding.get_mesh(), P("data"))
+        agree(jax.jit(run)(jax.device_put(xs, placed)), expected)
+
+
 @pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.hessian_diagonal])
 def test_second_derivatives_through_shared_convolutions_under_shard_map(quantity):
     """Directions of x are the same on all devices, what a primitive takes beside them is not."""

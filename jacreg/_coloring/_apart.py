@@ -18,6 +18,7 @@ from .._guard import with_finite_factors
 from .._interpret import bind, on_tangents
 from .._linearize import Linearization
 from .._program import Program
+from .._sharding import match_sharding
 from .._structure import accumulate_dtype
 from ._apply import dense_by_colors, diagonal_by_colors, norm_by_colors, trace_by_colors
 from ._narrow import Apart, Cut, outline
@@ -60,7 +61,7 @@ def parts_of(lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) ->
     split = _Split(lin, program, cuts)
     jaxpr, count = program.closed.jaxpr, len(cuts)
     avals = [jaxpr.eqns[cut.equation].outvars[cut.output].aval for cut in cuts]
-    values = [jnp.zeros(aval.shape, aval.dtype) for aval in avals]
+    values = [_array(None, aval) for aval in avals]
     tree = jax.tree.structure(lin.value)
 
     def local(tangent: PyTree) -> PyTree:
@@ -165,7 +166,8 @@ class _Split:
 
 
 def _array(value: Any, aval: Any) -> Any:
-    return jnp.zeros(aval.shape, aval.dtype) if value is None else value
+    # On a mesh the type says on which devices the value is.
+    return match_sharding(jnp.zeros(aval.shape, aval.dtype), aval) if value is None else value
 
 
 def _sum(left: Any, right: Any) -> Any:
