@@ -82,6 +82,8 @@ def _at_home(program: Program, fn: Any) -> Iterator[str]:
         return
     key = jax.random.key(program.seed)
     failures: list[str] = []
+    # What has a value and no gradient: no find where JAX itself has none either.
+    without: dict[str, str] = {}
 
     def weighted(quantity: Any, w: Any) -> Any:
         value = quantity(w)
@@ -91,7 +93,11 @@ def _at_home(program: Program, fn: Any) -> Iterator[str]:
         try:
             return jax.value_and_grad(lambda w: weighted(quantity, w), has_aux=True)(w)
         except Exception as error:
-            failures.append(f"{name}: {type(error).__name__}: {error}")
+            without[name] = f"{name}: {type(error).__name__}: {error}"
+        try:
+            return weighted(quantity, w), None
+        except Exception:
+            failures.append(without[name])
             return None
 
     @jax.jit
@@ -125,7 +131,9 @@ def _at_home(program: Program, fn: Any) -> Iterator[str]:
         if value.shape != expected.shape or not _close(value, expected, truth):
             yield f"{name}: {_apart(value, expected)}"
             continue
-        for number, (own, true) in enumerate(zip(slope, true_slope or (), strict=False)):
+        if slope is None and true_slope is not None:
+            yield without[name]
+        for number, (own, true) in enumerate(zip(slope or (), true_slope or (), strict=False)):
             if np.isfinite(true).all() and not _close(own, true, truth):
                 yield f"{name}, gradient in w[{number}]: {_apart(own, true)}"
 
