@@ -226,6 +226,12 @@ def dense_apart(parts: Parts, found: Apart) -> Float[Array, "N M n"]:
     return local + jnp.einsum("nir,nrj->nij", left, right).astype(local.dtype)
 
 
+def _whole(lin: Linearization, found: Apart) -> float:
+    """Operations of B C and of spreading A, counted as those of a product: many small ones."""
+    entries = lin.num_examples * lin.outputs.size * lin.inputs.size
+    return 4.0 * 2 * entries * (found.size + 1)
+
+
 class ComputeApart(NamedTuple):
     """How a quantity is made of the parts.
 
@@ -233,17 +239,19 @@ class ComputeApart(NamedTuple):
         run: of the parts and the colours.
         products: that an entry of a value which is set apart takes.
         plainly: without them.
+        beside: operations beside the products, of the function and of what was found.
     """
 
     run: Callable[[Parts, Apart], Any]
     products: int
     plainly: Callable[[Linearization], Any]
+    beside: Callable[[Linearization, Apart], float] = lambda lin, found: 0.0
 
 
 DIAGONAL_APART = ComputeApart(diagonal_apart, 2, exact_diagonal)
 TRACE_APART = ComputeApart(trace_apart, 2, exact_trace)
 NORM_APART = ComputeApart(norm_apart, 4, exact_squared)
-DENSE_APART = ComputeApart(dense_apart, 2, lambda lin: dense_jacobian(FlatJacobian(lin)))
+DENSE_APART = ComputeApart(dense_apart, 2, lambda lin: dense_jacobian(FlatJacobian(lin)), _whole)
 
 
 def by_colors_apart(lin: Linearization, found: Apart, compute: ComputeApart) -> Choice:
@@ -270,6 +278,6 @@ def by_colors_apart(lin: Linearization, found: Apart, compute: ComputeApart) -> 
         products,
         f"{product} for {plan.num_colors} colours, {plan.how}, and {compute.products} products for "
         f"each of {found.size} values that couple distant entries, the first by {found.where}",
-        products * product_cost(lin),
+        products * product_cost(lin) + compute.beside(lin, found),
         run,
     )
