@@ -281,13 +281,15 @@ def test_a_loop_before_and_behind_the_values():
         np.testing.assert_allclose(quantity(lin).reshape(wanted.shape), wanted, rtol=1e-10)
 
 
-def test_a_value_that_mixes_examples_is_none():
-    def mixed(xs):
-        others = jnp.ones((2, 2)) @ xs.reshape(2, -1)
-        return jnp.sin(xs) * others.sum(1)[:, None, None, None]
+def test_a_value_whose_examples_are_turned_around_is_none():
+    """Turned back it is one."""
 
-    plan = jacreg.plan(jacreg.divergence, jacreg.linearize(mixed, IMAGES))
-    assert "couple" not in plan.reason
+    def fn(xs):
+        total = xs[::-1].sum((1, 2, 3))
+        return jnp.sin(xs) * jnp.cos(total)[::-1, None, None, None]
+
+    plan = check_divergence(fn, IMAGES)
+    assert plan.num_products == 3
 
 
 def test_a_condition_that_leaves_out_a_pole_is_kept():
@@ -363,7 +365,7 @@ def test_numbers_that_a_loop_carries_beside_tangents_are_kept():
         return xs * jnp.sin(scale) * hidden.mean(1, keepdims=True)
 
     plan = check_divergence(fn, np.random.default_rng(5).normal(size=(1, 300)))
-    assert "couple" in plan.reason
+    assert "dependence keeps growing" in plan.reason
 
 
 @pytest.mark.parametrize("looped", [False, True])
@@ -421,7 +423,7 @@ def test_a_derivative_that_is_written_otherwise_takes_plain_products(monkeypatch
     def renumbered(*args):
         found = find(*args)
         assert isinstance(found, Apart)
-        return found._replace(outline=found.outline + 1, cuts=(Cut(0, 0, 1),))
+        return found._replace(outline=found.outline + 1, cuts=(Cut(0, 0, 1, 0),))
 
     monkeypatch.setattr(_automatic, "_find", renumbered)
     monkeypatch.setattr(_automatic, "_FOUND", type(_automatic._FOUND)(4))
@@ -431,3 +433,32 @@ def test_a_derivative_that_is_written_otherwise_takes_plain_products(monkeypatch
         np.testing.assert_allclose(
             quantity(lin).reshape(wanted.shape), wanted, rtol=1e-10, atol=1e-12
         )
+
+
+@pytest.mark.parametrize("examples", [2, 5])
+def test_a_narrow_value_whose_examples_come_last(examples):
+    """As `jax.vmap` of a matrix and a vector leaves them, as many as the value has entries too."""
+    generator = np.random.default_rng(6)
+    into, out = (generator.normal(size=shape) / 4 for shape in ((5, 40), (40, 5)))
+    fn = jax.vmap(lambda x: jnp.sin(out @ jnp.tanh(into @ x)) + x**2)
+    xs = generator.normal(size=(examples, 40))
+    lin = jacreg.linearize(fn, xs)
+    for quantity in (jacreg.diagonal, jacreg.frobenius_squared):
+        assert jacreg.plan(quantity, lin).num_products <= 21
+        wanted = expected(quantity, dense(fn, xs), xs.shape)
+        np.testing.assert_allclose(quantity(lin).reshape(wanted.shape), wanted, rtol=1e-10)
+
+
+def test_who_is_called_back_hears_of_one_evaluation():
+    heard = []
+
+    def fn(xs):
+        jax.debug.callback(lambda: heard.append(None))
+        return xs * xs.mean((1, 2, 3), keepdims=True)
+
+    lin = jacreg.linearize(fn, IMAGES)
+    before = len(heard)
+    assert jacreg.plan(jacreg.divergence, lin).num_products == 3
+    jacreg.divergence(lin)
+    jax.effects_barrier()
+    assert len(heard) == before

@@ -61,7 +61,9 @@ def parts_of(lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) ->
     split = _Split(lin, program, cuts)
     jaxpr, count = program.closed.jaxpr, len(cuts)
     avals = [jaxpr.eqns[cut.equation].outvars[cut.output].aval for cut in cuts]
-    values = [_array(None, aval) for aval in avals]
+    values = [
+        _examples_first(_array(None, aval), cut) for aval, cut in zip(avals, cuts, strict=True)
+    ]
     tree = jax.tree.structure(lin.value)
 
     def local(tangent: PyTree) -> PyTree:
@@ -103,12 +105,14 @@ class _Split:
         along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
         self._places = {id(eqn): places for eqn, places in on_tangents(jaxpr, along)}
         self._cuts = {(cut.equation, cut.output): place for place, cut in enumerate(cuts)}
+        self._order = cuts
         self._last = max(cut.equation for cut in cuts)
         held = jax.tree.leaves((lin.constants, lin.args, lin.xs))
         self._known = dict(zip(jaxpr.constvars, program.closed.consts, strict=True))
         self._known.update(zip(jaxpr.invars[: program.first_tangent], held, strict=True))
         for equation in jaxpr.eqns:
-            if id(equation) not in self._places:
+            # Who is called back hears of the function's own evaluation.
+            if id(equation) not in self._places and equation.outvars:
                 operands = [self._look_up(atom, self._known) for atom in equation.invars]
                 self._known.update(zip(equation.outvars, bind(equation, operands), strict=True))
 
@@ -141,10 +145,12 @@ class _Split:
                 place = self._cuts.get((number, output))
                 if place is None:
                     continue
+                cut = self._order[place]
                 if values:
-                    values[place] = _array(outs[output], variable.aval)
+                    value = _array(outs[output], variable.aval)
+                    values[place] = _examples_first(value, cut)
                 passed = None if tangents is not None else outs[output]
-                outs[output] = _sum(passed, added[place])
+                outs[output] = _sum(passed, _examples_back(added[place], cut))
             found.update(zip(equation.outvars, outs, strict=True))
         return found
 
@@ -168,6 +174,16 @@ class _Split:
 def _array(value: Any, aval: Any) -> Any:
     # On a mesh the type says on which devices the value is.
     return match_sharding(jnp.zeros(aval.shape, aval.dtype), aval) if value is None else value
+
+
+def _examples_first(value: Array, cut: Cut) -> Array:
+    return value[None] if cut.axis is None else jnp.moveaxis(value, cut.axis, 0)
+
+
+def _examples_back(rows: Any, cut: Cut) -> Any:
+    if rows is None:
+        return None
+    return rows[0] if cut.axis is None else jnp.moveaxis(rows, 0, cut.axis)
 
 
 def _sum(left: Any, right: Any) -> Any:

@@ -14,18 +14,16 @@ later ones among them, and C what an input does to each of them where no earlier
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
 from itertools import chain
 from typing import Any, NamedTuple
 
 import jax
-import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
-from .._dependence import LinearProgram, Operand, read_dependence, rule_of
+from .._dependence import LinearProgram, Operand, read_dependence
 from .._forms import form_of
-from .._interpret import CALLS, equations, inner_program, on_tangents, opened, propagate
+from .._interpret import CALLS, inner_program, on_tangents, opened, propagate
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._source import place
@@ -52,11 +50,13 @@ class Cut(NamedTuple):
         equation: number of the equation of the opened linear program that makes it.
         output: which of its outputs it is.
         size: its entries an example.
+        axis: that of the examples; None where there is one example.
     """
 
     equation: int
     output: int
     size: int
+    axis: int | None
 
 
 class Apart(NamedTuple):
@@ -124,9 +124,14 @@ def find_apart(
             break
         search = _Search(program, sizes[0], products // each)
         try:
-            outputs, _ = read_dependence(program, search)
+            outputs, reader = read_dependence(program, search)
         except _TooMany:
             outputs = None
+        else:
+            if reader.dense_primitives:
+                # What is not read counts as a tangent in all that it returns, numbers of the
+                # function too, and these must reach what is made of them.
+                break
         if not search.cuts:
             break
         widest = max(cut.size for cut in search.cuts)
@@ -151,18 +156,14 @@ def _sizes(program: LinearProgram) -> list[int]:
     """
     jaxpr = program.closed.jaxpr
     along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
+    examples = jaxpr.invars[program.first_tangent].aval.shape[0]
     found = set()
     for equation, places in on_tangents(jaxpr, along):
-        into = [v.aval for v, place in zip(equation.invars, places, strict=True) if place]
-        for variable in equation.outvars:
-            size = math.prod(variable.aval.shape[1:])
-            if size and _narrows(size, (aval.shape for aval in into)):
-                found.add(size)
+        into = max(_count(v) for v, place in zip(equation.invars, places, strict=True) if place)
+        # `jax.vmap` may leave the examples on another axis than the first.
+        sizes = map(_count, equation.outvars)
+        found.update(size // examples for size in sizes if 0 < 2 * size <= into)
     return sorted(found, reverse=True)
-
-
-def _narrows(size: int, shapes: Iterable[tuple[int, ...]]) -> bool:
-    return 2 * size <= max(math.prod(shape[1:]) for shape in shapes)
 
 
 def spreads_few(lin: Linearization) -> bool:
@@ -210,63 +211,45 @@ class _Search:
 
     def __call__(self, number: int, output: int, inputs: list[Operand], found: Operand) -> bool:
         """Whether a value is set apart: what depends on it depends on nothing then."""
-        shape = found.shape
-        if not shape or shape[0] != self._examples:
-            return False
-        size = math.prod(shape[1:])
+        equation = self._program.closed.jaxpr.eqns[number]
+        size = math.prod(found.shape) // self._examples
         if not 0 < size <= self._widest:
             return False
-        if not _narrows(size, (each.shape for each in inputs if each.dependence)):
+        axis = _axis_of_examples(found, self._examples)
+        if axis is None and self._examples > 1:
             return False
-        if _seen(found, self._examples) < _LEAST_SEEN * self._entries:
+        if _seen(found) < _LEAST_SEEN * self._entries:
             return False
-        equation = self._program.closed.jaxpr.eqns[number]
         # One entry of a complex number is two.
-        real = jnp.issubdtype(equation.outvars[output].aval.dtype, jnp.floating)
-        if not real or _is_unread(equation):
+        if not jnp.issubdtype(equation.outvars[output].aval.dtype, jnp.floating):
             return False
         if not self.cuts:
             self.where = f"{equation.primitive.name}{place(equation)}"
-        self.cuts.append(Cut(number, output, size))
+        self.cuts.append(Cut(number, output, size, axis))
         if sum(cut.size for cut in self.cuts) >= self._most:
             raise _TooMany
         return True
 
 
-def _is_unread(equation: Any) -> bool:
-    """Whether a program in it could not be read, as that of `jax.shard_map`.
+def _axis_of_examples(operand: Operand, examples: int) -> int | None:
+    """The axis along which each entry sees its own example alone; None where there is none."""
+    found = set()
+    for pattern in chain.from_iterable(operand.dependence.values()):
+        (factor,) = (each for each in pattern.factors if 0 in each.inputs)
+        if len(factor.axes) != 1 or factor.inputs != (0,) or factor.matrix.nnz != examples:
+            return None
+        if not np.array_equal(*factor.matrix.entries):
+            return None
+        found.update(factor.axes)
+    return found.pop() if examples > 1 and len(found) == 1 else None
 
-    All of its outputs are taken to depend on all tangents then, the function's own numbers too,
-    which must reach all that is made of them.
-    """
-    inner = chain.from_iterable(map(equations, jex.jaxprs_in_params(equation.params)))
-    return any(
-        rule_of(each.primitive.name) is None and any(jex.jaxprs_in_params(each.params))
-        for each in chain([equation], inner)
+
+def _seen(operand: Operand) -> int:
+    """Input entries that an entry sees, the most of any, where it sees one example."""
+    return sum(
+        max(math.prod(int(f.matrix.counts.max(initial=0)) for f in each.factors) for each in terms)
+        for terms in operand.dependence.values()
     )
-
-
-def _seen(operand: Operand, examples: int) -> int:
-    """Input entries of its example that an entry sees, the most of any; 0 where it sees others."""
-    total = 0
-    for terms in operand.dependence.values():
-        most = 0
-        for pattern in terms:
-            count = 1
-            for factor in pattern.factors:
-                if 0 in factor.inputs and not _keeps_rows(factor, examples):
-                    return 0
-                count *= int(factor.matrix.counts.max(initial=0))
-            most = max(most, count)
-        total += most
-    return total
-
-
-def _keeps_rows(factor: Any, examples: int) -> bool:
-    if examples == 1:
-        return True
-    same = factor.axes == factor.inputs == (0,) and factor.matrix.nnz == examples
-    return same and np.array_equal(*factor.matrix.entries)
 
 
 def _planned(

@@ -9,7 +9,6 @@ from ._length import with_known_length as with_known_length
 from ._length import with_own_length as with_own_length
 from ._operand import Operand as Operand
 from ._operand import Reader as Reader
-from ._operand import rule_of as rule_of
 from ._pattern import Factor as Factor
 from ._pattern import Pattern as Pattern
 from ._pattern import identity as identity
