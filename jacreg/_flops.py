@@ -15,7 +15,8 @@ from ._memory import known_entries, known_size
 def count_flops(fn: Callable[..., Any], *args: Any) -> int:
     """Operations of `fn(*args)`: products and sums of contractions, one an element elsewhere.
 
-    Loops whose length is not known count once. Works under jit: nothing is evaluated.
+    Loops whose length is not known count once, of several branches the dearest. Works under jit:
+    nothing is evaluated.
     """
     return count_program(jax.make_jaxpr(fn)(*args).jaxpr)
 
@@ -26,7 +27,9 @@ def count_program(jaxpr: Any) -> int:
 
 
 def _equation(equation: Any) -> int:
-    inner = sum(map(count_program, jex.jaxprs_in_params(equation.params)))
+    programs = map(count_program, jex.jaxprs_in_params(equation.params))
+    # Of several branches one is taken.
+    inner = max(programs) if equation.primitive.name == "cond" else sum(programs)
     if inner:
         return inner * known_size(equation.params.get("length", 1))
     outputs = sum(known_entries(getattr(v.aval, "shape", ())) for v in equation.outvars)

@@ -168,6 +168,11 @@ def test_flops():
 
     assert count_flops(loop, left) == 10 * 20
 
+    def either(a, b):
+        return jax.lax.cond(a[0, 0] > 0, lambda: a @ b, lambda: 2 * (a @ b))
+
+    assert count_flops(either, left, right) < 2 * count_flops(lambda a, b: a @ b, left, right)
+
 
 def test_inputs_of_two_dtypes_or_shapes_have_programs_of_their_own(x64):
     weights = [jnp.array([[1.0], [2.0]]), jnp.array([[3.0, -1.0], [0.5, 2.0]])]

@@ -6,7 +6,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from planned import CASES, IMAGES, VECTORS, deep_dense, energy, rolled, unet
+from planned import CASES, IMAGES, VECTORS, conv, deep_dense, energy, rolled, unet, weights
 
 import jacreg
 
@@ -132,3 +132,17 @@ def test_a_plan_compiles_and_computes_nothing(quantity, compilations):
             jacreg.plan(quantity, lin)
         jacreg.plan(quantity, lin, jacreg.Exact())
         assert not compilations
+
+
+@pytest.mark.parametrize("side", [16, 32])
+def test_four_convolutions_have_a_closed_form_of_images_of_any_size(side):
+    """Which has a form for each platform from some size on: one of them is run."""
+    kernels = [weights(3, 3, a, b) for a, b in ((3, 16), (16, 16), (16, 16), (16, 3))]
+
+    def fn(xs):
+        for kernel in kernels[:-1]:
+            xs = jnp.tanh(conv(xs, kernel))
+        return conv(xs, kernels[-1])
+
+    lin = jacreg.linearize(fn, jnp.ones((4, side, side, 3)))
+    assert jacreg.plan(jacreg.divergence, lin).path == "closed form"
