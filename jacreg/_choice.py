@@ -151,12 +151,17 @@ def product_cost(lin: Linearization) -> float:
 
 
 def program_cost(jaxpr: Any) -> float:
-    """Operations of a program, in those of one matrix product.
+    """Operations of a program, in those of one matrix product."""
+    return many_small(count_program(jaxpr))
 
-    A program of many operations keeps a processor less busy than one large matrix product of as
-    many multiplications. Four is a round number between what was seen on CPU and GPU (2 to 10).
+
+def many_small(operations: float) -> float:
+    """Cost of many operations, in those of one matrix product.
+
+    They keep a processor less busy than one large matrix product of as many multiplications. Four
+    is a round number between what was seen on CPU and GPU (2 to 10).
     """
-    return 4.0 * count_program(jaxpr)
+    return 4.0 * operations
 
 
 def check_worth(cost: float, limit: float, what: str) -> None:

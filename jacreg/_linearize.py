@@ -167,9 +167,7 @@ class Linearization:
         """
         xs = _conform(xs, self.xs, "evaluate", "input", "the inputs xs")
         closed = self.program.closed(self.constants)
-        outs = evaluate(closed, *jax.tree.leaves((xs, *self.args)))
-        found = jax.tree.unflatten(self.program.out_tree, outs)
-        return found[0] if self.program.has_aux else found
+        return self.program.returned(evaluate(closed, *jax.tree.leaves((xs, *self.args))))
 
     def __repr__(self) -> str:
         try:

@@ -8,16 +8,15 @@ nothing, since XLA frees each array after its last use, but no use can move into
 
 from __future__ import annotations
 
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import jax
 import jax.numpy as jnp
 
-from ._guard import with_finite_factors
 from ._interpret import JIT, scan_counts
 from ._memory import array_bytes, known_size
-from ._program import FORWARD, Program
+from ._program import FORWARD
+from ._tangent_map import with_tangent_map
 from ._traced import is_traced
 
 if TYPE_CHECKING:
@@ -58,10 +57,7 @@ def beside_value(lin: Linearization, count: int, at_once: int) -> Linearization:
     def along(tangent: PyTree) -> PyTree:
         return jax.jvp(lin.evaluate, (lin.xs,), (tangent,))[1]
 
-    linear = with_finite_factors(jax.make_jaxpr(along)(lin.xs), jax.tree.leaves(lin.xs))
-    old = lin.program
-    program = Program(old.jaxpr, linear.jaxpr, old.out_tree, old.has_aux, FORWARD, old.left_out)
-    return replace(lin, residuals=tuple(linear.consts), program=program)
+    return with_tangent_map(lin, along, mode=FORWARD)
 
 
 def _scanned(jaxpr: Any) -> int:

@@ -105,6 +105,11 @@ class Program:
         outs = jex.jaxpr_as_fun(closed)(*jax.tree.leaves(tangent))
         return jax.tree.unflatten(jax.tree.structure(value), outs)
 
+    def returned(self, outs: Sequence[Array]) -> PyTree:
+        """What the function returned, without what it returned beside it, of its outputs."""
+        found = jax.tree.unflatten(self.out_tree, outs)
+        return found[0] if self.has_aux else found
+
     @cached_property
     def no_forward(self) -> str | None:
         """Why there is no J v, None where there is."""

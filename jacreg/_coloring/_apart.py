@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import jax
@@ -11,15 +10,14 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 
 from .._basis import FlatJacobian, sum_chunked
-from .._choice import Choice, product_cost
+from .._choice import Choice, many_small, product_cost
 from .._exact import dense_jacobian, exact_diagonal, exact_squared, exact_trace
 from .._forms import form_of
-from .._guard import with_finite_factors
 from .._interpret import bind, on_tangents
 from .._linearize import Linearization
-from .._program import Program
 from .._sharding import match_sharding
 from .._structure import accumulate_dtype
+from .._tangent_map import with_tangent_map
 from ._apply import dense_by_colors, diagonal_by_colors, norm_by_colors, trace_by_colors
 from ._narrow import Apart, Cut, outline
 from ._reading import linear_program
@@ -59,40 +57,23 @@ def parts_of(lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) ->
         cuts: the values.
     """
     split = _Split(lin, program, cuts)
-    jaxpr, count = program.closed.jaxpr, len(cuts)
-    avals = [jaxpr.eqns[cut.equation].outvars[cut.output].aval for cut in cuts]
-    values = [
-        _examples_first(_array(None, aval), cut) for aval, cut in zip(avals, cuts, strict=True)
-    ]
+    values = [_examples_first(_array(None, split.aval(cut)), cut) for cut in cuts]
     tree = jax.tree.structure(lin.value)
 
     def local(tangent: PyTree) -> PyTree:
-        outs = split.run(jax.tree.leaves(tangent), [None] * count)
-        return jax.tree.unflatten(tree, outs)
+        return jax.tree.unflatten(tree, split.local(jax.tree.leaves(tangent)))
 
     def into(tangent: PyTree) -> list[Array]:
-        return split.at_cuts(jax.tree.leaves(tangent))
+        return split.into(jax.tree.leaves(tangent))
 
     def onward(added: list[Array]) -> PyTree:
-        return jax.tree.unflatten(tree, split.run(None, added))
+        return jax.tree.unflatten(tree, split.onward(added))
 
     return Parts(
-        linear_map(lin, local, lin.xs, lin.value),
-        linear_map(lin, into, lin.xs, values),
-        linear_map(lin, onward, values, lin.value),
+        with_tangent_map(lin, local),
+        with_tangent_map(lin, into, value=values),
+        with_tangent_map(lin, onward, xs=values),
         lin,
-    )
-
-
-def linear_map(
-    lin: Linearization, fn: Callable[[Any], PyTree], xs: PyTree, value: PyTree
-) -> Linearization:
-    """A linear function as the Jacobian of a Linearization whose own function is not used."""
-    linear = with_finite_factors(jax.make_jaxpr(fn)(xs), jax.tree.leaves(xs))
-    old = lin.program
-    program = Program(old.jaxpr, linear.jaxpr, old.out_tree, False, "both", old.left_out)
-    return replace(
-        lin, xs=xs, value=value, aux=None, residuals=tuple(linear.consts), program=program
     )
 
 
@@ -101,12 +82,9 @@ class _Split:
 
     def __init__(self, lin: Linearization, program: LinearProgram, cuts: Sequence[Cut]) -> None:
         jaxpr = program.closed.jaxpr
-        self._jaxpr, self._first = jaxpr, program.first_tangent
-        along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
-        self._places = {id(eqn): places for eqn, places in on_tangents(jaxpr, along)}
-        self._cuts = {(cut.equation, cut.output): place for place, cut in enumerate(cuts)}
-        self._order = cuts
-        self._last = max(cut.equation for cut in cuts)
+        self._jaxpr, self._tangents = jaxpr, program.tangents
+        self._places = {id(eqn): places for eqn, places in on_tangents(jaxpr, program.along)}
+        self._cuts = {(cut.equation, cut.output): cut for cut in cuts}
         held = jax.tree.leaves((lin.constants, lin.args, lin.xs))
         self._known = dict(zip(jaxpr.constvars, program.closed.consts, strict=True))
         self._known.update(zip(jaxpr.invars[: program.first_tangent], held, strict=True))
@@ -116,42 +94,56 @@ class _Split:
                 operands = [self._look_up(atom, self._known) for atom in equation.invars]
                 self._known.update(zip(equation.outvars, bind(equation, operands), strict=True))
 
-    def run(self, tangents: Sequence[Array] | None, added: Sequence[Any]) -> list[Array]:
-        """Outputs, where nothing passes the values at the cuts but what is added there.
+    def local(self, tangents: Sequence[Array]) -> list[Array]:
+        """Outputs, where nothing passes the values at the cuts."""
+        return self._outs(self._evaluate(tangents, lambda cut, value: None))
 
-        Without tangents, what was added passes the later ones too.
-        """
-        found = self._evaluate(tangents, added, [], len(self._jaxpr.eqns))
-        return [_array(self._look_up(atom, found), atom.aval) for atom in self._jaxpr.outvars]
-
-    def at_cuts(self, tangents: Sequence[Array]) -> list[Array]:
+    def into(self, tangents: Sequence[Array]) -> list[Array]:
         """The values at the cuts, where nothing passes any of them."""
-        values: list[Any] = [None] * len(self._cuts)
-        self._evaluate(tangents, [None] * len(self._cuts), values, self._last + 1)
+        values = []
+
+        def kept(cut: Cut, value: Any) -> None:
+            values.append(_examples_first(_array(value, self.aval(cut)), cut))
+
+        last = max(cut.equation for cut in self._cuts.values())
+        self._evaluate(tangents, kept, last + 1)
         return values
 
+    def onward(self, added: Sequence[Array]) -> list[Array]:
+        """Outputs of what is added at the cuts, which passes the later ones too."""
+        rows = dict(zip(self._cuts.values(), added, strict=True))
+
+        def passed(cut: Cut, value: Any) -> Array:
+            own = _examples_back(rows[cut], cut)
+            return own if value is None else value + own
+
+        return self._outs(self._evaluate([None] * len(self._tangents), passed))
+
+    def aval(self, cut: Cut) -> Any:
+        """The type of a value."""
+        return self._jaxpr.eqns[cut.equation].outvars[cut.output].aval
+
+    def _outs(self, found: dict[Any, Any]) -> list[Array]:
+        return [_array(self._look_up(atom, found), atom.aval) for atom in self._jaxpr.outvars]
+
     def _evaluate(
-        self, tangents: Sequence[Any] | None, added: Sequence[Any], values: list[Any], stop: int
+        self, tangents: Sequence[Any], at_cut: Callable[[Cut, Any], Any], stop: int | None = None
     ) -> dict[Any, Any]:
-        """Values of the equations before `stop`; None is a zero that nobody has to compute."""
-        ins = self._jaxpr.invars[self._first :]
-        found = dict(self._known)
-        found.update(zip(ins, tangents or [None] * len(ins), strict=True))
+        """Values of the equations before `stop`; None is a zero that nobody has to compute.
+
+        Args:
+            tangents: of the program.
+            at_cut: from a cut and its value to what is passed on.
+            stop: number of an equation.
+        """
+        found = self._known | dict(zip(self._tangents, tangents, strict=True))
         for number, equation in enumerate(self._jaxpr.eqns[:stop]):
             if id(equation) not in self._places:
                 continue
-            outs = self._outputs(equation, found)
-            for output, variable in enumerate(equation.outvars):
-                place = self._cuts.get((number, output))
-                if place is None:
-                    continue
-                cut = self._order[place]
-                if values:
-                    value = _array(outs[output], variable.aval)
-                    values[place] = _examples_first(value, cut)
-                passed = None if tangents is not None else outs[output]
-                outs[output] = _sum(passed, _examples_back(added[place], cut))
-            found.update(zip(equation.outvars, outs, strict=True))
+            for output, value in enumerate(self._outputs(equation, found)):
+                cut = self._cuts.get((number, output))
+                passed = value if cut is None else at_cut(cut, value)
+                found[equation.outvars[output]] = passed
         return found
 
     def _outputs(self, equation: Any, found: dict[Any, Any]) -> list[Any]:
@@ -180,16 +172,8 @@ def _examples_first(value: Array, cut: Cut) -> Array:
     return value[None] if cut.axis is None else jnp.moveaxis(value, cut.axis, 0)
 
 
-def _examples_back(rows: Any, cut: Cut) -> Any:
-    if rows is None:
-        return None
+def _examples_back(rows: Array, cut: Cut) -> Array:
     return rows[0] if cut.axis is None else jnp.moveaxis(rows, 0, cut.axis)
-
-
-def _sum(left: Any, right: Any) -> Any:
-    if left is None or right is None:
-        return right if left is None else left
-    return left + right
 
 
 def trace_apart(parts: Parts, found: Apart) -> Float[Array, " N"]:
@@ -202,7 +186,7 @@ def trace_apart(parts: Parts, found: Apart) -> Float[Array, " N"]:
         ins = [y.astype(x.dtype) for y, x in zip(jax.tree.leaves(outs), like, strict=True)]
         return into.tangent_map(jax.tree.unflatten(jax.tree.structure(into.xs), ins))
 
-    closed = linear_map(onward, around, onward.xs, into.value)
+    closed = with_tangent_map(onward, around, value=into.value)
     local = trace_by_colors(parts.local, found.plan, None)
     return local + exact_trace(closed).astype(local.dtype)
 
@@ -245,7 +229,7 @@ def dense_apart(parts: Parts, found: Apart) -> Float[Array, "N M n"]:
 def _whole(lin: Linearization, found: Apart) -> float:
     """Operations of B C and of spreading A, counted as those of a product: many small ones."""
     entries = lin.num_examples * lin.outputs.size * lin.inputs.size
-    return 4.0 * 2 * entries * (found.size + 1)
+    return many_small(2 * entries * (found.size + 1))
 
 
 class ComputeApart(NamedTuple):

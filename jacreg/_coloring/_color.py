@@ -15,7 +15,7 @@ from .._linearize import Linearization, linearize
 from .._scalar_field import linearize_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
-from ._plan import MOST_EDGES, Plan, plan_columns, plan_diagonal
+from ._plan import MOST_EDGES, Plan, plan_kind
 from ._reading import dependence_of
 from ._relation import Relation
 from ._verify import verify
@@ -157,12 +157,13 @@ def plan_of(
             'use quantity="frobenius" or "jacobian".'
         )
     relation, program, reader = dependence_of(lin, opened=opened)
-    if KINDS[quantity] == "diagonal":
-        plan = plan_diagonal(relation, reverse=program.reverse, most_edges=most_edges or MOST_EDGES)
-    else:
-        plan = plan_columns(
-            relation, forward=not program.reverse, has_reverse=lambda: lin.no_reverse is None
-        )
+    plan = plan_kind(
+        KINDS[quantity],
+        relation,
+        forward=not program.reverse,
+        has_reverse=lambda: lin.no_reverse is None,
+        most_edges=most_edges or MOST_EDGES,
+    )
     is_dense = plan.num_colors >= min(lin.inputs.size, lin.outputs.size)
     return Found(
         plan,

@@ -21,15 +21,16 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 
-from .._dependence import LinearProgram, Operand, read_dependence
+from .._dependence import LinearProgram, Operand
 from .._forms import form_of
 from .._interpret import CALLS, inner_program, on_tangents, opened, propagate
 from .._linearize import Linearization
 from .._memory import is_symbolic
 from .._source import place
 from ._coloring import KINDS
-from ._plan import Plan, plan_columns, plan_diagonal
-from ._relation import Relation, relation_of
+from ._plan import Plan, plan_kind
+from ._reading import relation_in
+from ._relation import Relation
 
 # The values that are set apart see at least this share of the input's entries,
 _LEAST_SEEN = 1 / 8
@@ -123,10 +124,11 @@ def find_apart(
         if not sizes:
             break
         search = _Search(program, sizes[0], products // each)
+        relation = None
         try:
-            outputs, reader = read_dependence(program, search)
+            relation, reader = relation_in(program, search)
         except _TooMany:
-            outputs = None
+            pass
         else:
             if reader.dense_primitives:
                 # What is not read counts as a tangent in all that it returns, numbers of the
@@ -136,9 +138,9 @@ def find_apart(
             break
         widest = max(cut.size for cut in search.cuts)
         sizes = [size for size in sizes if size < widest]
-        if outputs is None:
+        if relation is None:
             continue
-        relation, plan = _planned(program, outputs, KINDS[quantity], most_edges)
+        plan = plan_kind(KINDS[quantity], relation, most_edges=most_edges)
         if plan.num_colors >= products:
             break  # fewer values set apart leave no fewer colours
         cuts = tuple(search.cuts)
@@ -154,11 +156,9 @@ def _sizes(program: LinearProgram) -> list[int]:
 
     Each number once.
     """
-    jaxpr = program.closed.jaxpr
-    along = [number >= program.first_tangent for number in range(len(jaxpr.invars))]
-    examples = jaxpr.invars[program.first_tangent].aval.shape[0]
+    examples = program.tangents[0].aval.shape[0]
     found = set()
-    for equation, places in on_tangents(jaxpr, along):
+    for equation, places in on_tangents(program.closed.jaxpr, program.along):
         into = max(_count(v) for v, place in zip(equation.invars, places, strict=True) if place)
         # `jax.vmap` may leave the examples on another axis than the first.
         sizes = map(_count, equation.outvars)
@@ -205,11 +205,10 @@ class _Search:
         self.cuts: list[Cut] = []
         self.where = ""
         self._program, self._widest, self._most = program, widest, most
-        tangents = program.closed.jaxpr.invars[program.first_tangent :]
-        self._examples = tangents[0].aval.shape[0]
-        self._entries = sum(math.prod(t.aval.shape[1:]) for t in tangents)
+        self._examples = program.tangents[0].aval.shape[0]
+        self._entries = sum(math.prod(each.aval.shape[1:]) for each in program.tangents)
 
-    def __call__(self, number: int, output: int, inputs: list[Operand], found: Operand) -> bool:
+    def __call__(self, number: int, output: int, found: Operand) -> bool:
         """Whether a value is set apart: what depends on it depends on nothing then."""
         equation = self._program.closed.jaxpr.eqns[number]
         size = math.prod(found.shape) // self._examples
@@ -250,13 +249,3 @@ def _seen(operand: Operand) -> int:
         max(math.prod(int(f.matrix.counts.max(initial=0)) for f in each.factors) for each in terms)
         for terms in operand.dependence.values()
     )
-
-
-def _planned(
-    program: LinearProgram, outputs: list[Operand], kind: str, most_edges: int
-) -> tuple[Relation, Plan]:
-    tangents = program.closed.jaxpr.invars[program.first_tangent :]
-    relation = relation_of(outputs, [tuple(t.aval.shape) for t in tangents], reverse=False)
-    if kind == "diagonal":
-        return relation, plan_diagonal(relation, most_edges=most_edges)
-    return relation, plan_columns(relation)

@@ -10,7 +10,7 @@ import numpy as np
 
 from .._dependence._boolean import Boolean
 from ._greedy import color_graph
-from ._plan import Plan, column_graphs, combine, diagonal_graphs, plan_columns, plan_diagonal
+from ._plan import Plan, column_graphs, combine, diagonal_graphs, plan_kind
 from ._relation import Relation
 
 # How fast two positions of one class stop disturbing each other: as this power of the share of
@@ -40,13 +40,11 @@ def partial_plan(
         forward: whether there is J v.
         reverse: whether there is J^T u.
     """
+    exact = plan_kind(kind, relation, forward=forward, has_reverse=lambda: reverse)
     if kind == "diagonal":
-        exact = plan_diagonal(relation, reverse=not forward)
         graphs = diagonal_graphs(relation)
     else:
-        exact = plan_columns(relation, forward=forward, has_reverse=lambda: reverse)
-        turned = relation.transposed() if exact.reverse else relation
-        graphs = column_graphs(turned)
+        graphs = column_graphs(relation.transposed() if exact.reverse else relation)
     if exact.num_colors <= count:
         return exact
     shape = relation.out_shape if exact.reverse and kind == "columns" else relation.in_shape

@@ -39,6 +39,27 @@ class Plan:
     how: str
 
 
+def plan_kind(
+    kind: str,
+    relation: Relation,
+    *,
+    forward: bool = True,
+    has_reverse: Callable[[], bool] = lambda: True,
+    most_edges: int = MOST_EDGES,
+) -> Plan:
+    """Colours for a "diagonal", or for all "columns".
+
+    Args:
+        kind: which.
+        relation: which entries of the Jacobian may differ from zero.
+        forward, has_reverse: as for `plan_columns`.
+        most_edges: as for `plan_diagonal`.
+    """
+    if kind == "diagonal":
+        return plan_diagonal(relation, reverse=not forward, most_edges=most_edges)
+    return plan_columns(relation, forward=forward, has_reverse=has_reverse)
+
+
 def plan_diagonal(
     relation: Relation, *, reverse: bool = False, most_edges: int = MOST_EDGES
 ) -> Plan:

@@ -10,6 +10,7 @@ import numpy as np
 
 from .._convolution import evaluate_equation
 from .._dependence import (
+    Cutter,
     LinearProgram,
     Reader,
     constants_digest,
@@ -38,11 +39,16 @@ def dependence_of(
     return relation, program, reader
 
 
-def relation_in(program: LinearProgram) -> tuple[Relation, Reader]:
-    """The relation that the linear program of a linearised function shows."""
-    outputs, reader = read_dependence(program)
-    tangents = program.closed.jaxpr.invars[program.first_tangent :]
-    relation = relation_of(outputs, [tuple(t.aval.shape) for t in tangents], program.reverse)
+def relation_in(program: LinearProgram, cut: Cutter | None = None) -> tuple[Relation, Reader]:
+    """The relation that the linear program of a linearised function shows.
+
+    Args:
+        program: the linear program.
+        cut: as for `read_dependence`.
+    """
+    outputs, reader = read_dependence(program, cut)
+    shapes = [tuple(each.aval.shape) for each in program.tangents]
+    relation = relation_of(outputs, shapes, program.reverse)
     return relation, reader
 
 
@@ -114,9 +120,7 @@ def _evaluate_opened(lin: Linearization, xs: Any) -> Any:
         return sums[key][1]
 
     leaves = jax.tree.leaves((xs, *lin.args))
-    outs = interpret(lin.program.jaxpr, lin.constants, leaves, apply)
-    found = jax.tree.unflatten(lin.program.out_tree, outs)
-    return found[0] if lin.program.has_aux else found
+    return lin.program.returned(interpret(lin.program.jaxpr, lin.constants, leaves, apply))
 
 
 def structural_values(lin: Linearization) -> tuple[np.ndarray | None, ...]:

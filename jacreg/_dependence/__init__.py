@@ -15,6 +15,7 @@ from ._pattern import identity as identity
 from ._program import LinearProgram as LinearProgram
 from ._program import is_structural as is_structural
 from ._program import structural_value as structural_value
+from ._read import Cutter as Cutter
 from ._read import read_dependence as read_dependence
 from ._read import read_equation as read_equation
 from ._read import read_program as read_program

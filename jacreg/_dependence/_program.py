@@ -27,6 +27,16 @@ class LinearProgram(NamedTuple):
     first_tangent: int
     reverse: bool
 
+    @property
+    def tangents(self) -> list[Any]:
+        """The variables of the tangents."""
+        return self.closed.jaxpr.invars[self.first_tangent :]
+
+    @property
+    def along(self) -> list[bool]:
+        """Which inputs are tangents."""
+        return [number >= self.first_tangent for number in range(len(self.closed.jaxpr.invars))]
+
 
 def structural_value(constant: Any) -> np.ndarray | None:
     """Entries of a constant that are part of the program: concrete integers and booleans.

@@ -32,9 +32,9 @@ _UNEVALUATED = (
 )  # fmt: skip
 
 
-# Of a value of the outermost program, by its equation and output: the operands and what it depends
-# on, to whether what is made of it shall not depend on that.
-Cutter = Callable[[int, int, list[Operand], Operand], bool]
+# Of a value of the outermost program, by its equation and output, and what it depends on, to
+# whether what is made of it shall not depend on that.
+Cutter = Callable[[int, int, Operand], bool]
 
 
 def read_dependence(
@@ -110,9 +110,7 @@ def _run(
         outputs = _apply(equation, inputs, _shapes(equation), reader)
         if cut is not None:
             outputs = [
-                Operand(found.shape)
-                if found.dependence and cut(number, output, inputs, found)
-                else found
+                Operand(found.shape) if found.dependence and cut(number, output, found) else found
                 for output, found in enumerate(outputs)
             ]
         environment.update(zip(equation.outvars, outputs, strict=True))
