@@ -121,7 +121,14 @@ def costs(
     """Draw what `timing.growth` counted, in core milliseconds by dimension."""
     found = counted(results, names).items()
     times = {name: (sizes, 1000 * seconds) for name, (sizes, seconds) in found}
-    return curves(times, path, caption, "dimensions", label, log_x=True, log_y=True)
+    return by_dimension(times, path, caption, label)
+
+
+def by_dimension(
+    lines: Mapping[str, tuple[Sequence[float], Any]], path: Path, caption: str, label: str
+) -> Drawn:
+    """Draw what grows with the number of dimensions, as `curves` does, on two logarithmic axes."""
+    return curves(lines, path, caption, "dimensions", label, log_x=True, log_y=True)
 
 
 def certificates(

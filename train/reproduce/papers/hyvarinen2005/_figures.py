@@ -49,7 +49,7 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the theorem, consistency, and error and cost against dimension."""
-    from train.reproduce.figures import costs, curves, scatter
+    from train.reproduce.figures import by_dimension, costs, curves, scatter
 
     found = zip(results.seeds["theorem"], results.all_arrays("theorem"), strict=True)
     counts = results.stacked("gaussian-model", "counts")[0].tolist()
@@ -76,14 +76,11 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
             log_x=True,
             log_y=True,
         ),
-        curves(
+        by_dimension(
             {"exact score matching": (sizes, errors)},
             folder / "error.png",
             "Error of the score of a Gaussian (correlation 0.8) by dimension.",
-            "dimensions",
             "error, share of the score 0's",
-            log_x=True,
-            log_y=True,
         ),
         costs(
             results,

@@ -67,7 +67,7 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw error and cost against dimension, and the tables' objectives."""
-    from train.reproduce.figures import bars, costs, curves
+    from train.reproduce.figures import bars, by_dimension, costs
 
     sizes = dimensions(results.settings)
     errors = {
@@ -79,14 +79,11 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
         if all(f"mixture-{size}/{loss}" in results.seeds for size in sizes)
     }
     found = [
-        curves(
+        by_dimension(
             errors,
             folder / "error.png",
             "Error of the learnt score by dimension; the band is the 95 % interval.",
-            "dimensions",
             "error, share of the score 0's",
-            log_x=True,
-            log_y=True,
         ),
         costs(
             results,
