@@ -35,7 +35,7 @@ FIELDS = "tests/test_guard_fields.py"
 BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
-APART = "tests/test_apart.py"
+APART = "tests/test_apart.py tests/test_apart_hessians.py"
 READING = f"tests/test_dependence_rules.py tests/test_dependence.py {COLORING}"
 
 
