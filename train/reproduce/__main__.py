@@ -101,7 +101,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _main(chosen: argparse.Namespace) -> int:
-    # JAX takes seconds to import: --help and --list should not.
+    # JAX takes seconds to import: --help and a wrong path should not.
     from train.reproduce._page import joined_page
     from train.reproduce._reword import reword
     from train.reproduce.papers import PAPERS

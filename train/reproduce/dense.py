@@ -5,6 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
+import optax
+
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
@@ -13,9 +17,6 @@ Layers = list[tuple[Any, Any]]
 
 def initial(key: Array, widths: Sequence[int], gain: Any = 1.0) -> Layers:
     """Return kernels `[in, out]` from N(0, gain^2 / in) and zero biases, one pair a layer."""
-    import jax
-    import jax.numpy as jnp
-
     keys = jax.random.split(key, len(widths) - 1)
     return [
         (gain / jnp.sqrt(1.0 * rows) * jax.random.normal(each, (rows, columns)), jnp.zeros(columns))
@@ -37,8 +38,6 @@ def hidden(
         activation: "elu", "relu" or "tanh".
         noise: added to each of them, one array each; the layers after see it.
     """
-    import jax
-
     act = {"elu": jax.nn.elu, "relu": jax.nn.relu, "tanh": jax.nn.tanh}[activation]
     found = [xs if noise is None else xs + noise[0]]
     for number, (kernel, bias) in enumerate(layers[:-1], 1):
@@ -71,9 +70,6 @@ def minimised(
         loss: `(params, key, share of the steps that are done) -> loss`.
         start, key, steps, rate: of the descent.
     """
-    import jax
-    import optax
-
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 
     @jax.jit

@@ -11,6 +11,7 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacreg
+from train.figures import pyplot, save
 from train.reproduce import (
     Asked,
     Claim,
@@ -183,8 +184,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.figures import pyplot, save
-
     figure, axes = pyplot().subplots(figsize=(6, 2.6), layout="constrained")
     for row, name in enumerate(("ours", "gram", "singla")):
         values = 100 * np.asarray(results.metric("kernel", f"excess_{name}"))

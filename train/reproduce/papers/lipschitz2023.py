@@ -20,6 +20,7 @@ from train.reproduce import (
     difference,
     training,
 )
+from train.reproduce.figures import certificates
 from train.statistics import shown_interval
 
 _FOLDER = CONFIGS / "papers" / "lipschitz2023"
@@ -110,8 +111,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.reproduce.figures import certificates
-
     arms = {title: partial(results.metric, arm) for arm, title in _ARMS.items()}
     caption = "Certified and attacked accuracy over the radius; bands over seeds."
     return [certificates(arms, _RADII[results.settings.scale], folder / "radius.png", caption)]

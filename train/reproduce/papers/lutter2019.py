@@ -18,6 +18,7 @@ from train.reproduce import (
     ratio,
     training,
 )
+from train.reproduce.figures import bars
 from train.statistics import shown_interval
 
 _ACTIVATIONS = ("relu", "softplus", "tanh", "cos")
@@ -155,8 +156,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.reproduce.figures import bars
-
     found = []
     for dimension in _DIMENSIONS:
         groups = {

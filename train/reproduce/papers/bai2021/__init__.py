@@ -9,6 +9,7 @@ import numpy as np
 
 from train.records import series
 from train.reproduce import Paper, Results, Settings, Table
+from train.reproduce.figures import bars, curves
 from train.reproduce.papers.bai2021._claims import POINTS, claims
 from train.reproduce.papers.bai2021._jobs import (
     EVALUATIONS,
@@ -65,8 +66,6 @@ def _by_gamma(
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.reproduce.figures import bars, curves
-
     limits = [f"accuracy_{limit}" for limit in EVALUATIONS]
     found = [
         curves(

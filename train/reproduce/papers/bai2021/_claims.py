@@ -5,6 +5,9 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import cache
 
+import numpy as np
+
+from train import data
 from train.reproduce import (
     Claim,
     Settings,
@@ -24,6 +27,7 @@ from train.reproduce.papers.bai2021._jobs import (
     on_digits,
     synthetic_arm,
 )
+from train.sections import Data
 
 _PENALISED = GAMMAS[1:]
 POINTS = 100.0
@@ -80,11 +84,6 @@ def _synthetic() -> Sequence[Claim]:
 def _unexplained(arm: str) -> Statistic:
     @cache
     def variance() -> float:
-        import numpy as np
-
-        from train import data
-        from train.sections import Data
-
         targets = data.load(
             Data(name="synthetic-equilibrium", options={"half_width": HALF_WIDTH})
         ).test.targets

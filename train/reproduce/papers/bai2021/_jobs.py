@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
 from train.reproduce import CONFIGS, Asked, Job, Settings, measurement, training
+from train.restore import restore
+from train.tasks import make_problem
 
 GAMMAS = (0.0, 1.0, 2.0, 4.0)  # the paper's, on a share p of the steps
 SHARE = 0.4
@@ -85,11 +88,6 @@ def _mdeq_overrides(settings: Settings, gamma: float) -> list[str]:
 
 def stopped_early(asked: Asked, *, trained: str, evaluations: Sequence[int]) -> Mapping[str, Any]:
     """Return the test accuracy of a trained MDEQ with the solver stopped after each number."""
-    import dataclasses
-
-    from train.restore import restore
-    from train.tasks import make_problem
-
     model = restore(asked.runs / trained / str(asked.seed))
     task = model.config.task
     found = {}

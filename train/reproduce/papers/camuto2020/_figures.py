@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from train.reproduce import Results, Table
+from train.reproduce.figures import Drawn, bars, curves
 from train.reproduce.papers.camuto2020._jobs import FREQUENCIES, METHODS, TASKS
 from train.reproduce.papers.camuto2020._measure import SIGMAS
 from train.statistics import shown_interval
@@ -48,8 +49,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw ratio by sigma, share by frequency, one fit, pull by layer."""
-    from train.reproduce.figures import Drawn, bars, curves
-
     first = {name: results.all_arrays(f"sinusoids/{name}")[0] for name in METHODS}
     fits: dict[str, tuple[Any, Any]] = {
         name: (found["grid"], found["fit"]) for name, found in first.items()

@@ -4,8 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+import optax
 
+import jacreg
 from train.reproduce import Asked, dense
 
 if TYPE_CHECKING:
@@ -35,11 +39,6 @@ def compare_losses(
     tend to. `terms` are the layers' parts of R, `pulls` how strongly R acts on each kernel:
     norm(W) norm(dR/dW) / (2 R), the same for any scale of the layer.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-
     losses, loss_name = _LOSSES[task], "mse" if task == "regression" else "cross_entropy"
     noise = 0.0 if asked.broken else noise
     layers, xs, ys = trained(
@@ -97,9 +96,6 @@ def trained(
     *, seed: int, task: str, noise: float, width: int, epochs: int, batch: int, rate: float
 ) -> tuple[dense.Layers, Float[Array, "N D"], Array]:
     """Return a network trained under noise of this scale, and the rows that it was trained on."""
-    import jax
-    import jax.numpy as jnp
-
     xs, ys = _data(task)
     order = np.random.default_rng(seed).permutation(len(xs))
     kept = order[: 8 * len(xs) // 10]
@@ -138,11 +134,6 @@ def learn_frequencies(
     `layer_high` is the share of the same upper third in the power of the functions x -> h_k(x)
     of each hidden layer.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-
     rng = np.random.default_rng(asked.seed)
     grid = np.linspace(-1, 1, points, endpoint=False)
     turns = np.asarray(frequencies)
@@ -203,8 +194,6 @@ def _share(functions: Float[np.ndarray, "points units"], cycles: Int[np.ndarray,
 
 def tails(layers: Any, xs: Array) -> list[Any]:
     """Return the rest of the network linearised at the input and at every hidden layer."""
-    import jacreg
-
     hs = dense.hidden(layers, xs, _ACTIVATION)
     return [
         jacreg.linearize(dense.rest(layers, number, _ACTIVATION), h) for number, h in enumerate(hs)
@@ -213,8 +202,6 @@ def tails(layers: Any, xs: Array) -> list[Any]:
 
 def draw(key: Array, sizes: Any, rows: int, scale: Any) -> list[Array]:
     """Return noise for the input and every hidden layer, not for the output."""
-    import jax
-
     keys = jax.random.split(key, len(sizes) - 1)
     return [
         scale * jax.random.normal(each, (rows, size))
@@ -229,14 +216,10 @@ def _noisy(layers: Any, xs: Array, added: list[Array] | None) -> Array:
 
 
 def _squared(outputs: Array, ys: Array) -> Float[Array, " N"]:
-    import jax.numpy as jnp
-
     return 0.5 * jnp.sum((outputs - ys) ** 2, 1)
 
 
 def _cross_entropy(outputs: Array, ys: Array) -> Float[Array, " N"]:
-    import optax
-
     return optax.softmax_cross_entropy_with_integer_labels(outputs, ys)
 
 

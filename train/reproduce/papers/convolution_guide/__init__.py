@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
+from train.figures import pyplot, save
 from train.reproduce import Claim, Job, Paper, Results, Settings, Table, exact, mean, measurement
 from train.reproduce.papers.convolution_guide._examples import EXAMPLES, compare, smoothing
 
@@ -92,8 +93,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.figures import pyplot, save
-
     plt = pyplot()
     first = results.settings.first_seed
     arrays, smooth = results.arrays(_ARM, 0), results.arrays("smoothing", first)

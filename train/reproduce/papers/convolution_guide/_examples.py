@@ -6,6 +6,12 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import lax
+
+from models.conv import ConvLayout, conv, conv_transpose, gaussian_window, smooth
 from train.reproduce import Asked
 
 _LAYOUTS = {1: ("NWC", "WIO", "NWC"), 2: ("NHWC", "HWIO", "NHWC"), 3: ("NHWDC", "HWDIO", "NHWDC")}
@@ -75,8 +81,6 @@ EXAMPLES: Mapping[str, Example] = {
 
 def inputs(dimensions: int) -> tuple[Any, Any]:
     """Return the guide's inputs and kernel, channels last."""
-    import numpy as np
-
     if dimensions == 1:
         kernel = np.array([[[1, 0, -1], [-1, 0, 1]], [[1, 1, 1], [-1, -1, -1]]], np.float32)
         data = np.zeros((1, 200, 2), np.float32)
@@ -103,11 +107,6 @@ def inputs(dimensions: int) -> tuple[Any, Any]:
 
 def compare(asked: Asked) -> Mapping[str, Any]:
     """Run every example both ways; return shapes, largest differences and the pictures' arrays."""
-    import numpy as np
-    from jax import lax
-
-    from models.conv import ConvLayout, conv
-
     found: dict[str, Any] = {}
     for name, example in EXAMPLES.items():
         layout, axes = ConvLayout(*example.axes), _LAYOUTS[example.dimensions]
@@ -129,11 +128,6 @@ def compare(asked: Asked) -> Mapping[str, Any]:
 
 def _transposed() -> Mapping[str, Any]:
     """Compare `conv_transpose` with the guide's gradient-like form, padding (2, 1), SAME."""
-    import numpy as np
-    from jax import lax
-
-    from models.conv import ConvLayout, conv_transpose
-
     image, kernel = inputs(2)
     layout = ConvLayout(*_LAYOUTS[2])
     ys = np.asarray(conv_transpose(image, kernel, layout, strides=2))
@@ -148,12 +142,7 @@ def _transposed() -> Mapping[str, Any]:
 
 def smoothing(asked: Asked, *, pictures: bool) -> Mapping[str, Any]:
     """Smooth a noisy sine and a noisy photograph: how much noise is left, and the pictures."""
-    import jax
-    import jax.numpy as jnp
-    import numpy as np
     from sklearn.datasets import load_sample_image
-
-    from models.conv import gaussian_window, smooth
 
     first, second = jax.random.split(jax.random.key(asked.seed))
     x = jnp.linspace(0, 10, 500)

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from train.figures import pyplot, save
 from train.reproduce import (
     Claim,
     Job,
@@ -160,8 +161,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.figures import pyplot, save
-
     panels = [(arm, unit) for unit in _UNITS for arm in _TITLES]
     figure, axes = pyplot().subplots(2, 3, figsize=(9, 5), sharey=True, layout="constrained")
     for axis, (arm, unit) in zip(axes.flat, panels, strict=True):

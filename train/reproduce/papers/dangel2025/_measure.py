@@ -5,9 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
+from jax.experimental.jet import jet
 
-from train.reproduce import Asked
+import jacreg
+from train.reproduce import Asked, dense
 from train.reproduce.timing import core_seconds
 
 if TYPE_CHECKING:
@@ -68,8 +72,6 @@ def memory(
 
     What XLA plans for temporary arrays, the slope over the batches: no chance is in it.
     """
-    import jax.numpy as jnp
-
     widths = (inputs, *hidden)
     if operator == "biharmonic":
         ways = _biharmonic_ways(asked.seed, widths)
@@ -83,9 +85,6 @@ def memory(
 
 
 def _laplacian_ways(seed: int, widths: Sequence[int], weighted: bool) -> Ways:
-    import jax
-    import jax.numpy as jnp
-
     first, second = jax.random.split(jax.random.key(seed))
     energy = _network(first, widths)
     weights = jax.random.uniform(second, widths[:1], minval=0.5, maxval=1.5)
@@ -98,9 +97,6 @@ def _laplacian_ways(seed: int, widths: Sequence[int], weighted: bool) -> Ways:
 
 
 def _biharmonic_ways(seed: int, widths: Sequence[int]) -> Ways:
-    import jax
-    import jax.numpy as jnp
-
     energy = _network(jax.random.split(jax.random.key(seed))[0], widths)
     ones = jnp.ones(widths[0])
     return {
@@ -110,15 +106,11 @@ def _biharmonic_ways(seed: int, widths: Sequence[int]) -> Ways:
 
 
 def _points(seed: int, count: int, inputs: int) -> Float[Array, "N D"]:
-    import jax
-
     return jax.random.normal(jax.random.split(jax.random.key(seed))[1], (count, inputs))
 
 
 def _network(key: Array, widths: Sequence[int]) -> Callable[[Float[Array, "*N D"]], Any]:
     """Return a tanh network with one output, of an input or of a batch of them."""
-    from train.reproduce import dense
-
     layers = dense.initial(key, widths)
 
     def energy(xs: Any) -> Any:
@@ -129,8 +121,6 @@ def _network(key: Array, widths: Sequence[int]) -> Callable[[Float[Array, "*N D"
 
 def _nested(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
     """Return the weighted sum of v^T H v over the axes, each the derivative of a gradient."""
-    import jax
-    import jax.numpy as jnp
 
     def laplacian(x: Any) -> Any:
         def second(v: Any) -> Any:
@@ -143,9 +133,6 @@ def _nested(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
 
 def _standard(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
     """Return it from one Taylor series of second order along each axis."""
-    import jax
-    import jax.numpy as jnp
-    from jax.experimental.jet import jet
 
     def laplacian(x: Any) -> Any:
         def second(v: Any) -> Any:
@@ -158,7 +145,6 @@ def _standard(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any
 
 def _collapsed(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], Any]:
     """Return it from one series whose second coefficients are summed as they arise: jacreg's."""
-    import jacreg
 
     def laplacian(xs: Any) -> Any:
         return jacreg.laplacian(jacreg.linearize(energy, xs), weights=weights)
@@ -168,8 +154,6 @@ def _collapsed(energy: Callable[[Any], Any], weights: Any) -> Callable[[Any], An
 
 def _planned_bytes(way: Callable[[Any], Any], xs: Any) -> int:
     """Return the bytes of temporary arrays, with every one of them planned by XLA itself."""
-    import jax
-
     lowered = jax.jit(way).lower(xs)
     try:
         compiled = lowered.compile(compiler_options=dict(_NO_LIBRARY))
@@ -181,8 +165,6 @@ def _planned_bytes(way: Callable[[Any], Any], xs: Any) -> int:
 
 def _costs(ways: Ways, xs: Any, batches: Sequence[int]) -> dict[str, float]:
     """Return core milliseconds a datum, the slope over the batches, and the largest error."""
-    import jax
-
     compiled = {
         (name, batch): jax.jit(way).lower(xs[:batch]).compile()
         for name, way in ways.items()

@@ -10,6 +10,7 @@ import numpy as np
 from train import figures as records_of
 from train.figures import pyplot, save
 from train.reproduce import Results, Table, uci
+from train.reproduce.figures import costs
 from train.reproduce.papers.ffjord2019._claims import closed, gaussian_nll
 from train.reproduce.papers.ffjord2019._measure import DIVERGENCES
 from train.reproduce.papers.ffjord2019._plan import KNOWN, OTHERS
@@ -52,8 +53,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the paper's picture of densities, and the cost of a divergence."""
-    from train.reproduce.figures import costs
-
     first = results.settings.first_seed
     found = {
         name: results.arrays(f"plane/{name}", first, str(records_of.DENSITY))

@@ -5,6 +5,13 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
+
+import jacreg
+import models
+from jacreg import eqx as adapter
+from jacreg.flow import FlowSolver, log_density
 from train.reproduce import Asked
 from train.reproduce.signs import all_signs
 from train.reproduce.timing import growth
@@ -26,12 +33,6 @@ def one_probe(asked: Asked, *, dimensions: int, points: int = 32) -> Mapping[str
         in nats; `deviation`: the root mean square of one probe's distance. `broken` leaves
         the divergence out.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-    from jacreg.flow import FlowSolver, log_density
-
     field = random_field(dimensions, (16,), asked.seed)
     solver = FlowSolver("rk4", step_size=0.25)
     xs = jax.random.normal(jax.random.key(asked.seed), (points, dimensions))
@@ -64,11 +65,6 @@ def one_probe(asked: Asked, *, dimensions: int, points: int = 32) -> Mapping[str
 
 def random_field(dimensions: int, hidden: Sequence[int], seed: int) -> Callable[[Any, Any], Any]:
     """Return the field of a `flow` network drawn at random, `(xs [N, D], ts [N]) -> [N, D]`."""
-    import jax
-
-    import models
-    from jacreg import eqx as adapter
-
     network = models.build(
         "flow",
         framework="equinox",
@@ -94,11 +90,6 @@ def cost(
 
     Returns what `growth` returns.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-
     methods = {
         "exact": jacreg.Exact(),
         "automatic": jacreg.Auto(),

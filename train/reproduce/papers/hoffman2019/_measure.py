@@ -2,10 +2,21 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Mapping, Sequence
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax.tree_util import Partial
+
+from train import evaluation
+from train.batches import Batches
+from train.data import Examples
 from train.reproduce import Asked
+from train.reproduce.papers.hoffman2019._images import other_digits
+from train.restore import restore
 
 MANY = 5  # times as many steps of PGD, where more steps are tried
 
@@ -28,15 +39,6 @@ def robustness(
     (the other digits); `margin`, the median distance that the L2 attack of Carlini and Wagner
     finds, and `distances`, all of them; `cells` and their plane.
     """
-    import jax
-    import numpy as np
-
-    from train import evaluation
-    from train.batches import Batches
-    from train.data import Examples
-    from train.reproduce.papers.hoffman2019._images import other_digits
-    from train.restore import restore
-
     trained = {row: restore(asked.runs / "table1" / row / "all" / str(asked.seed)) for row in rows}
     first = trained[rows[0]]
     test = first.dataset.test
@@ -46,8 +48,6 @@ def robustness(
     key = jax.random.key(asked.seed)
 
     def settings(steps: int, scales: Mapping[str, Sequence[float]], count: int) -> Any:
-        import dataclasses
-
         found = {"noise": (), "fgsm": (), "pgd": (), **{k: tuple(v) for k, v in scales.items()}}
         return dataclasses.replace(
             first.config.evaluation, pgd_steps=steps, attack_examples=count, **found
@@ -87,13 +87,6 @@ def robustness(
 
 def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
     """Return PGD's images against one model, for the others to meet."""
-    import jax.numpy as jnp
-    import numpy as np
-    from jax.tree_util import Partial
-
-    from train import evaluation
-    from train.data import Examples
-
     network = model.problem.network
     logits = Partial(network.of_pixels, model.weights)
     pixels, labels = network.pixels(examples.inputs), jnp.asarray(examples.targets)
@@ -102,11 +95,6 @@ def _attack(model: Any, examples: Any, scale: float, key: Any) -> Any:
 
 
 def _distances(network: Any, weights: Any, examples: Any) -> Any:
-    import jax
-    import numpy as np
-
-    from train import evaluation
-
     pixels = network.pixels(examples.inputs)
 
     @jax.jit

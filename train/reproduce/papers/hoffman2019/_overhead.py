@@ -6,8 +6,15 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from train.optimizers import make_optimizer
 from train.reproduce import Asked
 from train.reproduce.timing import timed
+from train.restore import restore
+from train.step import StepKeys, init_state, make_step
 
 _ROUNDS, _STEPS = 15, 10
 
@@ -21,8 +28,6 @@ def overhead(asked: Asked, *, plain: str, penalised: str) -> Mapping[str, Any]:
         `plain_ms` and `penalised_ms`, medians over the rounds, and `ratio`, the median of the
         ratios of neighbours.
     """
-    import numpy as np
-
     steps = [_step(asked.runs / arm / str(asked.seed)) for arm in (plain, penalised)]
     for step in steps:
         step()  # compiled and warm
@@ -37,13 +42,6 @@ def overhead(asked: Asked, *, plain: str, penalised: str) -> Mapping[str, Any]:
 
 def _step(run: Path) -> Callable[[], Any]:
     """Return a call that takes some steps of a finished run's config."""
-    import jax
-    import jax.numpy as jnp
-
-    from train.optimizers import make_optimizer
-    from train.restore import restore
-    from train.step import StepKeys, init_state, make_step
-
     found = restore(run)
     config, problem = found.config, found.problem
     optimizer = make_optimizer(config.optimizer, config.training.steps)

@@ -7,7 +7,9 @@ from pathlib import Path
 
 import numpy as np
 
+from train import figures as drawings
 from train.reproduce import Results, Table
+from train.reproduce.figures import bars, curves
 from train.reproduce.papers.hoffman2019._claims import ACCURACY, NORM, POINTS, USPS
 from train.reproduce.papers.hoffman2019._jobs import (
     ATTACKED,
@@ -112,9 +114,6 @@ def _attacks(results: Results) -> Table:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw table 1, the curves under noise and attacks, distances and decision cells."""
-    from train import figures as drawings
-    from train.reproduce.figures import bars, curves
-
     groups = {
         ("all" if column == "all" else f"{column} a class"): {
             TITLES[row]: POINTS * results.metric(f"table1/{row}/{column}", "test/accuracy")

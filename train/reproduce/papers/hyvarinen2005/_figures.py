@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from train.reproduce import Results, Table, uci
+from train.reproduce.figures import by_dimension, costs, curves, scatter
 from train.reproduce.papers.hyvarinen2005._plan import densities, dimensions
 from train.reproduce.papers.ssm2019._claims import share
 from train.statistics import shown_interval
@@ -49,8 +50,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the theorem, consistency, and error and cost against dimension."""
-    from train.reproduce.figures import by_dimension, costs, curves, scatter
-
     found = zip(results.seeds["theorem"], results.all_arrays("theorem"), strict=True)
     counts = results.stacked("gaussian-model", "counts")[0].tolist()
     sizes = dimensions(results.settings)

@@ -5,8 +5,15 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+import jacreg
+import models
+from jacreg import eqx as adapter
+from train.data import SCORES
+from train.data._densities import mixture_of
 from train.reproduce import Asked
 
 if TYPE_CHECKING:
@@ -26,14 +33,6 @@ def theorem(asked: Asked, *, nodes: int = 40, fields: int = 8) -> Mapping[str, A
         `residual`: the largest distance of the two sides over c; `objective` and `distance`, one
         a network. `broken` leaves the trace out of the objective.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-    import models
-    from jacreg import eqx as adapter
-    from train.data import SCORES
-
     points, weights = quadrature(nodes)
     truth = SCORES["gaussian-mixture"](points)
     constant = 0.5 * float(weights @ np.sum(truth**2, axis=1))
@@ -66,8 +65,6 @@ def theorem(asked: Asked, *, nodes: int = 40, fields: int = 8) -> Mapping[str, A
 
 def quadrature(nodes: int) -> tuple[Float[np.ndarray, "N 2"], Float[np.ndarray, " N"]]:
     """Return points and weights whose sum is the mean over `gaussian-mixture` in the plane."""
-    from train.data._densities import mixture_of
-
     places, shares = np.polynomial.hermite_e.hermegauss(nodes)
     shares = shares / shares.sum()
     grid = np.stack(np.meshgrid(places, places), axis=-1).reshape(-1, 2)
@@ -97,11 +94,6 @@ def gaussian_model(
         over `draws` samples of the distance from the density's P, by the size of the sample, and
         `exponent`, its slope in logarithms. `broken` leaves the trace out of the objective.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-
     rng = np.random.default_rng(asked.seed)
     places = np.arange(dimensions)
     covariance = correlation ** np.abs(places[:, None] - places)

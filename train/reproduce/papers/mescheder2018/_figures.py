@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from train.figures import pyplot, save
 from train.reproduce import Results
 from train.reproduce.papers.mescheder2018._dirac import (
     CRITICAL,
@@ -38,8 +39,6 @@ def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
 
 
 def _paths(results: Results, path: Path) -> None:
-    from train.figures import pyplot, save
-
     arrays = results.all_arrays("paths")
     panels = {
         "no penalty, simultaneous": [found["regularised"][:, 0] for found in arrays],
@@ -64,8 +63,6 @@ def _paths(results: Results, path: Path) -> None:
 
 
 def _eigenvalues(results: Results, path: Path) -> None:
-    from train.figures import pyplot, save
-
     found = results.arrays("eigenvalues", 0)
     figure, (plane, rates) = pyplot().subplots(1, 2, figsize=(10.5, 3.8), layout="constrained")
     fine = np.linspace(0, GAMMAS[-1], 2001)

@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from train.reproduce import Results, Table
+from train.reproduce.figures import Drawn, bars, curves, scatter
 from train.reproduce.papers.novak2018._claims import pairs, ratios
 from train.reproduce.papers.novak2018._jobs import ACTIVATIONS, BATCHES, LABELS, grid
 from train.statistics import shown_interval, student_interval
@@ -48,8 +49,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw norm and transitions against gap, the norms of the settings, error by norm."""
-    from train.reproduce.figures import Drawn, bars, curves, scatter
-
     true = grid(["true"])
     families = {arm: pairs(results, [arm], "norm") for arm in grid()}
     penalised = {

@@ -4,9 +4,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Literal
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+from train.data import load
 from train.reproduce import Asked
+from train.reproduce.papers.novak2018._networks import Recipe, fit, measured
+from train.sections import Data
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
@@ -38,11 +43,6 @@ def train_family(
     by the true labels; `transitions` how often a hidden relu turns on or off along an ellipse
     through three test points of different classes.
     """
-    import jax
-    import jax.numpy as jnp
-
-    from train.reproduce.papers.novak2018._networks import Recipe, fit, measured
-
     (xs, ys), (test_xs, test_ys), classes = split(train_examples, test_examples, asked.seed)
     if labels == "random":
         ys = np.random.default_rng([asked.seed, 1]).integers(0, classes, len(ys))
@@ -85,8 +85,6 @@ def train_family(
 
 def closed_paths(xs: Float[Array, "N D"], ys: Int[np.ndarray, " N"], seed: int) -> Any:
     """Return ellipses `[P, T, D]`, each through three points of different classes."""
-    import jax.numpy as jnp
-
     rng = np.random.default_rng([seed, 2])
     corners: list[list[int]] = []
     while len(corners) < _PATHS:
@@ -101,9 +99,6 @@ def closed_paths(xs: Float[Array, "N D"], ys: Int[np.ndarray, " N"], seed: int) 
 
 def split(train: int, test: int, seed: int) -> Any:
     """Return `(xs, ys)` of two parts of 5000 MNIST digits, and the number of classes."""
-    from train.data import load
-    from train.sections import Data
-
     whole = load(Data(name="mnist-5k"))
     xs = np.concatenate([whole.train.inputs, whole.test.inputs]).astype(np.float32) / 255
     ys = np.concatenate([np.asarray(whole.train.targets), np.asarray(whole.test.targets)])

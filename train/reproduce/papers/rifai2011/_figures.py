@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from train.reproduce import Results, Table
+from train.reproduce.figures import bars, curves
 from train.reproduce.papers.rifai2011._jobs import LARGE, NORM, ROWS, SATURATION
 from train.statistics import shown_interval
 
@@ -59,8 +60,6 @@ def _places(results: Results, start: str) -> list[float]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the contraction curves, the spectra, and table 1."""
-    from train.reproduce.figures import bars, curves
-
     groups = {
         row.title: {
             "norm(J)_F": results.metric(arm, NORM),

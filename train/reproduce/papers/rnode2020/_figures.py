@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 
 from train.reproduce import Results, Table
+from train.reproduce.figures import curves, scatter
 from train.reproduce.papers.rnode2020._effort import curve
 from train.statistics import shown_rounded
 
@@ -56,8 +57,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw the paper's figure and what belongs to it."""
-    from train.reproduce.figures import curves, scatter
-
     points: dict[str, tuple[Any, Any]] = {}
     for arm in _planar(results):
         lines = [line for seed in results.seeds[arm] for line in results.lines(arm, seed)]

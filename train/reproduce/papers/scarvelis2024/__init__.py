@@ -18,6 +18,7 @@ from train.reproduce import (
     mean,
     measurement,
 )
+from train.reproduce.figures import curves
 from train.reproduce.papers.scarvelis2024._measure import denoise_ball, soft_threshold
 from train.statistics import shown_interval
 
@@ -138,8 +139,6 @@ def _tables(results: Results) -> Sequence[Table]:
 
 
 def _figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
-    from train.reproduce.figures import curves
-
     found = []
     for dimensions in (2, 5):
         lines: dict[str, tuple[Any, Any]] = {}

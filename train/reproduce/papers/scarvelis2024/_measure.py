@@ -6,9 +6,12 @@ import math
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
-from train.reproduce import Asked
+import jacreg
+from train.reproduce import Asked, dense
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -41,11 +44,6 @@ def denoise_ball(
     n eta / (radius^n - 1). `surrogate_ratio` is the mean of (norm(J_g)^2 + norm(J_h)^2) / 2 over
     that of norm(J_f), both exact: 1 at the best factorisation.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-    from train.reproduce import dense
 
     def inner(layers: Any) -> Callable[[Any], Any]:
         return lambda xs: dense.outputs(layers["inner"], xs, "relu")
@@ -121,12 +119,6 @@ def soft_threshold(
     The minimum of norm(W - A)_F^2 / 2 + eta norm(W)_* has the singular vectors of A and the
     singular values max(s - eta, 0).
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-    from train.reproduce import dense
-
     size = 8
     values = np.linspace(2.0, 0.1, size)
     rng = np.random.default_rng([asked.seed, 3])
@@ -172,9 +164,6 @@ def points(
     Half lie within radius 1.25. The weights' mean is radius^D: a weighted mean is an integral in
     units of the unit ball's volume.
     """
-    import jax
-    import jax.numpy as jnp
-
     way_key, radius_key = jax.random.split(key)
     ways = jax.random.normal(way_key, (count, dimensions))
     ways /= jnp.linalg.norm(ways, axis=1, keepdims=True)
@@ -188,6 +177,4 @@ def points(
 
 
 def _indicator(xs: Array) -> Array:
-    import jax.numpy as jnp
-
     return (jnp.sum(xs**2, 1) <= 1).astype(xs.dtype)

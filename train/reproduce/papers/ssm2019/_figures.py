@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 
 from train.reproduce import Results, Table
+from train.reproduce.figures import bars, by_dimension, costs
 from train.reproduce.papers.ssm2019._claims import share
 from train.reproduce.papers.ssm2019._measure import LOSSES
 from train.reproduce.papers.ssm2019._plan import SLICED, dimensions
@@ -67,8 +68,6 @@ def tables(results: Results) -> Sequence[Table]:
 
 def figures(results: Results, folder: Path) -> Sequence[tuple[str, str]]:
     """Draw error and cost against dimension, and the tables' objectives."""
-    from train.reproduce.figures import bars, by_dimension, costs
-
     sizes = dimensions(results.settings)
     errors = {
         loss: (

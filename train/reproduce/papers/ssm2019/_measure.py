@@ -5,11 +5,20 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 
+import jacreg
+import models
+from jacreg import eqx as adapter
+from train.data import load
+from train.data._densities import mixture_of
 from train.reproduce import Asked
 from train.reproduce.signs import all_signs
 from train.reproduce.timing import growth
+from train.sections import Data
+from train.tasks._score_losses import LINEARISED, Matching
 
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
@@ -28,10 +37,6 @@ def slices(asked: Asked, *, dimensions: int, points: int = 64) -> Mapping[str, f
         variance over slices, a mean over points. `broken` leaves the Jacobian out of the
         sliced losses.
     """
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
 
     @jax.jit
     def values(xs: Array, signs: Array) -> tuple[Array, Array, Array]:
@@ -64,20 +69,12 @@ def slices(asked: Asked, *, dimensions: int, points: int = 64) -> Mapping[str, f
 
 def draw_mixture(points: int, dimensions: int, seed: int) -> Float[np.ndarray, "N D"]:
     """Return draws of the built-in `gaussian-mixture`."""
-    from train.data import load
-    from train.sections import Data
-
     options = {"num_examples": points, "num_test": 1, "dimensions": dimensions, "seed": seed}
     return np.asarray(load(Data(name="gaussian-mixture", options=options)).train.inputs)
 
 
 def mixture_score(dimensions: int) -> Callable[[Any], Any]:
     """Return the score of `gaussian-mixture` as a function that JAX differentiates."""
-    import jax
-    import jax.numpy as jnp
-
-    from train.data._densities import mixture_of
-
     means, weights = (jnp.asarray(each, jnp.float32) for each in mixture_of(dimensions, 3, 2.0))
 
     def score(xs: Any) -> Any:
@@ -113,8 +110,6 @@ def cost(
 
 def compiled(name: str, dimensions: int, seed: int, width: int, batch: int) -> Callable[[], Any]:
     """Return a call of the compiled gradient of one loss in the network's parameters."""
-    import jax
-
     step, arguments = gradient(name, dimensions, seed, width, batch)
     ready = jax.jit(step).lower(*arguments).compile()
     jax.block_until_ready(ready(*arguments))
@@ -125,14 +120,6 @@ def gradient(
     name: str, dimensions: int, seed: int, width: int, batch: int
 ) -> tuple[Callable[..., Any], tuple[Any, ...]]:
     """Return the gradient of one loss in the network's parameters, and what it is called with."""
-    import jax
-    import jax.numpy as jnp
-
-    import jacreg
-    import models
-    from jacreg import eqx as adapter
-    from train.tasks._score_losses import LINEARISED, Matching
-
     key = jax.random.key(seed)
     network = models.build(
         "score_mlp", framework="equinox", key=key, input_shape=(dimensions,), hidden=(width, width)
