@@ -15,8 +15,9 @@ import types
 import typing
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
+T = TypeVar("T")
 REQUIRED = inspect.Parameter.empty
 NO_KEY = "no key"  # in a field's metadata: it is no key of a table
 
@@ -36,6 +37,11 @@ class Key:
     expect: Expect
     default: Any
     annotation: Any = None
+
+    def mark(self, kind: type[T]) -> T | None:
+        """Return what the annotation is marked with of a kind, None where it is not."""
+        marks = getattr(self.annotation, "__metadata__", ())
+        return next((each for each in marks if isinstance(each, kind)), None)
 
 
 def _range(what: str, least: float | None, above: float | None, most: float | None) -> str:
@@ -187,14 +193,9 @@ def expected(annotation: Any) -> Expect:
         if isinstance(extra, tuple):
             return string(extra)
     origin, arguments = typing.get_origin(annotation), typing.get_args(annotation)
-    if annotation is bool:
-        return boolean()
-    if annotation is int:
-        return integer()
-    if annotation is float:
-        return number()
-    if annotation is str:
-        return string()
+    for kind, expect in ((bool, boolean), (int, integer), (float, number), (str, string)):
+        if annotation is kind:
+            return expect()
     if origin is Literal:
         return string(arguments)
     if origin in (list, tuple) or getattr(origin, "__name__", "") == "Sequence":

@@ -10,7 +10,7 @@ from typing import Any
 
 from models._networks import NETWORKS
 from train.data import BUILTINS
-from train.expect import REQUIRED, Key, keys_of
+from train.expect import REQUIRED, Key, keys_of, string
 from train.methods import METHODS
 from train.named import Choice, Named
 from train.networks import model_keys
@@ -84,10 +84,8 @@ def _options(keys: Mapping[str, Key]) -> list[str]:
 
 def _accepted(key: Key) -> str:
     """Return what a key accepts; where that is a row of a registry, the names of its rows."""
-    for extra in getattr(key.annotation, "__metadata__", ()):
-        if isinstance(extra, Choice):
-            return "one of " + ", ".join(f'"{name}"' for name in extra.registry)
-    return key.expect.what
+    choice = key.mark(Choice)
+    return key.expect.what if choice is None else string(choice.registry).what
 
 
 def _default(value: Any) -> str:

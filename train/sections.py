@@ -10,9 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
-from train.expect import NO_KEY, boolean, either, integer, number, sequence, string
+from train.expect import NO_KEY, either, integer, number, sequence, string
 from train.named import Named, Row
 
 if TYPE_CHECKING:
@@ -22,7 +22,6 @@ NUMBERS = either(number(), sequence(number()))
 SCALES = either(number(above=0), sequence(number(above=0)))
 RADII = sequence(number(above=0))
 LEVELS = sequence(number(above=0, most=1))
-PRECISIONS = ("float32", "bfloat16")
 CONSTANT = Named("constant")
 # What Python gives in place of a name: no key, and in no file.
 _NO_KEY: Mapping[str, Any] = {NO_KEY: True}
@@ -57,8 +56,8 @@ class Data:
     image_column: str | None = None
     label_column: str | None = None
     pixel_range: Annotated[tuple[float, float] | None, sequence(number(), 2)] = None
-    image_axes: Annotated[str | None, string(("HWC", "CHW"))] = None
-    background: Annotated[str | None, string(("white", "black"))] = None
+    image_axes: Literal["HWC", "CHW"] | None = None
+    background: Literal["white", "black"] | None = None
     test_fraction: Annotated[float, number(above=0, most=0.9)] = 0.2
     options: Mapping[str, Any] = field(default_factory=dict)
     given: Any = field(default=None, compare=False, repr=False, metadata=_NO_KEY)
@@ -109,7 +108,7 @@ class Penalty:
     every: Annotated[int, integer(least=1)] = 1
     probability: Annotated[float, number(above=0, most=1)] = 1.0
     fraction: Annotated[float, number(above=0, most=1)] = 1.0
-    statistics: Annotated[str, string(("held", "batch", "running"))] = "held"
+    statistics: Literal["held", "batch", "running"] = "held"
     options: Mapping[str, Any] = field(default_factory=dict)
     given: Callable[..., Any] | None = field(
         default=None, compare=False, repr=False, metadata=_NO_KEY
@@ -150,8 +149,8 @@ class Training:
     eval_every: Annotated[int, integer(least=0)] = 0
     checkpoint_every: Annotated[int, integer(least=0)] = 500
     accumulate: Annotated[int, integer(least=1)] = 1
-    remat: Annotated[bool, boolean()] = False
-    precision: Annotated[str, string(PRECISIONS)] = "float32"
+    remat: bool = False
+    precision: Literal["float32", "bfloat16"] = "float32"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -169,7 +168,7 @@ class Evaluation:
     """
 
     batch_size: Annotated[int, integer(least=1)] = 500
-    jacobian: Annotated[bool, boolean()] = True
+    jacobian: bool = True
     jacobian_examples: Annotated[int, integer(least=0)] = 0
     noise: Annotated[tuple[float, ...], LEVELS] = (0.1, 0.2, 0.3)
     fgsm: Annotated[tuple[float, ...], LEVELS] = (0.1,)
@@ -177,7 +176,7 @@ class Evaluation:
     certified: Annotated[tuple[float, ...], RADII] = ()
     pgd_steps: Annotated[int, integer(least=1)] = 20
     attack_examples: Annotated[int, integer(least=0)] = 1000
-    decision_cells: Annotated[bool, boolean()] = True
+    decision_cells: bool = True
 
 
 @dataclass(frozen=True, kw_only=True)

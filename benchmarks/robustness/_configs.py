@@ -18,7 +18,7 @@ from typing import Any, NamedTuple
 from benchmarks.robustness._records import ROOT
 from train import data, methods, networks, optimizers, penalties, schedules, tasks
 from train.__main__ import main
-from train.config import REGISTRIES
+from train.config import OPTIONS
 from train.expect import keys_of
 from train.loop import Loop
 from train.sections import SECTIONS
@@ -77,7 +77,7 @@ def known_keys(tables: dict[str, Any]) -> list[str]:
     paths = []
     for section, kind in SECTIONS.items():
         own = [key for key in keys_of(kind) if key != "options"]
-        options = REGISTRIES.options.get(section)
+        options = OPTIONS.get(section)
         table = tables.get(section, {})
         if section == "penalty":
             for index, each in enumerate(table):

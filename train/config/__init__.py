@@ -6,4 +6,4 @@ from train.config._load import load as load
 from train.config._parse import GIVEN as GIVEN
 from train.config._parse import parse as parse
 from train.config._parse import resolved as resolved
-from train.config._registries import REGISTRIES as REGISTRIES
+from train.config._registries import OPTIONS as OPTIONS

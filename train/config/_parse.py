@@ -8,10 +8,11 @@ from contextlib import contextmanager
 from dataclasses import replace
 from typing import Annotated, Any, TypeVar
 
-from train.config._registries import REGISTRIES
+from train.config._registries import CHOICES, NAMES, OPTIONS
 from train.errors import ConfigError, shown
 from train.expect import REQUIRED, Expect, Key, keys_of, nearest, string
 from train.named import Choice, Named, Row
+from train.networks import completed
 from train.own import is_target
 from train.sections import SECTIONS, Config, Data, Experiment, Model, Optimizer, Penalty
 
@@ -111,7 +112,7 @@ def _checked(section: Any) -> Any:
     elif isinstance(section, Data):
         _check_data(section)
     elif isinstance(section, Model):
-        return REGISTRIES.completed(section)
+        return completed(section)
     return section
 
 
@@ -143,7 +144,7 @@ def _section(section: type[T], table: Any, path: str, name: str) -> T:
     keys.pop("options", None)
     if section is Model and "target" in table:
         return _own_model(table, keys, path)
-    option_keys = REGISTRIES.options.get(name)
+    option_keys = OPTIONS.get(name)
     if option_keys is None:
         return section(**_values(table, keys, path))
     further: dict[str, Key] = {}
@@ -151,7 +152,7 @@ def _section(section: type[T], table: Any, path: str, name: str) -> T:
         further = option_keys(_value(table["name"], keys["name"], f"{path}.name"))
     elif keys["name"].default is REQUIRED:
         raise _missing("name", keys["name"], path)
-    rows = REGISTRIES.names.get(name, ())
+    rows = NAMES.get(name, ())
     values = _values(
         table,
         {**further, **keys},
@@ -209,7 +210,7 @@ def _values(
 
 
 def _value(value: Any, key: Key, path: str) -> Any:
-    choice = _choice(key)
+    choice = key.mark(Choice)
     if choice is not None:
         return _named(value, choice, path)
     try:
@@ -238,20 +239,12 @@ def _missing(name: str, key: Key, path: str) -> ConfigError:
 
 def _filled(key: Key) -> Key:
     """Put the registry in whose name a key is marked with."""
-    for extra in getattr(key.annotation, "__metadata__", ()):
-        if isinstance(extra, Row) and extra.registry in REGISTRIES.choices:
-            choice = REGISTRIES.choices[extra.registry]
-            return replace(key, annotation=Annotated[Named, choice])
-        if isinstance(extra, Row):
-            return replace(key, expect=string(REGISTRIES.names[extra.registry]))
-    return key
-
-
-def _choice(key: Key) -> Choice | None:
-    for extra in getattr(key.annotation, "__metadata__", ()):
-        if isinstance(extra, Choice):
-            return extra
-    return None
+    row = key.mark(Row)
+    if row is None:
+        return key
+    if row.registry in CHOICES:
+        return replace(key, annotation=Annotated[Named, CHOICES[row.registry]])
+    return replace(key, expect=string(NAMES[row.registry]))
 
 
 def _named(value: Any, choice: Choice, path: str) -> Named:

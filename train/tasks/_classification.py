@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jax
 import numpy as np
@@ -13,7 +13,7 @@ import optax
 import jacreg
 from train import evaluation, figures, records
 from train.errors import ConfigError
-from train.expect import number, string
+from train.expect import number
 from train.methods import Resolver
 from train.networks import build_model
 from train.objective import penalised, supervised
@@ -34,7 +34,7 @@ def classification(
     dataset: Dataset,
     *,
     label_smoothing: Annotated[float, number(least=0, most=0.99)] = 0.0,
-    loss: Annotated[str, string(("cross_entropy", "lipschitz_margin"))] = "cross_entropy",
+    loss: Literal["cross_entropy", "lipschitz_margin"] = "cross_entropy",
     margin: Annotated[float, number(least=0)] = 0.0,
     temperature: Annotated[float, number(above=0)] = 1.0,
 ) -> Problem:

@@ -10,7 +10,7 @@ import dataclasses
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -19,7 +19,7 @@ import optax
 
 from train import evaluation, figures, records
 from train.errors import ConfigError, DivergedError
-from train.expect import integer, number, string
+from train.expect import integer, number
 from train.networks import BuiltModel, build_model
 from train.objective import Pass, penalised
 from train.own import keyed
@@ -42,7 +42,7 @@ def equilibrium(
     setting: Setting,
     dataset: Dataset,
     *,
-    on_failure: Annotated[str, string(("stop", "continue"))] = "stop",
+    on_failure: Literal["stop", "continue"] = "stop",
     evaluation_tolerance: Annotated[float | None, number(above=0)] = None,
     evaluation_max_steps: Annotated[int | None, integer(least=1)] = None,
     quick_examples: Annotated[int, integer(least=1)] = 500,
