@@ -203,6 +203,41 @@ class TestResuming:
         assert (tmp_path / "figures" / "curves.png").exists()
 
     @pytest.mark.usefixtures("undrawn")
+    @pytest.mark.parametrize("jax_was", [None, "0.4.1"])
+    def test_other_numbers_of_the_same_checkpoint_are_told(self, whole, tmp_path, capsys, jax_was):
+        """As after a death during the final evaluation, on what computes otherwise."""
+        shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+        (tmp_path / "summary.json").unlink()
+        *before, last = lines(tmp_path)
+        accuracy = last["test/accuracy"]
+        last["test/accuracy"] = 0.25
+        text = "".join(json.dumps(each) + "\n" for each in (*before, last))
+        (tmp_path / "metrics.jsonl").write_text(text)
+        environment = records.read_json(tmp_path / "environment.json")
+        if jax_was is not None:
+            environment["versions"]["jax"] = jax_was
+        records.write_json(tmp_path / "environment.json", environment)
+        assert run(tiny(), tmp_path)["metrics"] == whole[1]["metrics"]
+        (told,) = [line for line in capsys.readouterr().out.splitlines() if "other numbers" in line]
+        assert told.startswith("tiny: the checkpoint of step 30 gives other numbers")
+        assert f"test/accuracy {100 * accuracy:.2f} % in place of 25.00 %." in told
+        assert "test/loss" not in told
+        changed = f"versions.jax: {jax_was} -> {jax.__version__}"
+        assert ("no record says" if jax_was is None else changed) in told
+        assert (tmp_path / "metrics.jsonl").read_text() == text
+
+    @pytest.mark.usefixtures("undrawn")
+    def test_what_training_rounded_otherwise_is_not_told(self, whole, tmp_path, capsys):
+        shutil.copytree(whole[0], tmp_path, dirs_exist_ok=True)
+        (tmp_path / "summary.json").unlink()
+        *before, last = lines(tmp_path)
+        last["test/loss"] *= 1.002
+        text = "".join(json.dumps(each) + "\n" for each in (*before, last))
+        (tmp_path / "metrics.jsonl").write_text(text)
+        run(tiny(), tmp_path)
+        assert "other numbers" not in capsys.readouterr().out
+
+    @pytest.mark.usefixtures("undrawn")
     @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
     def test_a_signal_writes_a_checkpoint_and_leaves(self, whole, tmp_path, monkeypatch, number):
         take = loop.Loop._rows

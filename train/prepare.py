@@ -18,6 +18,7 @@ from train.errors import WorkdirError
 from train.loop import Loop
 from train.optimizers import first_steps
 from train.own import described
+from train.tables import flat
 from train.tasks import make_problem
 from train.workdir import record_config
 
@@ -28,6 +29,10 @@ if TYPE_CHECKING:
     from train.problem import Problem
     from train.progress import Reporter
     from train.sections import Config
+
+
+# What `environment.json` says of where a run computes.
+_WHERE = ("python", "platform", "versions", "device", "commit")
 
 
 @dataclass(frozen=True)
@@ -94,15 +99,21 @@ def prepare(
     return Prepared(started, config, dataset, problem, loop)
 
 
-def record(prepared: Prepared, workdir: Path) -> None:
+def record(prepared: Prepared, workdir: Path) -> list[str]:
     """Write `environment.json` and `config.toml` of a run that begins or goes on.
+
+    Returns:
+        What has changed of where it computes since it was here last, `what: old -> new`.
 
     Raises:
         WorkdirError: it was begun with other data, another model or another optimiser.
     """
     found = begun_alike(prepared, workdir)
+    before = records.read_json(workdir / records.ENVIRONMENT) or {}
     records.write_json(workdir / records.ENVIRONMENT, found)
     record_config(workdir, prepared.config)
+    old, new = (flat({key: each[key] for key in _WHERE if key in each}) for each in (before, found))
+    return [f"{key}: {old[key]} -> {new.get(key)}" for key in old if old[key] != new.get(key)]
 
 
 def begun_alike(prepared: Prepared, workdir: Path) -> dict[str, Any]:

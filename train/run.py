@@ -29,6 +29,7 @@ from train.parallel import join_hosts, make_mesh
 from train.precision import check_precision
 from train.prepare import Prepared, check_own_file, prepare, record
 from train.progress import Reporter, shown_metric
+from train.repeated import other_numbers
 from train.workdir import check_free, continued, locked
 
 if TYPE_CHECKING:
@@ -97,7 +98,7 @@ def run_for_weights(
     if workdir is None:
         with _one_message("the run"):
             prepared = prepare(config, mesh, None, reporter, debug)
-            ended = _train(prepared, None, reporter, Interrupt(), False)
+            ended = _train(prepared, None, reporter, Interrupt(), False, [])
         show(reporter, ended.summary)
         return ended
     return _run(config, mesh, workdir, reporter, pictures, debug)
@@ -131,8 +132,8 @@ def _run(
             reporter.say(f"{reporter.title}: goes on with other devices: {'; '.join(moved)}")
         with _one_message(workdir), Interrupt() as interrupt:
             prepared = prepare(config, mesh, workdir, reporter, debug)
-            record(prepared, workdir)
-            ended = _train(prepared, workdir, reporter, interrupt, pictures)
+            moved = [*moved, *record(prepared, workdir)]
+            ended = _train(prepared, workdir, reporter, interrupt, pictures, moved)
         show(reporter, ended.summary)
         reporter.say(f"{reporter.title}: records, checkpoints and figures are in {workdir}")
         return ended
@@ -167,6 +168,7 @@ def _train(
     reporter: Reporter,
     interrupt: Interrupt,
     pictures: bool,
+    moved: list[str],
 ) -> Ended:
     config, problem, loop = prepared.config, prepared.problem, prepared.loop
     base = {"experiment": config.experiment.name, "seed": config.experiment.seed}
@@ -174,6 +176,8 @@ def _train(
         with reporter:
             state = loop.run(interrupt)
             reporter.say(f"{reporter.title}: evaluating")
+            if notice := other_numbers(loop, state, moved):
+                reporter.say(f"{reporter.title}: {notice}")
             final = problem.evaluate(state.params, state.model_state, True)
         metrics = loop.phase_metrics() | final
         remark = problem.check(loop.step, metrics)
