@@ -41,7 +41,6 @@ class Batches:
         """Yield `(inputs, targets, mask)`, all of one size; the mask is False on padding.
 
         Args:
-            examples: what to go through.
             what: is measured on them, for who watches; a batch is done when the next is asked for.
         """
         size = rows_that_divide(min(self.size, len(examples)), self.mesh)
@@ -63,8 +62,6 @@ class Batches:
 
         Args:
             measure: `(inputs, targets, batch number) -> {name: [batch]}`, jitted.
-            examples: what to average over.
-            what: is measured, for who watches.
         """
         sums: dict[str, float] = {}
 

@@ -41,8 +41,6 @@ class Checkpoints:
         """Write a checkpoint and drop all but the newest `keep`.
 
         Args:
-            step: of the checkpoint.
-            tree: what it holds.
             recorded: whether the line of metrics of this step is written.
 
         Raises:

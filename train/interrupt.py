@@ -35,11 +35,8 @@ class Terminated(KeyboardInterrupt):
 class Interrupt:
     """While entered, the first of the signals asks the run to stop; a second one acts as usual.
 
-    The first one raises `Stop` where it comes; inside `deferred` it is only remembered, in
-    `received`, for the loop to act on.
-
-    An exception that a signal raises while Python is in a finaliser or in a callback of its garbage
-    collector (JAX has one) is printed and dropped there: then the signal is sent once more.
+    The first one raises `Stop` where it comes (`sent_again` where that is dropped); inside
+    `deferred` it is only remembered, in `received`, for the loop to act on.
     """
 
     signals = (signal.SIGINT, signal.SIGTERM)

@@ -37,7 +37,6 @@ def explain(
 
     Args:
         gradient: `(params, state, xs, targets, keys, step) -> ((loss, Outcome), grads)`.
-        params, state, xs, targets, rest: of the step.
 
     The program is run again, one primitive at a time: slow, and the reason why it takes --debug.
     """

@@ -58,10 +58,6 @@ _FIXED: Mapping[str, Callable[..., Any]] = {
 def make_method(named: Named, path: str = "") -> Any:
     """Return the method object; its constructor checks the options.
 
-    Args:
-        named: from the config.
-        path: its key there.
-
     Raises:
         ValueError, TypeError: an option is out of range.
     """
@@ -126,7 +122,6 @@ class Resolver:
         """Return the method; one that was deferred is made for the function and this quantity.
 
         Args:
-            method: from `make_method`.
             quantity: as for `jacreg.color`.
             statistics: those of the penalty.
 

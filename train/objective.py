@@ -136,13 +136,7 @@ class Objective:
 
 
 def penalised(forward: Forward, terms: Sequence[Term], splits: bool = False) -> Objective:
-    """Return the objective of a task's pass with these terms.
-
-    Args:
-        forward: the task's pass.
-        terms: from `make_terms`.
-        splits: losses and state of a pass are those of its rows one by one, without metrics.
-    """
+    """Return the objective of a task's pass with these terms."""
     return Objective(forward, tuple(terms), splits)
 
 

@@ -62,9 +62,6 @@ def prepare(
     """Return the run of a config; nothing is written.
 
     Args:
-        config: of the run.
-        mesh: from `make_mesh`.
-        workdir, reporter, debug: of the loop.
         dataset: of the config, where it is at hand.
 
     Raises:

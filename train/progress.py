@@ -36,9 +36,6 @@ class Reporter:
         """Prepare.
 
         Args:
-            title: of the run.
-            steps: in all.
-            quiet: show nothing.
             estimates: whether the bar tells the time that is left, by the steps.
         """
         self.title = title

@@ -10,12 +10,7 @@ import jax
 
 
 def rearranged(call: Callable[[Any], Any], xs: Any) -> str:
-    """Return a sentence with the expression of `x`, the inputs, that a model takes; "" for none.
-
-    Args:
-        call: the model on a batch.
-        xs: a batch that it does not take.
-    """
+    """Return a sentence with the expression of `x`, the inputs, that a model takes; "" for none."""
     for said, shape in _candidates(tuple(xs.shape)):
         if takes(call, shape, xs.dtype):
             return f" It takes {said}, where x are the inputs."

@@ -49,11 +49,9 @@ def run(
     """Train, evaluate and report, or go on where an earlier run of the same config stopped.
 
     Args:
-        config: of the run.
         workdir: its folder. With several hosts the first one's; the others write nothing.
         debug: where a loss or gradient is not finite, say what made it.
         pictures: draw the figures; without, their arrays are there all the same.
-        quiet: show nothing.
 
     Returns:
         The summary, as in `summary.json`.

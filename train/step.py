@@ -91,14 +91,7 @@ def make_step(
     """Return the pure step `(state, xs, targets, keys) -> state`.
 
     Where the objective says that its pass failed (`Outcome.usable`), parameters, model and
-    optimiser stay as they are; the step counts.
-
-    Args:
-        objective: of a `Problem`.
-        optimizer: of the run.
-        accumulate: parts of the batch that take turns, see `train.memory`.
-        remat: keep little of the forward pass for the backward pass, see `train.memory`.
-        mesh: the devices that share the rows of a batch.
+    optimiser stay as they are; the step counts. `accumulate` and `remat`: see `train.memory`.
     """
     if remat:
         objective = rematerialised(objective)
@@ -145,9 +138,7 @@ def make_training_step(
     call, but XLA runs convolutions inside a loop on one CPU core, 2.5 times slower.)
 
     Args:
-        step: from `make_step`.
         prepare: raw rows of the examples to `(xs, targets)`.
-        mesh: the devices that share the rows of a batch.
 
     The step takes the examples `order[state.step - first]`. The keys are arguments, so
     that all seeds run one program.

@@ -62,9 +62,6 @@ class Term:
         """Return the batch mean, reweighted at the steps that count and 0 at the others.
 
         Args:
-            sources: of the pass.
-            key: of the term at this step.
-            step: on the device.
             due: `self.due(step)` where it is known as the program is made, so that the program of
                 a step that does not count has no penalty in it.
         """
@@ -95,8 +92,6 @@ def make_terms(
     """Return the terms with a weight; one of weight 0 costs nothing and is left out.
 
     Args:
-        penalties: `[[penalty]]` of the config.
-        steps: length of training, for the schedules.
         coupled: in training mode the model's rows depend on each other (BatchNorm).
         offers: the sources that the task's forward pass can make.
         resolve: makes a method that depends on the task's function, such as a colouring: a

@@ -27,10 +27,6 @@ _PLAIN_NAME = frozenset("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ012
 def parse(tables: Mapping[str, Any], source: str) -> Config:
     """Return the config that the parsed TOML `tables` say.
 
-    Args:
-        tables: what `tomllib` gives.
-        source: where it came from, for messages.
-
     Raises:
         ConfigError: keys are unknown, missing, mistyped or out of range; all of them are named.
     """

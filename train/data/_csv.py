@@ -59,7 +59,6 @@ def read_csv(path: Path, kept: Sequence[int] | None = None) -> Table:
     Blank lines are skipped, cells may stand in double quotes, the text is UTF-8.
 
     Args:
-        path: of the file.
         kept: positions of the columns to keep, from 0; the others may hold anything.
             None for all.
 

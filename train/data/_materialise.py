@@ -23,7 +23,6 @@ def materialise(splits: Any, name: str, options: Data) -> Dataset:
     Args:
         splits: a `datasets.DatasetDict`.
         name: what messages and records call it.
-        options: `[data]` of the config.
 
     Raises:
         DataError: a split or a column is missing or ambiguous, images cannot be read (see

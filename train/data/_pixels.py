@@ -64,7 +64,6 @@ def range_of(
 
     Args:
         arrays: all pictures, of one dtype.
-        asked: `data.pixel_range`.
         where: the data set and its column, for messages.
 
     Raises:

@@ -141,12 +141,6 @@ def pgd(
     Args:
         logits: a function of pixels; `jax.tree_util.Partial(fn, weights)` serves other weights
             and further batches with the same program.
-        pixels, labels: what is attacked.
-        epsilon: radius of the ball.
-        steps: of ascent.
-        key: for the start.
-        bounds: least and largest value of an input.
-        ball: of the norm.
     """
     logits = logits if isinstance(logits, Partial) else Partial(logits)
     epsilon = epsilon * ball.within

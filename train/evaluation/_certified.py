@@ -36,12 +36,7 @@ def certified(
 
     Args:
         model: the classifier; radii are in the units of `model.pixels`.
-        weights: its own.
         lipschitz: a bound of `pixels -> logits` in the l2 norm.
-        examples: the test set.
-        config: radii, steps and how many are attacked.
-        key: for the attacks' starts.
-        batches: how to go through examples.
 
     Raises:
         CertificateError: an attack within the radius changed a prediction that was certified.

@@ -25,7 +25,6 @@ def plane(
     """Return a square grid of points in the plane through three images.
 
     Args:
-        corners: the three images.
         resolution: points along a side.
 
     Returns:
@@ -94,10 +93,7 @@ def cells_of_a_classifier(
     """Return the cells through the first examples of three classes, with `labels` and `names`.
 
     Args:
-        model, weights: as the evaluation sees them.
         examples: in the order of axes that the model takes.
-        classes: their names.
-        resolution, batch_size: of `decision_cells`.
         axes: that order as positions in N, H, W, C; None where it is that.
 
     Returns:

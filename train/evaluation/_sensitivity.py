@@ -25,7 +25,6 @@ def sensitivity(
     """Return the record of a trained classifier's Jacobians at its first test examples.
 
     Args:
-        model, weights: as the evaluation sees them.
         examples: of the test split, in the order of axes that the model takes.
         axes: that order as positions in N, H, W, C; None where it is that.
 

@@ -54,9 +54,6 @@ def against_steps(
     """Give a panel of curves its title and scales.
 
     Args:
-        axis: of the panel.
-        title: the metric's name.
-        values: all that it shows.
         lines: of metrics, whose steps are those of all panels.
     """
     axis.set_title(title, fontsize=10)

@@ -26,7 +26,6 @@ def decision_cells(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> 
 
     Args:
         runs: title to the record that `evaluation.decision_cells` made.
-        path: the PNG to write.
     """
     plt = pyplot()
     names = [str(name) for name in next(iter(runs.values()))["names"]]

@@ -16,7 +16,6 @@ def density(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
     Args:
         arrays: `samples` and `examples`, `[N, 2]`, `density` `[G, G]` with rows from below,
             and its `extent` (left, right, bottom, top).
-        path: the PNG to write.
     """
     plt = pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(12.6, 4.2), layout="constrained")

@@ -15,7 +15,6 @@ def evaluations(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
 
     Args:
         runs: title to the record of the task `equilibrium`.
-        path: the PNG to write.
     """
     plt = pyplot()
     figure, axes = plt.subplots(1, 3, figsize=(13, 3.8), layout="constrained")

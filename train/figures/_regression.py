@@ -17,7 +17,6 @@ def regression(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
     Args:
         arrays: `points` `[P, D]` with D of 1 or 2 and, for each name of value, jacobian, hessian,
             the network's `[P, 1, ...]` and `true_<name>`; or `targets` and `values`, `[N, K]`.
-        path: the PNG to write.
     """
     if "points" not in arrays:
         figure = _predictions(arrays)

@@ -19,7 +19,6 @@ def samples(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
 
     Args:
         arrays: `samples` and `examples`, `[N, H, W, C]` in pixels [0, 1], or `[N, D]`.
-        path: the PNG to write.
     """
     panels = [("samples", arrays["samples"]), ("data", arrays["examples"])]
     plt = pyplot()
@@ -58,7 +57,6 @@ def score_field(arrays: Mapping[str, np.ndarray], path: Path) -> Path:
     Args:
         arrays: `points` `[N, 2]`, `grid` and `field` `[G, 2]`; `truth` `[G, 2]` where it is known,
             `samples` `[S, 2]` where they were drawn.
-        path: the PNG to write.
     """
     points, grid = arrays["points"], arrays["grid"]
     fields = [("learnt score", arrays["field"])]

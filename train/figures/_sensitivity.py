@@ -18,7 +18,6 @@ def sensitivity(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Pat
 
     Args:
         runs: title to the record that `evaluation.sensitivity` made, with images.
-        path: the PNG to write.
     """
     plt = pyplot()
     first = next(iter(runs.values()))
@@ -54,7 +53,6 @@ def spectra(runs: Mapping[str, Mapping[str, np.ndarray]], path: Path) -> Path:
 
     Args:
         runs: title to a record with `singular_values` `[E, K]`.
-        path: the PNG to write.
     """
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(6.4, 4), layout="constrained")

@@ -31,7 +31,6 @@ def claim_folder(folder: Path, plan: str) -> None:
     """Write whose folder it is, before the first run; another's is left alone.
 
     Args:
-        folder: of the plan.
         plan: what it is called, as `hoffman2019 (quick)`.
 
     Raises:

@@ -38,8 +38,6 @@ def reword(
     made of the runs.
 
     Args:
-        folder: of the report.
-        papers: by name, what loads each.
         others: by what was changed, folders of the same reproduction whose outcomes are compared.
         without: folder of the same reproduction with every penalty weight 0.
 

@@ -68,7 +68,6 @@ def minimised(
 
     Args:
         loss: `(params, key, share of the steps that are done) -> loss`.
-        start, key, steps, rate: of the descent.
     """
     optimizer = optax.adam(optax.cosine_decay_schedule(rate, steps))
 

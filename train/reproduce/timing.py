@@ -38,7 +38,6 @@ def growth(
 
     Args:
         make: `(name, dimension)` to a call that is compiled and blocks.
-        names, dimensions: what to time.
         repeats: turns, of which the fastest is kept.
 
     Returns:

@@ -28,11 +28,7 @@ def runs(
     """Return the runs on the tables that were given.
 
     Args:
-        settings: of the reproduction.
-        config: of every run.
         arms: overrides by arm, in whose name `{table}` stands for the table's.
-        quick: further overrides at quick scale.
-        fields: further fields of `Job`.
     """
     found = []
     for table, path in settings.data.items():

@@ -36,8 +36,6 @@ def make_problem(config: Config, dataset: Dataset, batches: Batches | None = Non
     """Return the problem of `[task]` on a data set.
 
     Args:
-        config: of the run.
-        dataset: from `train.data.load`.
         batches: how the evaluation goes through examples; None: on one device, unwatched.
 
     Raises:

@@ -110,7 +110,7 @@ def equilibrium(
     measure = make_measure(
         test,
         point,
-        all_batches=setting.batches,
+        batches=setting.batches,
         key=purpose_key(setting.seed, EVALUATION_PURPOSE),
     )
     last: list[Measured] = []

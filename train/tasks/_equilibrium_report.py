@@ -53,7 +53,7 @@ def make_measure(
     test: Callable[[Any, Any, Any], dict[str, Array]],
     point: Callable[[Any, Any], Any],
     *,
-    all_batches: Batches,
+    batches: Batches,
     key: Array,
 ) -> Callable[[Any, Examples, Examples | None], Measured]:
     """Return `(weights, examples, nearby) -> Measured`.
@@ -61,7 +61,6 @@ def make_measure(
     Args:
         test: `(weights, inputs, targets) -> {name: [batch]}`, jitted.
         point: `(weights, inputs) -> EquilibriumPoint`, whose cell is linearised for `nearby`.
-        all_batches: how to go through test examples.
         key: for the start of the eigenvalue iteration.
     """
 
@@ -71,12 +70,13 @@ def make_measure(
         return jacreg.spectral_radius(jacreg.linearize(at.cell, at.states, mode="forward"), key=key)
 
     def measure(weights: Any, examples: Examples, nearby: Examples | None) -> Measured:
-        batches = []
-        for inputs, targets, mask in all_batches.of(examples, "equilibria"):
-            batches.append((test(weights, inputs, targets), mask))
+        tested = [
+            (test(weights, inputs, targets), mask)
+            for inputs, targets, mask in batches.of(examples, "equilibria")
+        ]
         parts = [
-            {name: np.asarray(value)[mask] for name, value in batch.items()}
-            for batch, mask in fetch(batches)
+            {name: np.asarray(value)[mask] for name, value in found.items()}
+            for found, mask in fetch(tested)
         ]
         values = {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
         found = np.zeros(0) if nearby is None else np.asarray(radii(weights, nearby.inputs))

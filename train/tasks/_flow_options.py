@@ -52,12 +52,9 @@ def make_solver(named: Named, end_time: float) -> FlowSolver:
 
 
 def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any:
-    """Return the method of a field's divergence; exact in another way where nothing is local.
+    """Return the method of the divergence of a field `(xs, ts) -> [N, *in]`.
 
-    Args:
-        named: from the config.
-        field: `(xs, ts) -> [N, *in]`.
-        sample: a batch.
+    Where nothing is local it is exact in another way.
     """
 
     def rows(count: int) -> tuple[Any, Any]:
@@ -70,13 +67,7 @@ def make_divergence(named: Named, field: Callable[..., Any], sample: Any) -> Any
 
 
 def describe(method: Any, field: Callable[..., Any], sample: Any) -> str:
-    """Return how a field's divergence is taken in one line, for the summary.
-
-    Args:
-        method: of the divergence.
-        field: `(xs, ts) -> [N, *in]`.
-        sample: a batch.
-    """
+    """Return how the divergence of a field is taken in one line, for the summary."""
     plans = []
 
     def read(xs: Any, ts: Any) -> Any:

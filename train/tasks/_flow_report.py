@@ -62,13 +62,8 @@ class FlowReport:
         """Prepare; nothing is compiled before the first evaluation.
 
         Args:
-            setting: of the run.
             dataset: with its axes in the network's order.
-            space: of the flow.
             field: `((params, state), xs, ts) -> [N, *in]`.
-            solver, method: of the evaluation.
-            num_samples: samples drawn at the end.
-            grid: cells along a side of the plane, 0 for none.
             always: whether kinetic energy and Jacobian norm belong to every evaluation.
             step_sizes: of rk4, to compare with `solver`.
         """
