@@ -7,8 +7,7 @@ import time
 
 import pytest
 
-from train.interrupt import Interrupt, Stop, Terminated
-from train.reproduce._signals import terminated
+from train.interrupt import Interrupt, Stop, Terminated, terminated
 
 
 class _Signalled:

@@ -7,7 +7,7 @@ import pytest
 from scipy import stats
 
 from train.reproduce import Claim, Estimate, correlation, judge
-from train.reproduce._outcome import outcome, seeds_inside
+from train.reproduce._words import outcome, seeds_inside
 from train.statistics import rank_correlation, student_interval
 
 

@@ -9,7 +9,7 @@ from train_setup import train_cache  # noqa: F401
 import jacreg
 from train import data, figures, records
 from train.config import parse
-from train.data._synthetic import curve
+from train.data._functions import curve
 from train.errors import ConfigError, DivergedError
 from train.figures import evaluations
 from train.run import run

@@ -131,3 +131,34 @@ def sent_again(kind: type[_Error], number: Callable[[_Error], int]) -> Iterator[
 def _send_later(number: int) -> None:
     time.sleep(_AGAIN)
     _thread.interrupt_main(signal.Signals(number))
+
+
+@contextmanager
+def terminated() -> Iterator[None]:
+    """Within, SIGTERM raises `Terminated`."""
+
+    def stop(number: int, frame: FrameType | None) -> None:
+        raise Terminated
+
+    previous = signal.signal(signal.SIGTERM, stop)
+    try:
+        with sent_again(Terminated, lambda error: signal.SIGTERM):
+            yield
+    finally:
+        signal.signal(signal.SIGTERM, previous)
+
+
+@contextmanager
+def interrupt_held() -> Iterator[None]:
+    """Within, Ctrl-C waits, and processes that are started never get it.
+
+    A terminal sends it to all of them, and one that is still starting would print a traceback.
+    """
+    if not hasattr(signal, "pthread_sigmask"):  # on Windows
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -14,6 +14,7 @@ import numpy as np
 
 from train.command import ended, leave
 from train.errors import DivergedError, UserError, some
+from train.interrupt import terminated
 from train.statistics import MOST_SEEDS, student_interval
 from train.tables import read_tables
 
@@ -92,7 +93,7 @@ def _compare(chosen: argparse.Namespace) -> None:
     from train import records
     from train.pairs import without_penalty
     from train.progress import Reporter
-    from train.reproduce import default_workers, run_all_jobs, terminated
+    from train.reproduce import default_workers, run_all_jobs
     from train.workdir import locked
 
     for override in (*chosen.overrides, *chosen.against):

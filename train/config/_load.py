@@ -1,15 +1,16 @@
-"""Reading a config file and comparing two configs."""
+"""Reading a config file, writing one, and comparing two configs."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import tomlkit
+
 from train.config._overrides import override
 from train.config._parse import parse, resolved
-from train.config._write import to_toml
 from train.sections import Config
 from train.tables import flat, read_tables
 
@@ -54,3 +55,33 @@ def differences(old: Config, new: Config) -> list[str]:
         for path in sorted(before.keys() | after.keys())
         if before.get(path) != after.get(path)
     ]
+
+
+def to_toml(tables: Mapping[str, Any]) -> str:
+    """Return TOML for a table of sections; a list of tables becomes `[[section]]`."""
+    document = tomlkit.document()
+    for name, section in tables.items():
+        if isinstance(section, list):
+            item = tomlkit.aot()
+            for table in section:
+                item.append(_filled(tomlkit.table(), table))
+        else:
+            item = _filled(tomlkit.table(), section)
+        document.append(name, item)
+    return tomlkit.dumps(document)
+
+
+def _filled(table: Any, values: Mapping[str, Any]) -> Any:
+    for key, value in values.items():
+        table.append(key, _item(value))
+    return table
+
+
+def _item(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return _filled(tomlkit.inline_table(), value)
+    if isinstance(value, list | tuple):
+        array = tomlkit.array()
+        array.extend([_item(each) for each in value])
+        return array
+    return value

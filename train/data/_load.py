@@ -12,11 +12,9 @@ from train.data import _toy
 from train.data._builtin import digits, mnist_5k
 from train.data._dataset import Dataset, subset
 from train.data._folder import load_folder
-from train.data._functions import function_1d, function_2d
-from train.data._gaussians import gaussian, gaussian_mixture
+from train.data._functions import function_1d, function_2d, synthetic_equilibrium
 from train.data._hub import load_hub
 from train.data._pixels import refuse_keys
-from train.data._synthetic import synthetic_equilibrium
 from train.data._tables import csv_table
 from train.data._uci import parkinsons, red_wine, white_wine
 from train.errors import DataError, shown
@@ -45,8 +43,8 @@ BUILTINS: Mapping[str, Callable[..., Dataset]] = {
     "rings": _toy.rings,
     "2-spirals": _toy.two_spirals,
     "checkerboard": _toy.checkerboard,
-    "gaussian": gaussian,
-    "gaussian-mixture": gaussian_mixture,
+    "gaussian": _toy.gaussian,
+    "gaussian-mixture": _toy.gaussian_mixture,
     "function-1d": function_1d,
     "function-2d": function_2d,
     "synthetic-equilibrium": synthetic_equilibrium,

@@ -1,6 +1,6 @@
-"""The eight toy densities on which FFJORD (Grathwohl et al. 2019) shows its samples.
+"""Densities to draw from: FFJORD's eight toys (Grathwohl et al. 2019), and Gaussians.
 
-Shapes and scales are those of its official code. `noise` is the standard deviation of
+Shapes and scales of the toys are those of its official code. `noise` is the standard deviation of
 the Gaussian noise in the coordinates of the points; where angles or arms are drawn,
 every point draws its own, so that rows are independent.
 """
@@ -8,11 +8,15 @@ every point draws its own, so that rows are independent.
 from __future__ import annotations
 
 import math
+from typing import Annotated
 
 import numpy as np
 
 from train.data import _densities
 from train.data._points import Noise, density, sklearn_seed
+from train.expect import integer, number
+
+Dimensions = Annotated[int, integer(least=1, most=4096)]
 
 
 @density("two-moons")
@@ -95,3 +99,36 @@ def checkerboard(count: int, rng: np.random.Generator) -> np.ndarray:
     # Steps of 2^-22: the cast to float32 is exact, so no point leaves its square.
     inside = rng.integers(2**22, size=(count, 2)) / 2**22
     return _densities.CHECKERBOARD_SIDE * (np.stack([columns, rows], axis=1) + inside)
+
+
+@density("gaussian")
+def gaussian(
+    count: int,
+    rng: np.random.Generator,
+    *,
+    dimensions: Dimensions = 2,
+    correlation: Annotated[float, number(least=-0.999, most=0.999)] = 0.0,
+) -> np.ndarray:
+    """A Gaussian of mean 0 and covariance correlation^|i - j|; its score is known."""
+    points = rng.standard_normal((count, dimensions))
+    points[:, 1:] *= math.sqrt(1 - correlation**2)
+    if correlation != 0:
+        for i in range(1, dimensions):
+            points[:, i] += correlation * points[:, i - 1]
+    return points
+
+
+@density("gaussian-mixture")
+def gaussian_mixture(
+    count: int,
+    rng: np.random.Generator,
+    *,
+    dimensions: Dimensions = 2,
+    components: Annotated[int, integer(least=1, most=100)] = 3,
+    separation: Annotated[float, number(least=0, most=100)] = 2.0,
+    noise: Noise = 0.5,
+) -> np.ndarray:
+    """Round Gaussians on the diagonal with weights 1 : 2 : 3 ...; the score is known."""
+    means, weights = _densities.mixture_of(dimensions, components, separation)
+    chosen = rng.choice(components, count, p=weights)
+    return means[chosen] + noise * rng.standard_normal((count, dimensions))

@@ -9,10 +9,9 @@ from typing import Any
 from train import records
 from train.figures._curves import curves
 from train.figures._decision_cells import decision_cells
-from train.figures._density import density
 from train.figures._equilibrium import evaluations
 from train.figures._regression import regression
-from train.figures._samples import samples, score_field
+from train.figures._samples import density, samples, score_field
 from train.figures._sensitivity import sensitivity, spectra
 
 CELLS = Path("figures") / "decision_cells.npz"

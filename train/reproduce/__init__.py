@@ -26,4 +26,3 @@ from train.reproduce._runner import default_workers as default_workers
 from train.reproduce._runner import run_all_jobs as run_all_jobs
 from train.reproduce._settings import SCALES as SCALES
 from train.reproduce._settings import Settings as Settings
-from train.reproduce._signals import terminated as terminated

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from train.command import ended, leave, say
 from train.errors import UserError
+from train.interrupt import terminated
 
 _DESCRIPTION = """\
 Show a paper's table or figure again, with intervals over seeds, next to the paper's numbers.
@@ -133,7 +134,6 @@ def _main(chosen: argparse.Namespace) -> int:
     from train.reproduce._run import default_folder, reproduce
     from train.reproduce._runner import default_workers
     from train.reproduce._settings import Settings
-    from train.reproduce._signals import terminated
 
     settings = Settings(
         scale=chosen.scale,

@@ -9,10 +9,17 @@ from typing import Any
 
 from train import records
 from train.errors import UserError
-from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Table
 from train.reproduce._report import CLAIMS, REPORT, RUN
-from train.reproduce._words import expected, markdown_table, took
+from train.reproduce._words import (
+    HELD,
+    UNDECIDED,
+    expected,
+    markdown_table,
+    outcome,
+    seeds_inside,
+    took,
+)
 
 PAGE = "papers.md"
 BEGIN, END = "<!-- results: begin -->", "<!-- results: end -->"

@@ -10,11 +10,10 @@ from typing import Any
 from train import records
 from train.errors import UserError
 from train.reproduce._claims import Claim
-from train.reproduce._outcome import outcome
 from train.reproduce._paper import Paper
 from train.reproduce._report import CLAIMS, REPORT, RUN
 from train.reproduce._settings import Settings
-from train.reproduce._words import between, head, tail
+from train.reproduce._words import between, head, outcome, tail
 
 # Of two reports that may be compared, these are the same.
 _SAME = ("name", "scale", "broken", "data", "part")

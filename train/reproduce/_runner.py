@@ -22,10 +22,10 @@ from typing import Any
 
 from train import records
 from train.errors import FailedRun, OutOfMemory, StorageError, UserError, reason
+from train.interrupt import interrupt_held
 from train.reproduce._folder import claim_folder
 from train.reproduce._job import FAILED, LOG, Job, is_done, perform, record_failure
 from train.reproduce._progress import Progress
-from train.reproduce._signals import interrupt_held
 
 
 def run_jobs(

@@ -6,13 +6,15 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from train.reproduce._outcome import HELD, UNDECIDED, outcome, seeds_inside
 from train.reproduce._paper import Paper, Table
 
 if TYPE_CHECKING:
     from train.reproduce._settings import Settings
 
 Record = Mapping[str, Any]
+
+# How a claim that does not hold misses: as a whole, or because its seeds do not tell.
+HELD, UNDECIDED, MISSED = "held", "undecided", "not held"
 
 _FALLEN, _OTHERS = "## What did not hold", "## Under other roundings"
 _WITHOUT = "## With every penalty weight 0"
@@ -182,3 +184,33 @@ def _fallen(claim: Record) -> str:
 def _shown(value: Any) -> str:
     value = math.nan if value is None else value  # JSON has no number that is not finite
     return f"{value:.4g}" if isinstance(value, int | float) else str(value)
+
+
+def outcome(record: Record) -> str:
+    """Return "held", "undecided" where the interval crosses a bound, else "not held"."""
+    if record["holds"]:
+        return HELD
+    low, high = record["interval"]
+    if not (_is_finite(low) and _is_finite(high)):
+        return MISSED
+    above, below = _region(record)
+    return UNDECIDED if low < below and high > above else MISSED
+
+
+def seeds_inside(record: Record) -> str:
+    """Return how many of a claim's seeds lie in its region, in words; "" without seeds."""
+    values = record["values"]
+    if len(values) < 2:
+        return ""
+    above, below = _region(record)
+    inside = sum(above < value < below for value in values if _is_finite(value))
+    return f"{inside} of {len(values)} seeds inside"
+
+
+def _region(record: Record) -> tuple[float, float]:
+    above, below = record["expected"]
+    return (-math.inf if above is None else above, math.inf if below is None else below)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, int | float) and math.isfinite(value)

@@ -13,7 +13,7 @@ import models
 from jacreg import eqx as adapter
 from jacreg.flow import FlowSolver, log_density
 from train.reproduce import Asked
-from train.reproduce.signs import all_signs
+from train.reproduce.papers.ssm2019._measure import all_signs
 from train.reproduce.timing import growth
 
 if TYPE_CHECKING:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,6 @@ from jacreg import eqx as adapter
 from train.data import load
 from train.data._densities import mixture_of
 from train.reproduce import Asked
-from train.reproduce.signs import all_signs
 from train.reproduce.timing import growth
 from train.sections import Data
 from train.tasks._score_losses import LINEARISED, Matching
@@ -65,6 +65,11 @@ def slices(asked: Asked, *, dimensions: int, points: int = 64) -> Mapping[str, f
         "variance": float(plain.var(0).mean()),
         "variance_vr": float(reduced.var(0).mean()),
     }
+
+
+def all_signs(dimensions: int) -> Float[np.ndarray, "S D"]:
+    """Return all 2^D vectors of signs: their mean is the mean over Rademacher slices, exactly."""
+    return np.asarray(list(itertools.product((-1.0, 1.0), repeat=dimensions)), np.float32)
 
 
 def draw_mixture(points: int, dimensions: int, seed: int) -> Float[np.ndarray, "N D"]:
