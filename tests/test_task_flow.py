@@ -14,7 +14,7 @@ from train.errors import ConfigError, DivergedError
 from train.networks import build_model
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks import make_problem
-from train.tasks._flow_options import check_field
+from train.tasks._flow_options import check_vector_field
 from train.tasks._flow_space import FlowSpace, Pixels, logit, scaled
 
 KEY = jax.random.key(0)
@@ -295,5 +295,8 @@ def test_bad_input(task, sections, message):
 
 
 def test_a_field_that_changes_the_shape_is_no_field():
-    with pytest.raises(ConfigError, match=r"returns shape \(2, 1\) for \(2, 2\).*not square"):
-        check_field("narrow", lambda xs, ts: xs[:, :1], jnp.ones((2, 2)))
+    told = r"returns shape \(2, 1\) for a batch of shape \(2, 2\).*not square"
+    with pytest.raises(ConfigError, match=told):
+        check_vector_field("narrow", lambda xs, ts: xs[:, :1], jnp.ones((2, 2)))
+    with pytest.raises(ConfigError, match=r"returns shape \(\(2, 2\), \(2, 2\)\)"):
+        check_vector_field("pair", lambda xs, ts: (xs, xs), jnp.ones((2, 2)))

@@ -17,10 +17,6 @@ if TYPE_CHECKING:
     from train.data import Examples
 
 
-def _unwatched(what: str, done: int, total: int) -> None:
-    """Say nothing."""
-
-
 @dataclass(frozen=True)
 class Batches:
     """How an evaluation goes through examples.
@@ -33,7 +29,7 @@ class Batches:
 
     size: int
     mesh: Mesh | None = None
-    watch: Callable[[str, int, int], None] = _unwatched
+    watch: Callable[[str, int, int], None] = lambda what, done, total: None
 
     def of(
         self, examples: Examples, what: str

@@ -5,18 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-EXIT_FAILED = 1
-EXIT_BAD_INPUT = 2
-EXIT_DIVERGED = 3
-EXIT_STORAGE = 4
-EXIT_CERTIFICATE = 5
 _MESSAGE_LIMIT = 1400
 
 
 class UserError(Exception):
     """Bad input: what came, what was expected, what to do. Exit code 2."""
 
-    exit_code = EXIT_BAD_INPUT
+    exit_code = 2
 
     def __str__(self) -> str:
         text = super().__str__()
@@ -48,7 +43,7 @@ class WorkdirError(UserError):
 class DivergedError(UserError):
     """The loss or a gradient stopped being finite. Exit code 3."""
 
-    exit_code = EXIT_DIVERGED
+    exit_code = 3
 
 
 class OutOfMemory(UserError):
@@ -58,19 +53,19 @@ class OutOfMemory(UserError):
 class FailedRun(UserError):
     """A run that raised. Exit code 1: what is done is kept."""
 
-    exit_code = EXIT_FAILED
+    exit_code = 1
 
 
 class StorageError(UserError):
     """The disk is full or refuses to be written; what was written stays. Exit code 4."""
 
-    exit_code = EXIT_STORAGE
+    exit_code = 4
 
 
 class CertificateError(UserError):
     """An attack changed a prediction that was certified not to change. Exit code 5."""
 
-    exit_code = EXIT_CERTIFICATE
+    exit_code = 5
 
 
 class InterruptedRun(UserError):

@@ -231,6 +231,32 @@ def build_model(
     )
 
 
+def check_field(
+    name: str, call: Callable[[Array], Any], sample: Array, kind: str, known: str, why: str
+) -> None:
+    """Raise unless a call of the network gives one array of the batch's own shape.
+
+    Args:
+        kind, known: what the network should be, and such networks, for messages.
+        why: the shape must be the same.
+
+    Raises:
+        ConfigError: it does not take the batch, or returns something else.
+    """
+    try:
+        ys = jax.eval_shape(call, sample)
+    except (AttributeError, TypeError, ValueError) as error:
+        raise ConfigError(
+            f"{keyed(name)} is no {kind} on inputs of shape {sample.shape[1:]} "
+            f"({reason(error)}){known}"
+        ) from None
+    if getattr(ys, "shape", None) != sample.shape:
+        shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
+        raise ConfigError(
+            f"{keyed(name)} returns shape {shapes} for a batch of shape {sample.shape}; {why}"
+        )
+
+
 def _network(
     config: Model, layout: Any, dataset: Dataset, num_outputs: int, key: Array
 ) -> Functional:

@@ -135,7 +135,10 @@ def _everywhere(leaf: Any, sharding: NamedSharding) -> Any:
     if isinstance(leaf, jax.Array) and jnp.issubdtype(leaf.dtype, jax.dtypes.prng_key):
         data = _everywhere(jax.random.key_data(leaf), sharding)
         return jax.random.wrap_key_data(data, impl=jax.random.key_impl(leaf))
-    array = np.asarray(leaf)
+    return _placed(np.asarray(leaf), sharding)
+
+
+def _placed(array: np.ndarray, sharding: NamedSharding) -> jax.Array:
     return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
 
 
@@ -159,12 +162,7 @@ def place_rows(batch: PyTree, mesh: Mesh | None) -> PyTree:
     sharding = rows_along(mesh)
     if sharding is None:
         return batch
-
-    def placed(leaf: Any) -> Any:
-        array = np.asarray(leaf)
-        return jax.make_array_from_callback(array.shape, sharding, lambda index: array[index])
-
-    return jax.tree.map(placed, batch)
+    return jax.tree.map(lambda leaf: _placed(np.asarray(leaf), sharding), batch)
 
 
 def fetch(tree: PyTree) -> PyTree:

@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 
 from train import data, records
+from train.checkpoints import Checkpoints
 from train.errors import WorkdirError
 from train.own import framework_of
 from train.pairs import without_penalty
@@ -193,8 +194,8 @@ def _state(workdir: Path) -> str:
     summary = records.read_json(workdir / records.SUMMARY) or {}
     if summary.get("status") == "finished":
         return "finished: the command shows its result"
-    steps = [int(each.name) for each in (workdir / "checkpoints").glob("*") if each.name.isdigit()]
-    return f"unfinished: goes on from step {max(steps)}" if steps else "new"
+    steps = Checkpoints(workdir / "checkpoints").steps()
+    return f"unfinished: goes on from step {steps[-1]}" if steps else "new"
 
 
 def _penalty(penalty: Penalty) -> dict[str, Any]:

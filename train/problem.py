@@ -51,14 +51,6 @@ class Outcome(NamedTuple):
     usable: Bool[Array, ""] | None = None
 
 
-def _no_report(params: Any, state: Any, workdir: Path) -> None:
-    """Write nothing."""
-
-
-def _no_check(step: int, metrics: Mapping[str, float]) -> str | None:
-    """Accept every line."""
-
-
 @dataclass(frozen=True)
 class Phase:
     """An earlier part of training, with an objective of its own.
@@ -106,8 +98,8 @@ class Problem:
     prepare: Callable[[Any], Any]
     objective: Callable[..., Any]
     evaluate: Callable[[Any, Any, bool], dict[str, float]]
-    report: Callable[[Any, Any, Path], None] = _no_report
-    check: Callable[[int, Mapping[str, float]], str | None] = _no_check
+    report: Callable[[Any, Any, Path], None] = lambda params, state, workdir: None
+    check: Callable[[int, Mapping[str, float]], str | None] = lambda step, metrics: None
     rows_independent: bool = True
     choices: tuple[Chosen, ...] = ()
     notes: Mapping[str, Any] = field(default_factory=dict)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import numpy as np
 
 if TYPE_CHECKING:
+    from jaxtyping import Float
     from numpy.typing import ArrayLike
 
 
@@ -29,17 +30,21 @@ def student_interval(values: ArrayLike) -> Interval:
     Raises:
         ValueError: fewer than two values.
     """
-    from scipy import stats
-
     found = np.asarray(values, np.float64)
     if found.ndim != 1 or len(found) < 2:
         raise ValueError(
             f"student_interval: got {found.shape} values, expected one axis of at least 2."
         )
-    error = found.std(ddof=1) / np.sqrt(len(found))
-    reach = float(stats.t.ppf(0.975, len(found) - 1) * error)
-    mean = float(found.mean())
+    mean, reach = float(found.mean()), float(student_reach(found))
     return Interval(mean, mean - reach, mean + reach)
+
+
+def student_reach(values: Float[np.ndarray, "seeds ..."]) -> Float[np.ndarray, "..."]:
+    """Return how far Student's 95 % interval goes to each side of the mean over the first axis."""
+    from scipy import stats
+
+    error = values.std(0, ddof=1) / np.sqrt(len(values))
+    return stats.t.ppf(0.975, len(values) - 1) * error
 
 
 def rank_correlation(first: ArrayLike, second: ArrayLike) -> Interval:

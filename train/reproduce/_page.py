@@ -14,7 +14,7 @@ from train.reproduce._report import CLAIMS, REPORT, RUN
 from train.reproduce._words import (
     HELD,
     UNDECIDED,
-    expected,
+    claim_cells,
     markdown_table,
     outcome,
     seeds_inside,
@@ -109,19 +109,10 @@ def _time(about: dict[str, Any]) -> str:
 
 
 def _claims(claims: list[dict[str, Any]]) -> Table:
-    rows = []
-    for claim in claims:
-        low, high = claim["interval"]
-        rows.append(
-            [
-                claim["claim"],
-                f"{claim['paper']} ({claim['place']})",
-                f"{_number(claim['ours'])} {claim['unit']}".strip(),
-                f"{_number(low)} to {_number(high)}",
-                expected(*claim["expected"]),
-                _outcome_cell(claim),
-            ]
-        )
+    rows = [
+        [*claim_cells(claim, str(claim["paper"]), _number), _outcome_cell(claim)]
+        for claim in claims
+    ]
     return Table("", ["claim", "paper", "ours", "95 % interval", "expected", ""], rows)
 
 

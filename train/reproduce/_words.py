@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 from train.reproduce._paper import Paper, Table
@@ -137,11 +137,7 @@ def claims_table(claims: Sequence[Record]) -> Table:
     rows = [
         [
             claim["id"] + (" (penalty)" if claim["about_penalty"] else ""),
-            claim["claim"],
-            f"{_shown(claim['paper'])} ({claim['place']})",
-            f"{_shown(claim['ours'])} {claim['unit']}".strip(),
-            " to ".join(map(_shown, claim["interval"])),
-            expected(*claim["expected"]),
+            *claim_cells(claim, _shown(claim["paper"]), _shown),
             claim["test"],
             f"**{HELD}**" if claim["holds"] else outcome(claim),
         ]
@@ -149,6 +145,17 @@ def claims_table(claims: Sequence[Record]) -> Table:
     ]
     columns = ["id", "claim", "paper", "ours", "95 % interval", "expected", "test", ""]
     return Table("Claims", columns, rows)
+
+
+def claim_cells(claim: Record, paper: str, shown: Callable[[Any], str]) -> list[str]:
+    """Return the sentence, the paper's, ours with its interval, and what is expected."""
+    return [
+        claim["claim"],
+        f"{paper} ({claim['place']})",
+        f"{shown(claim['ours'])} {claim['unit']}".strip(),
+        " to ".join(map(shown, claim["interval"])),
+        expected(*claim["expected"]),
+    ]
 
 
 def expected(above: float | None, below: float | None) -> str:

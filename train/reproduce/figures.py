@@ -13,6 +13,7 @@ import numpy as np
 
 from train.figures import pyplot, save
 from train.reproduce.timing import counted
+from train.statistics import student_reach
 
 if TYPE_CHECKING:
     from train.reproduce._results import Results
@@ -84,8 +85,6 @@ def curves(
     The band is Student's 95 % interval of the mean over seeds; of one seed there is none.
     `styles` are colours and dashes by name, as matplotlib writes them ("C0--").
     """
-    from scipy import stats
-
     plt = pyplot()
     figure, axis = plt.subplots(figsize=(5.5, 3.6), layout="constrained")
     for name, (xs, found) in lines.items():
@@ -95,8 +94,7 @@ def curves(
         marker = "o" if len(xs) < 16 else None
         (line,) = axis.plot(xs, middle, style, marker=marker, ms=3, label=name)
         if len(values) > 1:
-            error = values.std(0, ddof=1) / np.sqrt(len(values))
-            reach = stats.t.ppf(0.975, len(values) - 1) * error
+            reach = student_reach(values)
             low, high = middle - reach, middle + reach
             if log_y:
                 low = np.maximum(low, values.min(0) / 10)

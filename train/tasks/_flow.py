@@ -21,8 +21,8 @@ from train.tasks._flow_options import (
     ACCURATE,
     DIVERGENCES,
     SOLVERS,
-    check_field,
     check_one_probe,
+    check_vector_field,
     describe,
     make_divergence,
     make_solver,
@@ -99,7 +99,7 @@ def flow(
         return field((model.params, model.state), xs, ts)
 
     sample, _ = space.encode(dataset.train.inputs[:2], key)
-    check_field(model.name, start_field, sample)
+    check_vector_field(model.name, start_field, sample)
     divergence = make_divergence(method, start_field, sample)
     test_divergence = make_divergence(test_method, start_field, sample)
     terms = make_terms(setting.penalty, setting.training.steps, offers=("flow",))
@@ -157,17 +157,16 @@ def make_forward(
     def forward(
         params: Any, state: Any, raw: Any, targets: Any, key: Any, needs: frozenset[str]
     ) -> Pass:
-        from jacreg.flow import bits_per_dimension, log_density
+        from jacreg.flow import bits_per_dimension
 
-        noise_key, probe_key = jax.random.split(key)
-        zs, volume = space.encode(raw, noise_key)
-        found: Any = log_density(
+        found: Any
+        found, volume = space.log_density(
             lambda xs, ts: field((params, state), xs, ts),
-            zs,
+            raw,
+            key,
             solver=solver,
             method=method,
             regularize="flow" in needs,
-            key=probe_key,
         )
         log_densities = jnp.where(found.converged, weighted(found) + volume, 0)
         metrics = {

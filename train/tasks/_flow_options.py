@@ -10,11 +10,11 @@ import jax
 import jax.numpy as jnp
 
 import jacreg
-from train.errors import ConfigError, reason
+from train.errors import ConfigError
 from train.expect import integer, number
 from train.methods import METHODS, Resolver, make_method
 from train.named import Named
-from train.own import keyed
+from train.networks import check_field
 
 if TYPE_CHECKING:
     from jacreg.flow import FlowSolver
@@ -93,22 +93,17 @@ def check_one_probe(method: Any) -> None:
         )
 
 
-def check_field(name: str, field: Callable[..., Any], sample: Any) -> None:
+def check_vector_field(name: str, field: Callable[..., Any], sample: Any) -> None:
     """Raise unless the network is a vector field on the data: `(xs, ts) -> [N, *in]`.
 
     Raises:
         ConfigError: it takes something else, or returns another shape.
     """
-    try:
-        found = jax.eval_shape(field, sample, jax.ShapeDtypeStruct(sample.shape[:1], sample.dtype))
-    except (TypeError, ValueError) as error:
-        raise ConfigError(
-            f"{keyed(name)} is no vector field f(x, t) on inputs of shape "
-            f'{sample.shape[1:]} ({reason(error)}); expected one such as "flow" for vectors or '
-            '"flow_conv" for images.'
-        ) from None
-    if found.shape != sample.shape:
-        raise ConfigError(
-            f"{keyed(name)} returns shape {found.shape} for {sample.shape}; the field of "
-            "a flow must keep the shape, or its Jacobian is not square and has no trace."
-        )
+    check_field(
+        name,
+        lambda xs: field(xs, jnp.zeros(len(xs), xs.dtype)),
+        sample,
+        "vector field f(x, t)",
+        '; expected one such as "flow" for vectors or "flow_conv" for images.',
+        "the field of a flow must keep the shape, or its Jacobian is not square and has no trace.",
+    )

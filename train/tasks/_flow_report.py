@@ -83,19 +83,16 @@ class FlowReport:
         def integrate(
             weights: Any, raw: Any, key: Any, regularize: bool, solver: FlowSolver = solver
         ) -> dict[str, Any]:
-            from jacreg.flow import log_density
-
-            noise_key, probe_key = jax.random.split(key)
-            zs, volume = space.encode(raw, noise_key)
-            found: Any = log_density(
+            found: Any
+            found, volume = space.log_density(
                 lambda xs, ts: field(weights, xs, ts),
-                zs,
+                raw,
+                key,
                 solver=solver,
                 method=method,
                 regularize=regularize,
-                key=probe_key,
             )
-            values = {"nfe": jnp.full(len(zs), found.num_evaluations)}
+            values = {"nfe": jnp.full(len(volume), found.num_evaluations)}
             if regularize:
                 values["kinetic_energy"] = found.kinetic_energy
                 values["jacobian_squares"] = found.frobenius_squared / solver.end_time

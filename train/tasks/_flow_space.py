@@ -17,6 +17,7 @@ from train.expect import integer, number
 if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
+    from jacreg.flow import FlowResult
     from train.data import Dataset
     from train.networks import BuiltModel
     from train.sections import Data
@@ -113,6 +114,16 @@ class FlowSpace:
         shares = self._margin + inner * xs
         slopes = math.log(inner) - jnp.log(shares) - jnp.log1p(-shares)
         return jax.scipy.special.logit(shares), jnp.sum(slopes, axis=tuple(range(1, xs.ndim)))
+
+    def log_density(
+        self, field: Callable[..., Any], raw: Any, key: Array, **options: Any
+    ) -> tuple[FlowResult, Float[Array, " N"]]:
+        """Return what `jacreg.flow.log_density` gives for raw rows, and `encode`'s log |det|."""
+        from jacreg.flow import log_density
+
+        noise_key, probe_key = jax.random.split(key)
+        zs, volume = self.encode(raw, noise_key)
+        return log_density(field, zs, key=probe_key, **options), volume
 
     def decode(self, zs: Any) -> np.ndarray:
         """Return points of the flow's space as data: images as pixels in [0, 1], `[N, H, W, C]`."""

@@ -16,7 +16,7 @@ from train.objective import Pass, penalised, supervised
 from train.problem import Problem
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._regression_network import Network
-from train.tasks._regression_report import make_evaluate, make_report
+from train.tasks._regression_report import make_measures
 from train.tasks._scaling import scaling
 from train.terms import make_terms, statistics_note
 
@@ -75,14 +75,15 @@ def regression(setting: Setting, dataset: Dataset) -> Problem:
     def prepare(rows: Mapping[str, Any]) -> tuple[Any, dict[str, Any]]:
         return pixels(rows["inputs"]), {name: rows[name] for name in targets}
 
+    evaluate, report = make_measures(setting, dataset, network, pixels)
     return Problem(
         params=model.params,
         state=model.state,
         examples={"inputs": dataset.train.inputs, **targets},
         prepare=prepare,
         objective=penalised(forward, terms, splits=not coupled),
-        evaluate=make_evaluate(setting, dataset, network, pixels),
-        report=make_report(setting, dataset, network, pixels),
+        evaluate=evaluate,
+        report=report,
         rows_independent=not coupled,
         choices=tuple(resolve.chosen),
         notes={

@@ -20,14 +20,23 @@ if TYPE_CHECKING:
 
     from train.data import Dataset
     from train.problem import Setting
-    from train.sections import Data
 
 # Points across the picture of a known function.
 _ACROSS = {1: 400, 2: 60}
 
 
-def _make_derivatives(network: Network, known: Any) -> Callable[..., dict[str, Array]]:
-    """Return the jitted `(weights, xs) -> {value, jacobian[, hessian]}`, `hessian` of a `known`."""
+def make_measures(
+    setting: Setting, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
+) -> tuple[Callable[[Any, Any, bool], dict[str, float]], Callable[[Any, Any, Path], None]]:
+    """Return the evaluation and the report.
+
+    The evaluation gives means over examples and entries of the squared errors: `test/mse` of the
+    values; `test/jacobian_mse` where the data gives Jacobians; `test/hessian_mse` where the
+    function is known; and `test/jacobian_norm`, Frobenius. The report has a known function's
+    derivatives beside the network's, else the fit.
+    """
+    test, settings, data = dataset.test, setting.evaluation, setting.data
+    known = None if data.path is not None else FUNCTIONS.get(str(data.name))
 
     def jacobian_at(weights: Any, xs: Any) -> Any:
         return jacreg.jacobian(jacreg.linearize(lambda xs: network(weights[0], weights[1], xs), xs))
@@ -40,24 +49,6 @@ def _make_derivatives(network: Network, known: Any) -> Callable[..., dict[str, A
             found["hessian"] = jacreg.jacobian(lin)
         return found
 
-    return derivatives
-
-
-def _known(data: Data) -> Any:
-    """Return the function of a built-in with its derivatives, None for other data."""
-    return None if data.path is not None else FUNCTIONS.get(str(data.name))
-
-
-def make_evaluate(
-    setting: Setting, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
-) -> Callable[[Any, Any, bool], dict[str, float]]:
-    """Return the evaluation: means over examples and entries of the squared errors.
-
-    `test/mse` of the values; `test/jacobian_mse` where the data gives Jacobians;
-    `test/hessian_mse` where the function is known; `test/jacobian_norm`, Frobenius.
-    """
-    test, settings, known = dataset.test, setting.evaluation, _known(setting.data)
-    derivatives = _make_derivatives(network, known)
     values = jax.jit(lambda weights, xs: network(weights[0], weights[1], xs))
 
     def squared(found: Any, target: Any) -> Any:
@@ -84,34 +75,21 @@ def make_evaluate(
         found = setting.batches.mean(measure, test, "errors")
         return {f"test/{name}": value for name, value in found.items()}
 
-    return evaluate
-
-
-def make_report(
-    setting: Setting, dataset: Dataset, network: Network, pixels: Callable[[Any], Any]
-) -> Callable[[Any, Any, Path], None]:
-    """Return the report: a known function's derivatives beside the network's, else the fit."""
-    known = _known(setting.data)
-    derivatives = _make_derivatives(network, known)
-
     def report(params: Any, state: Any, workdir: Path) -> None:
-        weights, test = (params, state), dataset.test.inputs
         if known is None:
-            rows = dataset.test.take(np.arange(min(len(test), 2000)))
-            arrays = {
-                "targets": rows.targets["value"]
-                if isinstance(rows.targets, Mapping)
-                else rows.targets,
-                "values": np.asarray(network(params, state, pixels(rows.inputs))),
-            }
+            rows = test.take(np.arange(min(len(test), 2000)))
+            named = rows.targets if isinstance(rows.targets, Mapping) else {"value": rows.targets}
+            fitted = np.asarray(network(params, state, pixels(rows.inputs)))
+            arrays = {"targets": named["value"], "values": fitted}
         else:
-            axes = np.linspace(test.min(0), test.max(0), _ACROSS[known.dimensions]).T
+            inputs = test.inputs
+            axes = np.linspace(inputs.min(0), inputs.max(0), _ACROSS[known.dimensions]).T
             grid = np.stack(np.meshgrid(*axes, indexing="ij"), axis=-1)
             points = grid.reshape(-1, known.dimensions).astype(np.float32)
-            found = derivatives(weights, points)
+            found = derivatives((params, state), points)
             arrays = {name: np.asarray(array) for name, array in found.items()}
             arrays |= {f"true_{name}": getattr(known, name)(points) for name in found}
             arrays["points"] = points
         records.write_arrays(workdir / figures.REGRESSION, arrays)
 
-    return report
+    return evaluate, report

@@ -9,13 +9,12 @@ import jax.numpy as jnp
 import numpy as np
 
 import jacreg
-from train.errors import ConfigError, reason
+from train.errors import ConfigError
 from train.expect import integer, number, sequence
 from train.methods import METHODS, Resolver, make_method
 from train.named import Choice, Named
-from train.networks import BuiltModel, build_model
+from train.networks import BuiltModel, build_model, check_field
 from train.objective import Pass, penalised
-from train.own import keyed
 from train.penalties import Sources
 from train.problem import Problem
 from train.sampling import SAMPLERS
@@ -170,22 +169,14 @@ class ScoreField:
                 "range of noise levels, such as task.scales=[0.05, 5.0]."
             )
         levels = () if scales is None else (jnp.full(len(sample), scales[1], sample.dtype),)
-        try:
-            ys = jax.eval_shape(
-                lambda xs: self(self.model.params, self.model.state, xs, *levels), sample
-            )
-        except (AttributeError, TypeError, ValueError) as error:
-            raise ConfigError(
-                f"{keyed(name)} is no field on inputs of shape {sample.shape[1:]} "
-                f"({reason(error)}). Score networks: score_conv, score_unet, score_mlp; mlp on "
-                "vectors."
-            ) from None
-        if getattr(ys, "shape", None) != sample.shape:
-            shapes = jax.tree.map(lambda leaf: leaf.shape, ys)
-            raise ConfigError(
-                f"{keyed(name)} returns shape {shapes} for a batch of shape "
-                f"{sample.shape}; expected the same: a score has the shape of its input."
-            )
+        check_field(
+            name,
+            lambda xs: self(self.model.params, self.model.state, xs, *levels),
+            sample,
+            "field",
+            ". Score networks: score_conv, score_unet, score_mlp; mlp on vectors.",
+            "expected the same: a score has the shape of its input.",
+        )
 
 
 def make_forward(field: ScoreField, matching: Matching, divergence_weight: float = 1.0) -> Any:
