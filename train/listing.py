@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 import textwrap
 from collections.abc import Callable, Mapping
-from pathlib import Path
 from typing import Any
 
 from models._networks import NETWORKS
@@ -17,9 +16,9 @@ from train.networks import model_keys
 from train.optimizers import OPTIMIZERS
 from train.penalties import PENALTIES
 from train.schedules import SCHEDULES
+from train.tables import CONFIGS
 from train.tasks import TASKS
 
-_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
 _WIDTH = 100
 _REGISTRIES: Mapping[str, Mapping[str, Callable[..., Any]]] = {
     "data.name": BUILTINS,
@@ -36,12 +35,12 @@ _BESIDE = {"data.name": " (or a hub data set as owner/name, or data.path)"}
 def claims() -> dict[str, str]:
     """Return each config's claim by its path; those that only test the program have none."""
     found = {}
-    for path in sorted(_CONFIGS.rglob("*.toml")):
+    for path in sorted(CONFIGS.rglob("*.toml")):
         card = re.match(r"(#.*\n)*", path.read_text())
         text = re.sub(r"\n# *", " ", card[0]) if card else ""
         claim = re.match(r"# Claim +(.*?) +(?:Command|Expect) ", text)
         if claim:
-            found[path.relative_to(_CONFIGS.parent).as_posix()] = re.sub(" +", " ", claim[1])
+            found[path.relative_to(CONFIGS.parent).as_posix()] = re.sub(" +", " ", claim[1])
     return found
 
 

@@ -129,7 +129,13 @@ class BuiltModel:
             ConfigError: it does not fit the data.
         """
         call = call or (lambda xs: self.apply(self.params, self.state, xs)[0])
-        ys = self.returned(call, sample)
+        try:
+            ys = jax.eval_shape(call, sample)
+        except Exception as error:  # a model of the user's own may raise any
+            raise ConfigError(
+                f"{keyed(self.name)} does not take inputs of shape {sample.shape[1:]} "
+                f"({reason(error)}).{self._hint(call, sample)}"
+            ) from None
         if getattr(ys, "shape", None) is None:
             raise ConfigError(
                 f"{keyed(self.name)} returns {shown(ys)} for a batch, expected one array."
@@ -139,20 +145,6 @@ class BuiltModel:
                 f"{keyed(self.name)} returns shape {ys.shape} for a batch of "
                 f"{sample.shape[0]}, expected {(sample.shape[0], width)}."
             )
-
-    def returned(self, call: Callable[[Array], Any], sample: Array) -> Any:
-        """Return shapes and dtypes of what a call of the model gives for a batch.
-
-        Raises:
-            ConfigError: it does not take the batch.
-        """
-        try:
-            return jax.eval_shape(call, sample)
-        except Exception as error:  # a model of the user's own may raise any
-            raise ConfigError(
-                f"{keyed(self.name)} does not take inputs of shape {sample.shape[1:]} "
-                f"({reason(error)}).{self._hint(call, sample)}"
-            ) from None
 
     def _hint(self, call: Callable[[Array], Any], sample: Array) -> str:
         """Return what to do where a model of one's own takes the data in another order."""

@@ -44,8 +44,7 @@ def own_functional(config: Model, key: Array) -> tuple[Functional, str]:
     Raises:
         ConfigError: it cannot be imported or made, or is no nnx or Equinox module.
     """
-    model = config.given if config.given is not None else _made(config, key)
-    functional, framework = taken_apart(model)
+    functional, framework = taken_apart(_made(config, key))
     if config.framework not in (None, framework):
         raise ConfigError(
             f'model.framework: got "{config.framework}", but {config.name} is a module of '
@@ -58,8 +57,7 @@ def framework_of(config: Model) -> str | None:
     """Return the framework of a config's model, which one of the user's own says by its class."""
     if config.framework is not None or config.target is None:
         return config.framework
-    model = config.given if config.given is not None else _made(config, jax.random.key(0))
-    return taken_apart(model)[1]
+    return taken_apart(_made(config, jax.random.key(0)))[1]
 
 
 def taken_apart(model: Any) -> tuple[Functional, str]:
@@ -126,6 +124,8 @@ def name_of(cls: Any) -> str:
 
 
 def _made(config: Model, key: Array) -> Any:
+    if config.given is not None:
+        return config.given
     made = _imported(str(config.target))
     options, given = dict(config.options), {}
     parameters = _parameters(made)

@@ -8,8 +8,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from train.command import ended, leave
-
-_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
+from train.tables import QUICKSTART
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -32,7 +31,7 @@ def _compare(folder: Path, overrides: Sequence[str]) -> None:
     from train.run import use_compilation_cache
 
     started = time.perf_counter()
-    config = configs.load(_CONFIG, overrides)
+    config = configs.load(QUICKSTART, overrides)
     use_compilation_cache()
     name = config.experiment.name
     plain, penalised = folder / f"{name}-plain", folder / name

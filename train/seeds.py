@@ -16,14 +16,13 @@ from train.command import ended, leave
 from train.errors import DivergedError, UserError, some
 from train.interrupt import terminated
 from train.statistics import MOST_SEEDS, student_interval
-from train.tables import read_tables
+from train.tables import QUICKSTART, read_tables
 
 if TYPE_CHECKING:
     from train.progress import Reporter
     from train.reproduce import Job
     from train.sections import Config
 
-_CONFIG = Path(__file__).resolve().parent.parent / "configs" / "quickstart.toml"
 _PLAIN, _PENALISED = "plain", "penalised"
 _OTHER, _CONFIG_ITSELF = "other", "config"
 _TITLES = {_PLAIN: "no penalty", _OTHER: "the other", _CONFIG_ITSELF: "the config"}
@@ -50,7 +49,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "config",
         metavar="CONFIG",
         nargs="?",
-        default=_CONFIG,
+        default=QUICKSTART,
         type=Path,
         help="default configs/quickstart.toml",
     )
@@ -74,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--workdir", type=Path, help="default runs/<experiment.name>-seeds")
     chosen = parser.parse_intermixed_args(arguments)
     if "=" in str(chosen.config) and not chosen.config.exists():  # no config, overrides alone
-        chosen.overrides, chosen.config = [str(chosen.config), *chosen.overrides], _CONFIG
+        chosen.overrides, chosen.config = [str(chosen.config), *chosen.overrides], QUICKSTART
     if chosen.against and chosen.weights:
         parser.error("--weights: each is compared with none, so --against cannot stand beside it")
     if chosen.seeds < 2:

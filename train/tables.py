@@ -10,7 +10,8 @@ from typing import Any
 
 from train.errors import ConfigError
 
-_CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+CONFIGS = Path(__file__).resolve().parent.parent / "configs"
+QUICKSTART = CONFIGS / "quickstart.toml"
 _MOST_FILES = 1000
 _ALIKE = 0.6
 
@@ -62,7 +63,7 @@ def flat(node: Any, path: str = "") -> dict[str, Any]:
 
 def _near(path: Path) -> str | None:
     """Return the config most like a path, by its name and by where it is; None for none like it."""
-    folders = (path.parent, Path(), Path("configs"), _CONFIGS)
+    folders = (path.parent, Path(), Path("configs"), CONFIGS)
     known = dict.fromkeys(str(each) for folder in folders for each in _listed(folder))
 
     def likeness(each: str) -> tuple[float, float]:

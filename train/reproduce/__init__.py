@@ -18,7 +18,6 @@ from train.reproduce._job import Asked as Asked
 from train.reproduce._job import Job as Job
 from train.reproduce._job import measurement as measurement
 from train.reproduce._job import training as training
-from train.reproduce._paper import CONFIGS as CONFIGS
 from train.reproduce._paper import Paper as Paper
 from train.reproduce._paper import Table as Table
 from train.reproduce._results import Results as Results
@@ -26,3 +25,4 @@ from train.reproduce._runner import default_workers as default_workers
 from train.reproduce._runner import run_all_jobs as run_all_jobs
 from train.reproduce._settings import SCALES as SCALES
 from train.reproduce._settings import Settings as Settings
+from train.tables import CONFIGS as CONFIGS

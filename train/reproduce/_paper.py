@@ -7,13 +7,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from train.tables import CONFIGS
+
 if TYPE_CHECKING:
     from train.reproduce._claims import Claim
     from train.reproduce._job import Job
     from train.reproduce._results import Results
     from train.reproduce._settings import Settings
-
-CONFIGS = Path(__file__).resolve().parents[2] / "configs"
 
 
 @dataclass(frozen=True)

@@ -123,14 +123,24 @@ def autoencoder(
     idle = {f"penalty/{term.label}": jnp.float32(0) for term in terms}
     finetuning = _with_metrics(penalised(finetune, []), idle)
     measure_encoder = _make_encoder_measure(setting, dataset, model, vectors, losses, one_layer)
-    measure_classifier = _make_classifier_measure(setting, dataset, model, vectors)
+    clean = evaluation.make_clean(
+        evaluation.Classifier(
+            lambda weights, xs: model.batched(model.merge(*weights).classify)(xs),
+            vectors,
+            lambda xs: xs,
+        )
+    )
     finetuned = first_steps < steps
 
     def evaluate(params: Any, state: Any, final: bool) -> dict[str, float]:
-        found = {
-            f"test/{name}": value for name, value in measure_encoder(params, state, final).items()
-        }
-        return (found | measure_classifier(params, state)) if finetuned else found
+        found = measure_encoder(params, state, final)
+        if finetuned:
+            found |= setting.batches.mean(
+                lambda inputs, labels, _: clean((params, state), inputs, labels),
+                dataset.test,
+                "accuracy",
+            )
+        return {f"test/{name}": value for name, value in found.items()}
 
     seen = evaluation.first(dataset.test, max(1, geometry_examples)).inputs
     geometry = make_geometry(
@@ -252,26 +262,5 @@ def _make_encoder_measure(
                 lambda inputs, *_: norm(weights, inputs), chosen, "Jacobian norm"
             )
         return found
-
-    return measure
-
-
-def _make_classifier_measure(
-    setting: Setting, dataset: Dataset, model: Any, vectors: Any
-) -> Callable[[Any, Any], dict[str, float]]:
-    """Return `(params, state) -> metrics` of the classifier."""
-
-    def logits(weights: Any, xs: Any) -> Array:
-        return model.batched(model.merge(*weights).classify)(xs)
-
-    clean = evaluation.make_clean(evaluation.Classifier(logits, vectors, lambda xs: xs))
-
-    def measure(params: Any, state: Any) -> dict[str, float]:
-        found = setting.batches.mean(
-            lambda inputs, labels, _: clean((params, state), inputs, labels),
-            dataset.test,
-            "accuracy",
-        )
-        return {f"test/{name}": value for name, value in found.items()}
 
     return measure
