@@ -154,9 +154,6 @@ def interrupt_held() -> Iterator[None]:
 
     A terminal sends it to all of them, and one that is still starting would print a traceback.
     """
-    if not hasattr(signal, "pthread_sigmask"):  # on Windows
-        yield
-        return
     before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
     try:
         yield

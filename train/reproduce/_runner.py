@@ -9,7 +9,6 @@ from __future__ import annotations
 import contextlib
 import os
 import signal
-import sys
 import threading
 import time
 import traceback
@@ -229,8 +228,8 @@ def default_workers() -> int:
     if "cpu" not in os.environ.get("JAX_PLATFORMS", "cpu") or _has_accelerator():
         return 1
     if hasattr(os, "sched_getaffinity"):
-        return max(1, min(8, len(os.sched_getaffinity(0))))
-    return max(1, min(8, os.cpu_count() or 1)) if sys.platform != "win32" else 1
+        return min(8, len(os.sched_getaffinity(0)))
+    return min(8, os.cpu_count() or 1)
 
 
 def _has_accelerator() -> bool:

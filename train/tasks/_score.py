@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any
 
 import jax
 import jax.numpy as jnp
@@ -20,7 +20,7 @@ from train.problem import Problem
 from train.sampling import SAMPLERS
 from train.step import INIT_PURPOSE, purpose_key
 from train.tasks._scaling import scaling
-from train.tasks._score_losses import LINEARISED, NAMES, Matching, check_options
+from train.tasks._score_losses import LINEARISED, Loss, Matching, check_options
 from train.tasks._score_report import Inputs, make_evaluate, make_report
 from train.terms import make_terms
 
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from train.data import Dataset
     from train.problem import Setting
 
-Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_difference"]
-assert Loss.__args__ == NAMES
 # What gives a trace.
 TRACES = {
     name: METHODS[name]

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 import jax
 import jax.numpy as jnp
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from jaxtyping import Array, Float
 
 LINEARISED = ("implicit", "sliced", "sliced_vr")
-NAMES = (*LINEARISED, "denoising", "finite_difference")
+Loss = Literal["implicit", "sliced", "sliced_vr", "denoising", "finite_difference"]
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Matching:
     """One loss with its options.
 
     Attributes:
-        name: of `NAMES`.
+        name: a `Loss`.
         method: of the trace, for "implicit".
         num_probes: slices an example, for the sliced losses.
         scale: the noise of "denoising", the step of "finite_difference".
