@@ -13,6 +13,7 @@ What stands here is linear in both operands, and transposes to the like.
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import partial
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -38,12 +39,15 @@ def convolve_in_groups(
     """Return what `conv_general_dilated` with these parameters gives."""
     groups, numbers = params["feature_group_count"], params["dimension_numbers"]
     into, out = images.shape[numbers.lhs_spec[1]], kernel.shape[numbers.rhs_spec[0]]
+    plain = partial(jax.lax.conv_general_dilated_p.bind, **params)
     if groups == 1 or params["batch_group_count"] != 1:
-        return jax.lax.conv_general_dilated_p.bind(images, kernel, **params)
+        return plain(images, kernel)
+    if 0 in jax.eval_shape(plain, images, kernel).shape:
+        return plain(images, kernel)  # there is no place that a kernel fits into
     floating = all(jnp.issubdtype(each.dtype, jnp.floating) for each in (images, kernel))
     if groups == into and out <= groups**2 and floating:
         if prod(kernel.shape[axis] for axis in numbers.rhs_spec[2:]) > _MOST_TAPS:
-            return jax.lax.conv_general_dilated_p.bind(images, kernel, **params)
+            return plain(images, kernel)
         return _by_taps(images, kernel, params)
     own = {**params, "feature_group_count": 1}
     axes = (numbers.lhs_spec[1], numbers.rhs_spec[0])

@@ -78,6 +78,20 @@ def lowered(fn, *args, platform="cpu"):
     return jax.jit(fn).trace(*args).lower(lowering_platforms=(platform,)).as_text()
 
 
+def test_a_kernel_that_fits_nowhere_gives_an_empty_image():
+    kernel = jnp.ones((1, 3, 1, 2))
+
+    def fn(xs):
+        layout = ("NHWC", "HWIO", "NHWC")
+        return lax.conv_general_dilated(
+            xs, kernel, (2, 2), "VALID", feature_group_count=2, dimension_numbers=layout
+        )
+
+    lin = jacreg.linearize(fn, jnp.ones((2, 3, 2, 2)))
+    assert lin.value.shape == (2, 2, 0, 2)
+    np.testing.assert_array_equal(lin.vjp(lin.value), jnp.zeros((2, 3, 2, 2)))
+
+
 @pytest.mark.parametrize("case", CASES)
 def test_a_program_for_a_cpu_has_no_groups_and_one_for_others_has(case):
     plain, images, kernel = operands(case, jnp.float32)
