@@ -23,10 +23,11 @@ def count_flops(fn: Callable[..., Any], *args: Any) -> int:
 
 def count_program(jaxpr: Any) -> int:
     """The same of a program that is traced already."""
-    return sum(_equation(equation) for equation in jaxpr.eqns)
+    return sum(map(count_equation, jaxpr.eqns))
 
 
-def _equation(equation: Any) -> int:
+def count_equation(equation: Any) -> int:
+    """The same of one of its equations."""
     programs = map(count_program, jex.jaxprs_in_params(equation.params))
     # Of several branches one is taken.
     inner = max(programs) if equation.primitive.name == "cond" else sum(programs)

@@ -38,9 +38,10 @@ class Method:
 class Auto(Method):
     """Exact, by the cheapest way that the program of the function allows: the default.
 
-    A closed form without any product, the colours that `color` would find, or products with
-    basis vectors, whichever takes the fewest operations; `jacreg.plan` says which and why. Decided
-    while the function is traced, under jit too. Never random, so it needs no key.
+    A closed form without any product, the colours that `color` would find, derivatives by what
+    each value sees carried through the network, or products with basis vectors, whichever takes
+    the fewest operations; `jacreg.plan` says which and why. Decided while the function is traced,
+    under jit too. Never random, so it needs no key.
 
     Example:
         >>> import jax.numpy as jnp, jacreg

@@ -22,8 +22,8 @@ class Plan:
     """What a quantity does for one Linearization and one method.
 
     Attributes:
-        path: short name of the way: "closed form", "forward Laplacian" (no product), "colouring",
-            "products", "finite differences", "empty".
+        path: short name of the way: "closed form", "forward Laplacian", "local directions" (no
+            product), "colouring", "products", "finite differences", "empty".
         num_products: J v and J^T u of the whole network that it takes, 0 where it takes none.
         reason: what was read in the program, or the first operation that stood in the way of
             anything cheaper, with its place in the file where the function was written.

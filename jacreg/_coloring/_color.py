@@ -9,14 +9,14 @@ from typing import TYPE_CHECKING, Any, NamedTuple, ParamSpec, TypeVar
 import jax
 import jax.numpy as jnp
 
-from .._dependence import LinearProgram, fingerprint
+from .._dependence import Cutter, LinearProgram, fingerprint
 from .._inputs import check_no_numbers
 from .._linearize import Linearization, linearize
 from .._scalar_field import linearize_gradient
 from .._traced import is_traced
 from ._coloring import KINDS, QUANTITIES, Coloring, quantity_name
 from ._plan import MOST_EDGES, Plan, plan_kind
-from ._reading import dependence_of
+from ._reading import linear_program, relation_in
 from ._relation import Relation
 from ._verify import verify
 
@@ -135,7 +135,12 @@ class Found(NamedTuple):
 
 
 def plan_of(
-    lin: Linearization, quantity: str, *, most_edges: int | None = None, opened: bool = False
+    lin: Linearization,
+    quantity: str,
+    *,
+    most_edges: int | None = None,
+    program: LinearProgram | None = None,
+    cut: Cutter | None = None,
 ) -> Found:
     """The colours of a linearised function, of its gradient for a Laplacian.
 
@@ -145,7 +150,8 @@ def plan_of(
         lin: the function.
         quantity: the name of the quantity.
         most_edges: of the graph of all axes together that is coloured; None means millions.
-        opened: as for `linear_program`.
+        program: its linear program, where that is known.
+        cut: as for `read_dependence`.
 
     Raises:
         ValueError: a divergence of a function that is not square.
@@ -156,7 +162,8 @@ def plan_of(
             f"{lin.inputs.describe()} -> {lin.outputs.describe()}; for a rectangular Jacobian "
             'use quantity="frobenius" or "jacobian".'
         )
-    relation, program, reader = dependence_of(lin, opened=opened)
+    program = program or linear_program(lin)
+    relation, reader = relation_in(program, cut)
     plan = plan_kind(
         KINDS[quantity],
         relation,

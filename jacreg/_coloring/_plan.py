@@ -31,12 +31,15 @@ class Plan:
         num_colors: how many there are.
         reverse: whether the outputs are coloured, for J^T u.
         how: the construction, in words.
+        groups: axes that are coloured by themselves, each with the colours of the positions
+            along them; two that share a colour in every group do not see each other.
     """
 
     colors: np.ndarray
     num_colors: int
     reverse: bool
     how: str
+    groups: tuple[tuple[tuple[int, ...], np.ndarray], ...] = ()
 
 
 def plan_kind(
@@ -171,7 +174,8 @@ def combine(shape: tuple[int, ...], groups: list[tuple[int, ...]], local: list[n
     used, colors = np.unique(total.reshape(-1), return_inverse=True)
     single = len(groups) > 1 and all(len(axes) == 1 for axes in groups)
     how = ("lattice " if single else "greedy ") + " x ".join(map(str, counts))
-    return Plan(colors.astype(np.int32), int(used.size), False, how)
+    by_group = tuple(zip(groups, local, strict=True))
+    return Plan(colors.astype(np.int32), int(used.size), False, how, by_group)
 
 
 def _with_joint(

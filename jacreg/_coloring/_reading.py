@@ -25,16 +25,9 @@ from .._memory import is_symbolic
 from ._relation import Relation, relation_of
 
 
-def dependence_of(
-    lin: Linearization, *, opened: bool = False
-) -> tuple[Relation, LinearProgram, Reader]:
-    """Read which output entries of an example see which of its input entries.
-
-    Args:
-        lin: the function.
-        opened: as for `linear_program`.
-    """
-    program = linear_program(lin, opened=opened)
+def dependence_of(lin: Linearization) -> tuple[Relation, LinearProgram, Reader]:
+    """Read which output entries of an example see which of its input entries."""
+    program = linear_program(lin)
     relation, reader = relation_in(program)
     return relation, program, reader
 

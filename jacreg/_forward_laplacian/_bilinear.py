@@ -30,7 +30,7 @@ def bilinear(equation: Any, operands: Sequence[Any], order: Order) -> Carried:
     (seen,) = reach(equation, list(map(seen_of, operands)), values)
 
     def through(side: int, directions: Directions) -> Directions:
-        return push(equation, side, directions, by[side])[0]
+        return push(equation, side, directions, by[side], order.needed(equation))[0]
 
     def tangent() -> Directions:
         return total([through(side, operands[side].tangent()) for side in sides])

@@ -2,13 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import jax.numpy as jnp
+import numpy as np
 
 from ._colors import Seen
-from ._directions import Directions, product, scale, summed, total, widened, within
+from ._directions import (
+    Directions,
+    narrowed,
+    product,
+    restricted,
+    scale,
+    summed,
+    total,
+    widened,
+    within,
+)
+from ._needed import Needed, of_what_is_needed
 
 if TYPE_CHECKING:
     from jaxtyping import Array
@@ -82,12 +94,20 @@ class Order:
     """What is carried of the second derivatives d^2 / dx_i^2.
 
     `Order(keep=False)`: their sum over i, an array. `Order(keep=True)`: each, as `Directions`.
-    With `conditions`, what a selection leaves out is zero even where it is not finite.
+    With `conditions`, what a selection leaves out is zero even where it is not finite. `needed`
+    says of equations, by their id, what their outputs are needed for (see `needed_by`).
     """
 
-    def __init__(self, keep: bool, *, conditions: bool = False) -> None:
+    def __init__(
+        self, keep: bool, *, conditions: bool = False, needed: Mapping[int, Needed] | None = None
+    ) -> None:
         self.keep = keep
         self.conditions = conditions
+        self._needed = needed or {}
+
+    def needed(self, equation: Any) -> Needed:
+        """What each output of an equation is needed for; None for one that is needed for all."""
+        return self._needed.get(id(equation)) or [None] * len(equation.outvars)
 
     def of_product(self, first: Directions, second: Directions) -> Any:
         """Products of derivatives by the same entry of x."""
@@ -118,6 +138,21 @@ class Order:
             return total(terms)
         terms = widened(terms)
         return sum(terms[1:], terms[0])
+
+
+def narrow(operand: Any, needed: tuple[Seen, ...] | None) -> Any:
+    """An output with derivatives by what it is needed for alone; None where that is all."""
+    if needed is None or not isinstance(operand, Carried):
+        return operand
+    seen = of_what_is_needed(operand.seen, needed)
+    if all(a is b or np.array_equal(a, b) for a, b in zip(seen, operand.seen, strict=True)):
+        return operand
+
+    def tangent() -> Directions:
+        found = operand.tangent()
+        return narrowed(found, tuple(restricted(found, seen)))
+
+    return Carried(operand.value, seen, tangent, operand.second, operand.through)
 
 
 def value_of(operand: Any) -> Any:

@@ -49,24 +49,49 @@ def union(seen: Sequence[tuple[Seen, ...]]) -> tuple[Seen, ...]:
     return tuple(found)
 
 
-def color(seen: Seen) -> np.ndarray:
-    """A colour for each position so that no entry sees two of one colour, greedily."""
+def color(seen: Seen, needed: Seen | None = None) -> np.ndarray:
+    """A colour for each position so that no entry sees two of one colour, greedily.
+
+    Args:
+        seen: by each entry.
+        needed: what an entry is needed for, of what it sees; others may share a colour with each
+            other there, though not with these. None means all.
+    """
     count = seen.shape[-1]
-    rows = np.packbits(seen.reshape(-1, count), axis=1)
-    unique = np.unique(rows, axis=0)
-    return _color(unique.tobytes(), unique.shape[1], count)
+    if needed is None:
+        unique = np.unique(_packed(seen), axis=0)
+        return _color(unique.tobytes(), unique.shape[1], count)
+    dims = np.broadcast_shapes(seen.shape, needed.shape)
+    both = np.concatenate([_packed(np.broadcast_to(each, dims)) for each in (seen, needed)], axis=1)
+    unique = np.unique(both, axis=0)
+    return _color_needed(unique.tobytes(), unique.shape[1] // 2, count)
+
+
+def _packed(seen: Seen) -> np.ndarray:
+    return np.packbits(seen.reshape(-1, seen.shape[-1]), axis=1)
+
+
+def _unpacked(packed: np.ndarray, count: int) -> np.ndarray:
+    return np.unpackbits(packed, axis=1, count=count).astype(np.float32)
 
 
 @lru_cache(maxsize=4096)
 def _color(rows: bytes, width: int, count: int) -> np.ndarray:
-    packed = np.frombuffer(rows, np.uint8).reshape(-1, width)
-    seen = np.unpackbits(packed, axis=1, count=count).astype(np.float32)
+    seen = _unpacked(np.frombuffer(rows, np.uint8).reshape(-1, width), count)
     most = seen.sum(axis=1).max(initial=0)
     if most <= 1:
         return np.zeros(count, int)
     if most == count:
         return np.arange(count)
     return greedy(seen.T @ seen > 0)
+
+
+@lru_cache(maxsize=4096)
+def _color_needed(rows: bytes, width: int, count: int) -> np.ndarray:
+    both = np.frombuffer(rows, np.uint8).reshape(-1, 2 * width)
+    seen, needed = (_unpacked(each, count) for each in (both[:, :width], both[:, width:]))
+    conflict = needed.T @ seen > 0
+    return greedy(conflict | conflict.T)
 
 
 def greedy(conflict: np.ndarray) -> np.ndarray:
@@ -79,15 +104,17 @@ def greedy(conflict: np.ndarray) -> np.ndarray:
     return colors if colors.max() + 1 < count else np.arange(count)
 
 
-def fits(seen: Seen, colors: np.ndarray) -> bool:
-    """Whether no entry sees two positions of one colour."""
-    rows = seen.reshape(-1, seen.shape[-1])
+def fits(seen: Seen, colors: np.ndarray, needed: Seen | None = None) -> bool:
+    """Whether no entry sees two positions of one colour; of `needed`, as for `color`."""
     slots = int(colors.max(initial=0)) + 1
     if slots == len(colors):
         return True
     onehot = np.zeros((len(colors), slots), np.float32)
     onehot[np.arange(len(colors)), colors] = 1
-    return bool((rows.astype(np.float32) @ onehot).max(initial=0) <= 1)
+    together = seen.astype(np.float32) @ onehot > 1
+    if needed is not None:
+        together = together & (needed.astype(np.float32) @ onehot > 0)
+    return not bool(together.any())
 
 
 def num_colors(colors: np.ndarray) -> int:

@@ -135,6 +135,15 @@ def _recolor_axis(
     return found if (index >= 0).all() else jnp.where(index >= 0, found, 0)
 
 
+def narrowed(directions: Directions, seen: tuple[Seen, ...]) -> Directions:
+    """The derivatives by what `seen` sees alone, in fewer slots where these suffice."""
+    if all(a is b or np.array_equal(a, b) for a, b in zip(seen, directions.seen, strict=True)):
+        return directions
+    colors = [min(before, color(each), key=num_colors)
+              for before, each in zip(directions.colors, seen, strict=True)]  # fmt: skip
+    return recolor(directions, colors, seen)
+
+
 def widened(arrays: Sequence[Any]) -> list[Any]:
     """Arrays in the widest of their types: sums of low precision are accumulated in float32.
 

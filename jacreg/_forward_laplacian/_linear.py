@@ -31,6 +31,7 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
     ]
     if not places:
         return outs
+    needed = order.needed(equation)
     equation = _of_change(equation)
     inexact = [jnp.issubdtype(out.dtype, jnp.inexact) for out in outs]
 
@@ -63,7 +64,7 @@ def linear(equation: Any, form: Form, operands: Sequence[Any], order: Order) -> 
         if all(part is None for part in parts):
             return None
         if apply is not None:
-            return push(equation, places[0], parts[0], apply)
+            return push(equation, places[0], parts[0], apply, needed)
         known = [part for part in parts if part is not None]
         colors = shared(seen, [part.colors for part in known])
         arrays = spread(parts, [values[place] for place in places], colors)

@@ -12,7 +12,16 @@ import numpy as np
 from .._interpret import bind
 from .._memory import known_entries
 from ._colors import Seen, color, fits, num_colors
-from ._directions import Directions, full, place, recolor, with_slots, without_slots
+from ._directions import (
+    Directions,
+    full,
+    narrowed,
+    place,
+    recolor,
+    with_slots,
+    without_slots,
+)
+from ._needed import Needed, of_what_is_needed
 from ._seen import reach
 from ._small import apply_small, contracted_but, summed_but
 
@@ -49,8 +58,10 @@ def each_slot(apply: Any, num_slot_axes: int, ranks: Sequence[int], *arrays: Arr
     ]
 
 
-def push(equation: Any, which: int, directions: Directions, apply: OneOperand) -> list[Directions]:
-    """Derivatives of the outputs, from those of one operand.
+def push(
+    equation: Any, which: int, directions: Directions, apply: OneOperand, needed: Needed
+) -> list[Directions]:
+    """Derivatives of the outputs, from those of one operand, by what they are needed for.
 
     Args:
         equation: linear in that operand, where it is.
@@ -58,25 +69,32 @@ def push(equation: Any, which: int, directions: Directions, apply: OneOperand) -
         directions: its derivatives.
         apply: one direction of the operand, `[*dims]` with axes of length 1 along which it is
             constant, to those of the outputs.
+        needed: of each output.
     """
     given = [directions.seen if k == which else None for k in range(len(equation.invars))]
     seen = reach(equation, given, apply.values)
     moved = _summed_axes(equation, which, directions, seen[0]) if len(seen) == 1 else {}
     if moved:
         return [_keep_summed(equation, which, directions, apply, moved, seen[0])]
+    kept = [of_what_is_needed(own, each) for own, each in zip(seen, needed, strict=True)]
     colors = []
     for axis, before in enumerate(directions.colors):
-        each = [output[axis] for output in seen]
-        if all(fits(one, before) for one in each):
+        each = [(own[axis], part[axis]) for own, part in zip(seen, kept, strict=True)]
+        if all(fits(own, before, part) for own, part in each):
             colors.append(before)
             continue
-        found = [color(one) for one in each]
+        found = [color(own, part) for own, part in each]
         best = max(found, key=num_colors)
-        colors.append(best if all(fits(one, best) for one in each) else np.arange(len(before)))
+        if not all(fits(own, best, part) for own, part in each):
+            best = np.arange(len(before))
+        colors.append(best)
     directions = recolor(directions, colors)
     ranks = [each[0].ndim - 1 for each in seen]
     outs = each_slot(apply, len(colors), ranks, directions.array)
-    return [Directions(out, tuple(colors), own) for out, own in zip(outs, seen, strict=True)]
+    return [
+        narrowed(Directions(out, tuple(colors), own), part)
+        for out, own, part in zip(outs, seen, kept, strict=True)
+    ]
 
 
 def _summed_axes(

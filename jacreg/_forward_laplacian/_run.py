@@ -15,7 +15,7 @@ from .._forms import SIDE_BY_SIDE, Form, form_of
 from .._interpret import bind, inner_program, interpret, mentions
 from .._traced import is_traced
 from ._bilinear import bilinear
-from ._carried import Carried, Order, Refusal, value_of
+from ._carried import Carried, Order, Refusal, narrow, value_of
 from ._directions import Directions
 from ._elementwise import entrywise
 from ._followed import is_followed
@@ -49,14 +49,14 @@ class Runner:
         """Outputs of a jaxpr, closed or not."""
         jaxpr = getattr(program, "jaxpr", program)
         consts = getattr(program, "consts", consts)
-        return interpret(jaxpr, consts, operands, self._apply)
+        return interpret(jaxpr, consts, operands, self.apply)
 
     def small(self, array: Any) -> Any:
         """The array with length 1 along axes where it is known to be constant."""
         known = self._small.get(id(array))
         return array if known is None else known[1]
 
-    def _apply(self, equation: Any, operands: list[Any]) -> list[Any]:
+    def apply(self, equation: Any, operands: list[Any]) -> list[Any]:
         name, form = equation.primitive.name, form_of(equation)
         if not any(isinstance(each, Carried) for each in operands):
             return self._plain(equation, form, operands)
@@ -68,7 +68,8 @@ class Runner:
                    for k, e in enumerate(operands)):  # fmt: skip
             return bind(equation, list(map(value_of, operands)))
         try:
-            return self._derive(equation, form, operands)
+            outs = self._derive(equation, form, operands)
+            return list(map(narrow, outs, self.order.needed(equation)))
         except (TypeError, NotImplementedError) as error:
             raise Refusal(equation, str(error)) from error
 
