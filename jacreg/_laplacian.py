@@ -211,7 +211,8 @@ def _diagonal_otherwise(lin: Linearization, method: Any, limit: float) -> Choice
 
 def _diagonal_at_once(lin: Linearization, method: Any, limit: float) -> Choice:
     found = apart_of_gradient(lin, None, colored.diagonal_by_values_apart)
-    return diagonal_forward(lin, method, limit) if found is None else found
+    # Nothing else is weighed: it would trace the gradient once more.
+    return diagonal_forward(lin, method, limit) if found is None else replace(found, cost=0.0)
 
 
 LAPLACIAN = _laplacian(None)

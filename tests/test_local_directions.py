@@ -291,3 +291,24 @@ def test_no_array_of_a_part_is_larger_than_what_may_be_held(examples):
         assert plan.path == "local directions"
         traced = jax.make_jaxpr(lambda xs, q=quantity: q(jacreg.linearize(fn, xs)))(xs)
         assert largest(traced.jaxpr) <= 2 * _local._MOST_ENTRIES
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda each: each.__name__)
+def test_what_a_condition_leaves_out_may_be_infinite(always, quantity):
+    """The slope of a root at zero, in a branch that is not taken, moved before it is left out."""
+    always()
+    xs = np.where(np.arange(6)[:, None] % 3 == 0, 0.0, np.abs(IMAGES))
+
+    def fn(xs):
+        roots = jnp.sqrt(xs).reshape(len(xs), -1).reshape(xs.shape)
+        ys = jnp.where(xs > 0, roots, 0.0)
+        return local.conv(jnp.tanh(local.conv(ys, 3)), 2) + jnp.sin(xs)
+
+    def kept(xs):
+        """The same without the branch: its entries stand still."""
+        roots = jnp.where(xs > 0, jnp.sqrt(jnp.where(xs > 0, xs, 1.0)), 0.0)
+        return local.conv(jnp.tanh(local.conv(roots, 3)), 2) + jnp.sin(xs)
+
+    got = found(quantity, jacreg.linearize(fn, xs))[0].run(None)
+    wanted = expected(quantity, dense(kept, xs), xs.shape)
+    np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)

@@ -36,6 +36,7 @@ BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
 APART = "tests/test_apart.py tests/test_apart_hessians.py"
+LOCAL = "tests/test_local_directions.py tests/test_local_directions_hessians.py"
 READING = f"tests/test_dependence_rules.py tests/test_dependence.py {COLORING}"
 
 
@@ -178,6 +179,17 @@ MUTANTS = [
     Mutant("_coloring/_apart.py", "both = local.jvp(row).astype(wide) + whole", "both = whole.jvp(row).astype(wide) + whole", APART),
     Mutant("_coloring/_apart.py", "kind not in _MIXED", "kind not in ()", APART),
     Mutant("_of_gradient.py", "_DIRECTIONS_A_PRODUCT * choice.num_products < size", "choice.num_products > 0", APART, "few_entries or products"),
+    Mutant("_coloring/_local.py", "rest = rest // count", "rest = rest", LOCAL, "parts"),
+    Mutant("_coloring/_local.py", "return in_place(found, xs) * inside", "return in_place(found, xs)", LOCAL, "parts"),
+    Mutant("_coloring/_local.py", "if (entries * slots).max() > _MOST_ENTRIES:", "if False:", LOCAL, "larger"),
+    Mutant("_coloring/_local.py", "conditions=lin.program.left_out", "conditions=False", LOCAL, "infinite"),
+    Mutant("_forward_laplacian/_first_order.py", "and not self.order.conditions", "and False", "tests/test_chain_channels.py", "hole"),
+    Mutant("_forward_laplacian/_needed.py", "own if known is None else union([known, own])", "own", LOCAL, "exact"),
+    Mutant("_forward_laplacian/_needed.py", "for pattern in read.dependence.get(0, ())", "for pattern in read.dependence.get(0, ())[:1]", LOCAL, "exact"),
+    Mutant("_forward_laplacian/_needed.py", "reversed(list(on_tangents(jaxpr, along)))", "list(on_tangents(jaxpr, along))", LOCAL, "exact"),
+    Mutant("_forward_laplacian/_colors.py", "conflict = needed.T @ seen > 0", "conflict = needed.T @ needed > 0", LOCAL, "exact"),
+    Mutant("_forward_laplacian/_directions.py", "return recolor(directions, colors, seen)", "return recolor(directions, colors)", LOCAL, "exact"),
+    Mutant("_forward_laplacian/_push.py", "of_what_is_needed(own, each) for own, each", "own for own, each", LOCAL, "operations"),
     Mutant("_coloring/_apply.py", "== color).astype", "!= color).astype", COLORING,
            "diagonal_and and conv_net"),
     Mutant("_coloring/_apply.py", "return vector * product", "return product", COLORING,
