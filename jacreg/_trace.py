@@ -62,8 +62,9 @@ def divergence(
         method: `Auto()` (exact, the cheapest way that the program allows; networks of matrices or
             of up to four convolutions of stride 1 with elementwise functions between them take no
             product at all; a time or a condition may stand beside the channels of any layer, and
-            a few layers may be concatenated; local networks take a product a colour, and two for
-            each mean of a group norm), `Exact()` (n products), a `Coloring` (exact, as
+            a few layers may be concatenated; of local networks the derivatives of each layer by
+            what it sees and is needed for are carried through, or they take a product a colour,
+            and two for each mean of a group norm), `Exact()` (n products), a `Coloring` (exact, as
             many products as colours), `Hutchinson(...)`, `HutchPlusPlus(...)`, `XTrace(...)` or
             `Probing(...)` (unbiased).
         key: for the stochastic methods.

@@ -36,7 +36,7 @@ BOOLEAN = "tests/test_boolean.py"
 SECOND = "tests/test_plan_laplacian.py tests/test_laplacian.py"
 TERMS = "tests/test_dependence_terms.py"
 APART = "tests/test_apart.py tests/test_apart_hessians.py"
-LOCAL = "tests/test_local_directions.py tests/test_local_directions_hessians.py"
+LOCAL = "tests/test_local_directions.py"
 READING = f"tests/test_dependence_rules.py tests/test_dependence.py {COLORING}"
 
 
