@@ -130,13 +130,14 @@ class Program:
 
     def stays_alone(self, xs: PyTree, value: PyTree, residuals: Sequence[Array]) -> bool:
         """Whether a product, in either direction, cannot be taken beside another by `jax.vmap`."""
-        if self._forward_stays_alone:
+        if self.forward_stays_alone:
             return True
         # The program of a custom VJP shows when it is transposed.
         return self.no_reverse(xs, value, residuals) is None and self._reverse_stays_alone
 
     @cached_property
-    def _forward_stays_alone(self) -> bool:
+    def forward_stays_alone(self) -> bool:
+        """The same of J v alone, for which nothing is traced."""
         return _stays_alone(self.linear, self.tangents)
 
     def _transposition_fault(

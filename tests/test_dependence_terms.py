@@ -81,8 +81,8 @@ def test_no_matrix_of_several_axes_is_made_of_a_unet(fn, monkeypatch):
     for quantity in (jacreg.divergence, jacreg.frobenius_squared):
         traces.clear()
         plan = jacreg.plan(quantity, lin)
-        assert plan.path == "colouring"
-        assert "lattice" in plan.reason
+        assert plan.path in ("colouring", "local directions")
+        assert plan.path == "local directions" or "lattice" in plan.reason
         assert len(traces) <= 1
     assert max(columns) <= 64
     assert max(fitted) <= 64

@@ -312,3 +312,15 @@ def test_what_a_condition_leaves_out_may_be_infinite(always, quantity):
     got = found(quantity, jacreg.linearize(fn, xs))[0].run(None)
     wanted = expected(quantity, dense(kept, xs), xs.shape)
     np.testing.assert_allclose(got, wanted, rtol=1e-10, atol=1e-12)
+
+
+@pytest.mark.parametrize("quantity", QUANTITIES, ids=lambda each: each.__name__)
+def test_an_output_of_a_wider_type_keeps_its_digits(always, quantity):
+    always()
+    xs = jnp.asarray(IMAGES, jnp.bfloat16)
+    fn = lambda xs: residual(xs.astype(jnp.float64))  # noqa: E731
+    lin = jacreg.linearize(fn, xs)
+    wide = jacreg.linearize(fn, xs.astype(jnp.float64))
+    got = found(quantity, lin)[0].run(None)
+    assert got.dtype == jnp.float64
+    np.testing.assert_allclose(got, quantity(wide, jacreg.Exact()), rtol=2e-2, atol=2e-2)

@@ -36,6 +36,7 @@ from ._reading import linear_program
 if TYPE_CHECKING:
     from jaxtyping import Array, Float, Int
 
+    from .._forward_laplacian import Directions
     from .._typing import PyTree
     from ._plan import Plan
 
@@ -174,7 +175,7 @@ def layers_of(lin: Linearization, program: LinearProgram) -> Layers | None:
         or len(lin.inputs.shapes[0]) == 0
         or is_symbolic(lin.num_examples)
         or is_spread(lin.xs)
-        or lin.stays_alone
+        or lin.program.forward_stays_alone
     ):
         return None
     return Layers(program)
@@ -213,12 +214,19 @@ class ComputeLocal(NamedTuple):
 
 
 def _over_parts(
-    lin: Linearization, local: Local, kind: str, part: Callable[[Any, Array, Array], Array]
+    lin: Linearization,
+    local: Local,
+    part: Callable[[Directions | None, Array], Array],
+    *,
+    diagonal: bool,
 ) -> Array:
     """Sum over the parts of what is made of each.
 
     Args:
-        part: of the directions, of the places of x in that part `[1, *in]` and of x.
+        lin: the function.
+        local: how directions are carried.
+        part: of the directions, and of the places of x in that part `[1, *in]`.
+        diagonal: as for `Carrier`.
     """
     program = linear_program(lin, opened=True)
     (xs,) = jax.tree.leaves(lin.xs)
@@ -229,8 +237,7 @@ def _over_parts(
         program.closed.consts,
         [*held, xs],
         local.axes,
-        diagonal=kind == "diagonal",
-        conditions=lin.program.left_out,
+        diagonal=diagonal,
     )
     counts = local.counts
     ones = jnp.ones((1, *xs.shape[1:]), xs.dtype)
@@ -245,7 +252,7 @@ def _over_parts(
 
     def one(number: Int[Array, ""]) -> Array:
         inside = places(number)
-        return part(carrier.carry(inside), inside, xs)
+        return part(carrier.carry(inside), inside)
 
     numbers = jnp.arange(prod(counts), dtype=jnp.int32)
     run = with_products(one, numbers[0])
@@ -255,33 +262,34 @@ def _over_parts(
 
 
 def _diagonal(lin: Linearization, local: Local) -> PyTree:
-    def part(found: Any, inside: Array, xs: Array) -> Array:
-        return in_place(found, xs) * inside
+    (value,), tree = jax.tree.flatten(lin.value)
 
-    flat = _over_parts(lin, local, "diagonal", part)
-    (value,) = jax.tree.leaves(lin.value)
-    return jax.tree.unflatten(jax.tree.structure(lin.value), [flat.astype(value.dtype)])
+    def part(found: Directions | None, inside: Array) -> Array:
+        return jnp.where(inside > 0, in_place(found, value), 0)
+
+    return jax.tree.unflatten(tree, [_over_parts(lin, local, part, diagonal=True)])
 
 
 def _trace(lin: Linearization, local: Local) -> Float[Array, " N"]:
-    wide = accumulate_dtype(lin.outputs.dtype)
+    (value,) = jax.tree.leaves(lin.value)
+    wide = accumulate_dtype(value.dtype)
 
-    def part(found: Any, inside: Array, xs: Array) -> Array:
-        each = in_place(found, xs) * inside
-        return each.astype(wide).sum(axis=tuple(range(1, each.ndim)))
+    def part(found: Directions | None, inside: Array) -> Array:
+        each = jnp.where(inside > 0, in_place(found, value).astype(wide), 0)
+        return each.sum(axis=tuple(range(1, each.ndim)))
 
-    return _over_parts(lin, local, "diagonal", part).astype(lin.outputs.dtype)
+    return _over_parts(lin, local, part, diagonal=True).astype(value.dtype)
 
 
 def _norm(lin: Linearization, local: Local) -> Float[Array, " N"]:
-    wide = accumulate_dtype(lin.outputs.dtype)
     (value,) = jax.tree.leaves(lin.value)
+    wide = accumulate_dtype(value.dtype)
 
-    def part(found: Any, inside: Array, xs: Array) -> Array:
+    def part(found: Directions | None, inside: Array) -> Array:
         each = jnp.square(entries(found, value).astype(wide))
         return each.sum(axis=tuple(range(1, each.ndim)))
 
-    return _over_parts(lin, local, "columns", part).astype(lin.outputs.dtype)
+    return _over_parts(lin, local, part, diagonal=False).astype(value.dtype)
 
 
 LOCAL_DIAGONAL = ComputeLocal(_diagonal, " and is needed for")

@@ -2,6 +2,7 @@
 
 from ._carried import Order as Order
 from ._carried import Refusal as Refusal
+from ._directions import Directions as Directions
 from ._field import by_parts as by_parts
 from ._field import second_order as second_order
 from ._first_order import Carrier as Carrier

@@ -35,7 +35,7 @@ class _LinearRunner(Runner):
     """
 
     def _derive(self, equation: Any, form: Form, operands: list[Any]) -> list[Any]:
-        if equation.primitive.name == "select_n" and not self.order.conditions:
+        if equation.primitive.name == "select_n":
             return linear(equation, form, operands, self.order)
         return super()._derive(equation, form, operands)
 
@@ -50,7 +50,6 @@ class Carrier:
         inputs: the others; anything for the tangent.
         axes: those of x (from 1) along which derivatives are kept apart.
         diagonal: whether an entry of the output is needed for the entry of x in its place alone.
-        conditions: as for `Order`.
     """
 
     def __init__(
@@ -62,7 +61,6 @@ class Carrier:
         axes: Sequence[int],
         *,
         diagonal: bool,
-        conditions: bool,
     ) -> None:
         self._jaxpr, self._consts, self._inputs = jaxpr, consts, list(inputs)
         self._on_tangents = {id(equation) for equation, _ in on_tangents(jaxpr, along)}
@@ -70,11 +68,11 @@ class Carrier:
         variable = jaxpr.invars[self._which]
         self._seen = tuple(itself(variable.aval.shape)[axis - 1] for axis in axes)
         self._wanted = self._seen if diagonal else None
-        self._runner = _LinearRunner(Order(keep=False, conditions=conditions))
+        self._runner = _LinearRunner(Order(keep=False))
         self._known = self._values()
         if self._wanted is not None:
             needed = needed_by(jaxpr, along, [self._wanted], self._known)
-            self._runner.order = Order(keep=False, conditions=conditions, needed=needed)
+            self._runner.order = Order(keep=False, needed=needed)
 
     def _values(self) -> Mapping[Any, Any]:
         """What needs no tangent, computed once."""
