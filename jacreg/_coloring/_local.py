@@ -121,11 +121,8 @@ class Layers:
         entries = np.array([_entries(each) for each in equations], float)
         colors = {axes[0] + 1: own for axes, own in colored.groups if len(axes) == 1}
         seen = np.array(list(self._seen.values()))
-        share = 1.0
         if kind == "diagonal":
-            # No more slots than colours are needed; towards the output, which is not read here,
-            # what a value is needed for shrinks as what it sees grows from the input.
-            share = _NEEDED
+            # No more slots than colours are needed.
             most = [1 + colors[a].max() if a in colors else n for a, n in enumerate(self._sizes)]
             seen = np.minimum(seen, most[1:])
         best, least = None, _WORTH * limit
@@ -139,7 +136,11 @@ class Layers:
                 continue
             others = {a: colors[a] for a in colors if a not in axes}
             parts = prod(int(each.max(initial=0)) + 1 for each in others.values())
-            cost = share * many_small(float((operations * slots).sum())) * parts
+            cost = many_small(float((operations * slots).sum())) * parts
+            if kind == "diagonal" and slots.min() < slots.max():
+                # Towards the output, which is not read here, what a value is needed for shrinks as
+                # what it sees grows from the input.
+                cost *= _NEEDED
             if cost < least:
                 best, least = Local(axes, others, cost, int(slots.max())), cost
         return best
