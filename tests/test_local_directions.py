@@ -324,3 +324,29 @@ def test_an_output_of_a_wider_type_keeps_its_digits(always, quantity):
     got = found(quantity, lin)[0].run(None)
     assert got.dtype == jnp.float64
     np.testing.assert_allclose(got, quantity(wide, jacreg.Exact()), rtol=2e-2, atol=2e-2)
+
+
+@pytest.mark.parametrize("quantity", [jacreg.laplacian, jacreg.frobenius_squared])
+def test_where_a_resized_image_is_read_is_known(quantity):
+    """JAX computes it of numbers: with it an entry sees as little as of a repeated image."""
+
+    def network(xs, resize):
+        low = jnp.tanh(local.conv(xs, 4, stride=2))
+        ys = jnp.tanh(local.conv(resize(low), 4))
+        return local.conv(ys, 1)
+
+    def nearest(low):
+        return jax.image.resize(low, (2, 24, 24, 4), "nearest")
+
+    def repeated(low):
+        return jnp.repeat(jnp.repeat(low, 2, axis=1), 2, axis=2)
+
+    def operations(resize):
+        def call(xs):
+            field = partial(network, resize=resize)
+            energy = lambda xs: jnp.sum(field(xs) ** 2, axis=(1, 2, 3))  # noqa: E731
+            return quantity(jacreg.linearize(energy if quantity is jacreg.laplacian else field, xs))
+
+        return count_flops(call, jnp.ones((2, 24, 24, 1)))
+
+    assert operations(nearest) < 1.5 * operations(repeated)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from math import prod
 from typing import Any
 
 import jax
@@ -10,9 +11,11 @@ import jax.extend.core as jex
 import jax.numpy as jnp
 import numpy as np
 
+from .._dependence import is_structural
 from .._derivative import derivative, is_inexact
 from .._forms import SIDE_BY_SIDE, Form, form_of
 from .._interpret import bind, inner_program, interpret, mentions
+from .._memory import is_symbolic
 from .._traced import is_traced
 from ._bilinear import bilinear
 from ._carried import Carried, Order, Refusal, narrow, value_of
@@ -24,6 +27,8 @@ from ._loop import loop
 from ._opaque import opaque
 from ._seen import is_entrywise
 
+# Larger arrays are computed where they are used.
+_MOST_VALUES = 1 << 20
 _SIDE_EFFECTS = ("pure_callback", "io_callback", "custom_vjp_call", "ffi_call")
 
 
@@ -44,6 +49,8 @@ class Runner:
         self.order = order
         # For arrays made by repeating a smaller one, that one; with the array, to keep its id.
         self._small: dict[int, tuple[Any, Any]] = {}
+        # Arrays that follow from the program alone, by their id: as where a resized image is read.
+        self._structural: dict[int, Any] = {}
 
     def run(self, program: Any, consts: Sequence[Any], operands: Sequence[Any]) -> list[Any]:
         """Outputs of a jaxpr, closed or not."""
@@ -110,9 +117,11 @@ class Runner:
 
     def _plain(self, equation: Any, form: Form, operands: list[Any]) -> list[Any]:
         """An operation on what does not depend on x."""
-        if _is_structural(equation, operands):
+        if self._is_structural(equation, operands):
             with jax.ensure_compile_time_eval():
-                return bind(equation, operands)
+                outs = bind(equation, operands)
+            self._structural.update((id(out), out) for out in outs)
+            return outs
         outs = bind(equation, operands)
         if equation.primitive.name == "broadcast_in_dim":
             shape = [1] * outs[0].ndim
@@ -121,12 +130,23 @@ class Runner:
             self._small[id(outs[0])] = outs[0], jnp.reshape(operands[0], shape)
         return outs
 
+    def _is_structural(self, equation: Any, operands: Sequence[Any]) -> bool:
+        """Whether it computes indices or masks from what is known while tracing.
 
-def _is_structural(equation: Any, operands: Sequence[Any]) -> bool:
-    """Whether it computes indices or masks from what is known while tracing."""
-    if equation.effects or jex.jaxprs_in_params(equation.params) or any(map(is_traced, operands)):
-        return False
-    dtypes = [atom.aval.dtype for atom in (*equation.invars, *equation.outvars)]
-    return not any(jnp.issubdtype(dtype, jax.dtypes.extended) for dtype in dtypes) and all(
-        np.dtype(dtype).kind in "iub" for dtype in dtypes
-    )
+        Integers and booleans are part of the program, other numbers where it computes them of these
+        and of single ones: an array of them that is given is a parameter.
+        """
+        if equation.effects or any(jex.jaxprs_in_params(equation.params)):
+            return False
+        if any(map(is_traced, operands)):
+            return False
+        for variable in equation.outvars:
+            shape, dtype = variable.aval.shape, variable.aval.dtype
+            if any(map(is_symbolic, shape)) or prod(shape) > _MOST_VALUES:
+                return False
+            if jnp.issubdtype(dtype, jax.dtypes.extended):
+                return False
+        return all(
+            np.ndim(each) == 0 or is_structural(each.dtype) or id(each) in self._structural
+            for each in operands
+        )
