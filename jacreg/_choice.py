@@ -147,7 +147,7 @@ def from_products(
 
 def product_cost(lin: Linearization) -> float:
     """Cost of one product with the Jacobian, without that of the forward pass."""
-    return program_cost(lin.program.linear)
+    return many_small(lin.program.operations)
 
 
 def program_cost(jaxpr: Any) -> float:

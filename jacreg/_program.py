@@ -9,6 +9,7 @@ import jax
 import jax.extend.core as jex
 
 from ._batched import first_unbatched
+from ._flops import count_program
 from ._interpret import calls_back, mentions, without_arrays
 from ._signature import Signature
 from ._transposable import is_transposable
@@ -89,6 +90,11 @@ class Program:
 
     def __hash__(self) -> int:
         return hash(self.signature)
+
+    @cached_property
+    def operations(self) -> int:
+        """Operations of one product J v."""
+        return count_program(self.linear)
 
     @cached_property
     def convolves(self) -> bool:

@@ -94,11 +94,19 @@ def plan_columns(
         forward: whether there is J v.
         has_reverse: whether there is J^T u; called only where it would need fewer.
     """
-    turned = replace(_disjoint(relation.transposed()), reverse=True)
+    transposed = relation.transposed()
     if not forward:
-        return turned
+        return replace(_disjoint(transposed), reverse=True)
     plan = _disjoint(relation)
+    if _least(transposed) >= plan.num_colors:
+        return plan
+    turned = replace(_disjoint(transposed), reverse=True)
     return turned if turned.num_colors < plan.num_colors and has_reverse() else plan
+
+
+def _least(relation: Relation) -> int:
+    """Colours that are needed at least: as many inputs as one output sees."""
+    return prod(int(f.matrix.counts.max(initial=0)) for f in relation.factors)
 
 
 def _disjoint(relation: Relation) -> Plan:
