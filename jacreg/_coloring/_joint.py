@@ -18,12 +18,15 @@ _MOST_MEET = 0.9
 _FEW = 128
 
 
-def may_save(matrices: list[Boolean], graphs: list[Boolean], folds: list[np.ndarray]) -> bool:
+def may_save(
+    matrices: list[Boolean], graphs: list[Boolean], counts: list[int], folds: list[np.ndarray]
+) -> bool:
     """Whether colours of all axes together may be fewer than the tuples of each axis' own.
 
     Args:
         matrices: along each axis which position sees which.
         graphs: of pairs of positions of which one sees the other.
+        counts: colours that each took.
         folds: of each axis.
     """
     own = [m.entries for m in matrices]
@@ -34,7 +37,7 @@ def may_save(matrices: list[Boolean], graphs: list[Boolean], folds: list[np.ndar
     meet = 2 * prod(seen) - both
     if meet == along_all:
         # Then cliques multiply, so that the tuples are as few as can be where each axis' are.
-        return any(int(color_graph(g).max(initial=0)) + 1 > clique_bound(g) for g in graphs)
+        return any(n > clique_bound(g) for n, g in zip(counts, graphs, strict=True))
     is_small = all(_size(fold) == fold.size for fold in folds) and prod(map(len, folds)) <= _FEW
     return is_small or meet <= _MOST_MEET * along_all
 

@@ -143,6 +143,8 @@ class Layers:
                 cost *= _NEEDED
             if cost < least:
                 best, least = Local(axes, others, cost, int(slots.max())), cost
+            if not others:
+                break  # no layer has more slots along an axis than that has colours
         return best
 
 

@@ -195,7 +195,9 @@ def _with_joint(
     local = [f for f, all_see in zip(parts, mixed, strict=True) if not all_see]
     folds = [fold(f.matrix) if len(f.axes) == 1 else np.arange(f.matrix.shape[0]) for f in local]
     near = [graph for graph, all_see in zip(graphs, mixed, strict=True) if not all_see]
-    if len(local) < 2 or not may_save([f.matrix for f in local], near, folds):
+    own = {axes: int(colors.max(initial=0)) + 1 for axes, colors in plan.groups}
+    counts = [own[f.inputs] for f in local]
+    if len(local) < 2 or not may_save([f.matrix for f in local], near, counts, folds):
         return plan
     matrices = [folded(f.matrix, each) for f, each in zip(local, folds, strict=True)]
     if prod(m.nnz for m in matrices) > most_edges:
